@@ -1,0 +1,50 @@
+"""Write a recurrent cell as equations; get its gradients derived and its kernels generated and proved.
+
+Folders and files in the order the data flows: language -> cell -> program -> differentiate -> emit -> verify.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+# public name -> the module that defines it; imported when first asked for, so that `import derive` stays light
+HOME = {
+    "Cell": "derive.cell",
+    "family": "derive.cell",
+    "Eq": "derive.symbols",
+    "load": "derive.load",
+    "split": "derive.program",
+    "vjp": "derive.differentiate",
+    "jvp": "derive.differentiate",
+    "gradients": "derive.differentiate",
+    "build": "derive.build",
+    "DeriveError": "derive.errors",
+}
+
+__all__ = [*HOME, "cells"]  # noqa: PLE0604 (the keys are strings)
+
+
+class _Package(ModuleType):
+    """A package whose `load` is the function even after `import derive.load`."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name == "cells":
+        return import_module("derive.cells")  # the folder of cells is itself the mapping name -> Cell
+    if name not in HOME:
+        raise AttributeError(f"module 'derive' has no attribute {name!r}")
+    value = getattr(import_module(HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

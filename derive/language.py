@@ -1,0 +1,58 @@
+"""The words of a cell file: spaces, symbols, functions, `@`.
+
+    h, h_prev = state("h")
+    z, r = values("z r")
+    W_z, W_r = matrices("W_z W_r", H, N)
+    Eq(z, sigmoid(W_z @ x + U_z @ h_prev + b_z))
+
+A plural (`values`, `matrices`, `vectors`, `scalars`) gives a tuple, a singular one symbol.
+"""
+
+from sympy import Rational
+
+from derive.cell import Cell, family
+from derive.functions import (
+    absolute,
+    exp,
+    log,
+    maximum,
+    minimum,
+    positive,
+    relu,
+    sigmoid,
+    softplus,
+    sqrt,
+    stop,
+    tanh,
+    where,
+)
+from derive.symbols import (
+    ONE,
+    Eq,
+    H,
+    Matrix,
+    N,
+    Product,
+    Vector,
+    clock,
+    input,  # noqa: A004 (a word of the language)
+    matrices,
+    matrix,
+    scalar,
+    scalars,
+    state,
+    value,
+    values,
+    vector,
+    vectors,
+)
+
+__all__ = [  # noqa: RUF022 (as a reader needs them)
+    "Cell", "Eq", "family", "Rational", "N", "H", "ONE", "x",
+    "input", "state", "value", "values", "matrix", "matrices", "vector", "vectors", "scalar", "scalars", "clock",
+    "absolute", "exp", "log", "maximum", "minimum", "positive", "relu", "sigmoid", "softplus", "sqrt", "stop",
+    "tanh", "where",
+    "Vector", "Matrix", "Product",
+]  # fmt: skip
+
+x = input("x", N)

@@ -1,0 +1,317 @@
+"""The laws a cell must satisfy; each message names the cell, the equation and the cure."""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import sympy
+from sympy import Expr, Integer, Rational
+
+from derive.errors import (
+    CellError,
+    EquationError,
+    MissingStateError,
+    NameRuleError,
+    RedefinedNameError,
+    ShapeError,
+    UndefinedNameError,
+    UnknownFunctionError,
+)
+from derive.functions import TABLE, Elementwise, stop
+from derive.symbols import ONE, Matrix, Product, Vector, check_name
+
+if TYPE_CHECKING:
+    from derive.cell import Cell
+
+DEFINED = ("state", "value")
+
+
+def check(cell: "Cell") -> None:
+    """Raise the error of the first law that the cell breaks."""
+    for law in LAWS:
+        law(cell)
+
+
+def walk(expression: Expr) -> Iterator[Expr]:
+    """The nodes outside in, from left to right, in an order that is the same in every process."""
+    yield expression
+    for argument in expression.args:
+        yield from walk(argument)
+
+
+def symbols_of(expression: Expr) -> Iterator[Vector | Matrix]:
+    """The symbols read, in the order written; a symbol read twice comes twice."""
+    for node in walk(expression):
+        if isinstance(node, (Vector, Matrix)):
+            yield node
+
+
+def spaces_of(expression: Expr) -> dict[str, str]:
+    """What an expression has elements over: printed operand -> space, scalars left out."""
+    if isinstance(expression, Product):
+        return {str(expression): expression.matrix.rows}
+    if isinstance(expression, Vector):
+        return {} if expression.space == ONE else {expression.name: expression.space}
+    return {name: space for argument in expression.args for name, space in spaces_of(argument).items()}
+
+
+def _where(cell: "Cell", equation: sympy.Eq) -> str:
+    return f"cell {cell.name}, equation {equation.lhs} = {equation.rhs}"
+
+
+# --- The laws, in the order in which they are checked
+
+
+def names_are_plain(cell: "Cell") -> None:
+    try:
+        check_name(cell.name)
+    except NameRuleError as error:
+        raise NameRuleError(f"the cell's name: {error}") from None
+    for equation in cell.equations:
+        for symbol in symbols_of(equation):
+            if symbol.role != "slot":
+                check_name(symbol.name)
+
+
+def there_are_equations(cell: "Cell") -> None:
+    if not cell.equations:
+        raise EquationError(f"cell {cell.name} has no equations: give it a list of Eq(name, expression)")
+    for equation in cell.equations:
+        if not isinstance(equation, sympy.Eq):
+            raise EquationError(f"cell {cell.name}: {equation!r} is not an equation; write Eq(name, expression)")
+
+
+def left_sides_are_names(cell: "Cell") -> None:
+    for equation in cell.equations:
+        lhs = equation.lhs
+        if not isinstance(lhs, Vector) or lhs.role not in DEFINED:
+            role = f"has the role {lhs.role}" if isinstance(lhs, (Vector, Matrix)) else "is not a name"
+            raise EquationError(
+                f"{_where(cell, equation)}: the left side {role}; only what state() and values() give can be defined"
+            )
+        if lhs.space == ONE:
+            raise ShapeError(f"{_where(cell, equation)}: a value has one element a unit; declare {lhs} over a space")
+
+
+def only_words_of_the_language(cell: "Cell") -> None:
+    for equation in cell.equations:
+        for node in walk(equation.rhs):
+            for excuse, message, error in FOREIGN:
+                if excuse(node):
+                    raise error(f"{_where(cell, equation)}: {message(node)}")
+
+
+def _is_unknown_number(node: Expr) -> bool:
+    return bool(node.is_number and not node.args and not isinstance(node, (Integer, Rational)))
+
+
+def _is_foreign_power(node: Expr) -> bool:
+    return bool(node.is_Pow and not isinstance(node.exp, Integer))
+
+
+def _is_foreign_symbol(node: Expr) -> bool:
+    return bool(node.is_Symbol and not isinstance(node, (Vector, Matrix)))
+
+
+def _is_foreign_function(node: Expr) -> bool:
+    known = isinstance(node, (Elementwise, Product, sympy.Add, sympy.Mul, sympy.Pow))
+    return bool(node.args) and not known
+
+
+Excuse = tuple[Callable[[Any], bool], Callable[[Any], str], type[CellError]]
+FOREIGN: tuple[Excuse, ...] = (
+    (
+        lambda e: e.is_Float,
+        lambda e: f"{e} is a rounded number; write the exact one, e.g. Rational(1, 10), or declare a scalar constant",
+        EquationError,
+    ),
+    (
+        _is_unknown_number,
+        lambda e: f"{e} is neither an integer nor a rational; declare a scalar constant for it",
+        EquationError,
+    ),
+    (
+        _is_foreign_power,
+        lambda e: f"{e}: a power has an integer exponent; use exp and log for others",
+        EquationError,
+    ),
+    (
+        _is_foreign_symbol,
+        lambda e: f"{e} is not declared; use values(), vectors(), scalars(), input() ... of derive.language",
+        UndefinedNameError,
+    ),
+    (
+        _is_foreign_function,
+        lambda e: f"{type(e).__name__} is not a function of the language, which has {', '.join(TABLE)}",
+        UnknownFunctionError,
+    ),
+)
+
+
+def products_take_names(cell: "Cell") -> None:
+    for equation in cell.equations:
+        for node in walk(equation.rhs):
+            if isinstance(node, Product):
+                _check_product(cell, equation, node)
+        bare = next(_bare_matrices(equation.rhs), None)
+        if bare is not None:
+            raise EquationError(f"{_where(cell, equation)}: {bare} is a matrix; multiply a vector by it: {bare} @ v")
+
+
+def _check_product(cell: "Cell", equation: sympy.Eq, product: Product) -> None:
+    operand = product.operand
+    vector = operand.args[0] if isinstance(operand, stop) else operand
+    if not isinstance(vector, Vector):
+        raise EquationError(
+            f"{_where(cell, equation)}: {product} multiplies an expression; "
+            f"name it first: Eq(name, {vector}), then {product.matrix} @ name"
+        )
+    if vector.space != product.matrix.columns:
+        matrix = product.matrix
+        raise ShapeError(
+            f"{_where(cell, equation)}: {product} needs a vector over {matrix.columns}, but {vector} is over "
+            f"{vector.space}; {matrix} is {matrix.rows} x {matrix.columns} as declared"
+        )
+
+
+def _bare_matrices(expression: Expr) -> Iterator[Matrix]:
+    if isinstance(expression, Matrix):
+        yield expression
+    elif not isinstance(expression, Product):
+        for argument in expression.args:
+            yield from _bare_matrices(argument)
+
+
+def spaces_agree(cell: "Cell") -> None:
+    for equation in cell.equations:
+        found = {equation.lhs.name: equation.lhs.space, **spaces_of(equation.rhs)}
+        for (a, space_a), (b, space_b) in pairwise(found.items()):
+            if space_a != space_b:
+                raise ShapeError(
+                    f"{_where(cell, equation)}: {a} is over {space_a}, but {b} is over {space_b}; "
+                    "only a matrix product leads from one space to another"
+                )
+
+
+def one_name_means_one_thing(cell: "Cell") -> None:
+    seen: dict[str, Vector | Matrix] = {}
+    for equation in cell.equations:
+        for symbol in symbols_of(equation):
+            first = seen.setdefault(symbol.name, symbol)
+            if first != symbol:
+                raise RedefinedNameError(
+                    f"{_where(cell, equation)}: {symbol.name} is declared twice, as {_describe(first)} and as "
+                    f"{_describe(symbol)}; rename one"
+                )
+    for equation in cell.equations:
+        slot = f"z_{equation.lhs}"
+        if slot in seen:
+            raise NameRuleError(
+                f"{_where(cell, equation)}: {slot} is what the generated text calls the pre-activation of "
+                f"{equation.lhs}; rename {slot}"
+            )
+
+
+def _describe(symbol: Vector | Matrix) -> str:
+    return f"{symbol.role} over {' x '.join(symbol.shape) or 'one number'}"
+
+
+def each_name_is_defined_once(cell: "Cell") -> None:
+    defined: set[str] = set()
+    for equation in cell.equations:
+        if equation.lhs.name in defined:
+            raise RedefinedNameError(
+                f"{_where(cell, equation)}: {equation.lhs} has a value already; give each step of it its own name"
+            )
+        defined.add(equation.lhs.name)
+
+
+def names_are_defined_before_they_are_read(cell: "Cell") -> None:
+    later = {equation.lhs.name for equation in cell.equations}
+    known: set[str] = set()
+    for equation in cell.equations:
+        for symbol in symbols_of(equation.rhs):
+            if symbol.role in DEFINED and symbol.name not in known:
+                raise UndefinedNameError(f"{_where(cell, equation)}: {_undefined(symbol, symbol.name in later)}")
+        known.add(equation.lhs.name)
+
+
+def _undefined(symbol: Vector, later: bool) -> str:
+    if symbol.role == "state" and later:
+        return f"{symbol} has no new value yet; write {symbol}_prev for the previous one, or move this equation down"
+    if later:
+        return f"{symbol} is defined in a later equation; move that one up"
+    return f"{symbol} is never defined; add Eq({symbol}, ...)"
+
+
+def states_have_new_values(cell: "Cell") -> None:
+    defined = {equation.lhs.name for equation in cell.equations if equation.lhs.role == "state"}
+    for equation in cell.equations:
+        for symbol in symbols_of(equation.rhs):
+            name = symbol.name.removesuffix("_prev")
+            if symbol.role == "previous" and name not in defined:
+                raise MissingStateError(
+                    f"{_where(cell, equation)}: reads {symbol}, but no equation defines {name}; add Eq({name}, ...)"
+                )
+    if not defined:
+        raise MissingStateError(f"cell {cell.name} defines no state; declare h, h_prev = state('h') and add Eq(h, ...)")
+
+
+def states_keep_their_space(cell: "Cell") -> None:
+    spaces = {equation.lhs.name: equation.lhs.space for equation in cell.equations}
+    for equation in cell.equations:
+        for symbol in symbols_of(equation.rhs):
+            space = spaces.get(symbol.name.removesuffix("_prev"))
+            if symbol.role == "previous" and symbol.space != space:
+                raise ShapeError(
+                    f"{_where(cell, equation)}: {symbol} is over {symbol.space}, but the new value is over {space}; "
+                    "take both from one state()"
+                )
+
+
+def every_value_is_read(cell: "Cell") -> None:
+    read = {symbol.name for equation in cell.equations for symbol in symbols_of(equation.rhs)}
+    for equation in cell.equations:
+        if equation.lhs.role == "value" and equation.lhs.name not in read:
+            raise EquationError(f"{_where(cell, equation)}: {equation.lhs} is never read; remove it or declare a state")
+
+
+def at_most_one_clock(cell: "Cell") -> None:
+    clocks = list(dict.fromkeys(s.name for e in cell.equations for s in symbols_of(e) if s.role == "clock"))
+    if len(clocks) > 1:
+        raise EquationError(f"cell {cell.name} has the clocks {', '.join(clocks)}; the runtime computes one")
+
+
+def outputs_are_states(cell: "Cell") -> None:
+    states = [equation.lhs.name for equation in cell.equations if equation.lhs.role == "state"]
+    for name in cell.outputs:
+        if name not in states:
+            raise UndefinedNameError(f"cell {cell.name}: output {name!r} is not one of its states {', '.join(states)}")
+
+
+def initial_values_are_numbers(cell: "Cell") -> None:
+    names = {s.name for e in cell.equations for s in symbols_of(e) if s.role in ("parameter", "constant")}
+    for name, number in cell.initial.items():
+        if name not in names:
+            raise UndefinedNameError(f"cell {cell.name}: initial[{name!r}] is not one of {', '.join(sorted(names))}")
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise CellError(f"cell {cell.name}: initial[{name!r}] is {number!r}; give one number")
+
+
+LAWS: tuple[Callable[["Cell"], None], ...] = (
+    there_are_equations,
+    left_sides_are_names,
+    names_are_plain,
+    only_words_of_the_language,
+    products_take_names,
+    one_name_means_one_thing,
+    each_name_is_defined_once,
+    names_are_defined_before_they_are_read,
+    states_have_new_values,
+    states_keep_their_space,
+    spaces_agree,
+    every_value_is_read,
+    at_most_one_clock,
+    outputs_are_states,
+    initial_values_are_numbers,
+)

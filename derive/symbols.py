@@ -1,0 +1,240 @@
+"""The symbols of a cell: each is one element, j of its named space.
+
+Spaces are names, not numbers: N (input), H (hidden), any other upper-case name (a projection "P"), and ONE ("1", a
+scalar that is broadcast).
+"""
+
+import keyword
+import re
+from collections.abc import Callable
+from typing import Any, Self
+
+import sympy
+from sympy import Expr, Function, Symbol, sympify
+from sympy.printing.precedence import PRECEDENCE
+
+from derive.errors import EquationError, NameRuleError, ShapeError
+from derive.functions import TABLE
+
+N, H, ONE = "N", "H", "1"
+
+ROLES = ("input", "state", "previous", "value", "parameter", "constant", "clock", "slot")
+STRUCTURES = (None, "block_upper")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+SPACE = re.compile(r"[A-Z][A-Za-z0-9]{0,15}|1")
+
+# what the generated text calls adjoints and tangents
+TAKEN_PREFIXES = {"d_": "an adjoint", "dot_": "a tangent", "__": "Python's own"}
+
+
+def check_name(name: str) -> str:
+    """Refuse what is not a plain identifier or already means something in the generated text."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise NameRuleError(f"{name!r} is not a name: use letters, digits and _, at most 64, not starting with a digit")
+    if keyword.iskeyword(name) or name in TABLE:
+        kind = "a Python keyword" if keyword.iskeyword(name) else "a function of the language"
+        raise NameRuleError(f"{name!r} is {kind}: choose another name")
+    for prefix, meaning in TAKEN_PREFIXES.items():
+        if name.startswith(prefix):
+            raise NameRuleError(f"{name!r} starts with {prefix!r}, which marks {meaning}: choose another name")
+    return name
+
+
+def check_space(space: str) -> str:
+    if not isinstance(space, str) or not SPACE.fullmatch(space):
+        raise ShapeError(f"{space!r} is not a space: use N, H, ONE or another upper-case name such as 'P'")
+    return space
+
+
+def check_among(kind: str, given: Any, allowed: tuple[Any, ...]) -> None:
+    if given not in allowed:
+        raise EquationError(f"{given!r} is not a {kind}: use one of {', '.join(map(repr, allowed))}")
+
+
+# --- Symbols
+
+
+class Vector(Symbol):
+    """One element of a named vector.  A *stopped* vector takes part in a product but receives no adjoint from it."""
+
+    __slots__ = ("role", "space", "stopped")
+
+    def __new__(cls, name: str, role: str, space: str = H, stopped: bool = False) -> Self:
+        self = Symbol.__xnew__(cls, name, real=True)
+        self.role, self.space, self.stopped = role, space, stopped
+        return self
+
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (self.name, self.role, self.space, self.stopped), {}
+
+    def _hashable_content(self) -> tuple[Any, ...]:
+        return (*super()._hashable_content(), self.role, self.space, self.stopped)
+
+    @property
+    def is_trained(self) -> bool:
+        return self.role == "parameter"
+
+    @property
+    def shape(self) -> tuple[str, ...]:
+        return () if self.space == ONE else (self.space,)
+
+    def _latex(self, _printer: Any) -> str:
+        return _latex_name(self.name, self.role)
+
+
+class Matrix(Symbol):
+    """A matrix; it appears only as the left factor of `@`."""
+
+    __slots__ = ("columns", "role", "rows", "structure")
+
+    def __new__(cls, name: str, role: str, rows: str, columns: str, structure: str | None = None) -> Self:
+        self = Symbol.__xnew__(cls, name, real=True)
+        self.role, self.rows, self.columns, self.structure = role, rows, columns, structure
+        return self
+
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (self.name, self.role, self.rows, self.columns, self.structure), {}
+
+    def _hashable_content(self) -> tuple[Any, ...]:
+        return (*super()._hashable_content(), self.role, self.rows, self.columns, str(self.structure))
+
+    def __matmul__(self, vector: Any) -> "Product":
+        operand = sympify(vector)
+        if not isinstance(operand, Expr) or isinstance(operand, Matrix):
+            raise EquationError(f"{self.name} @ {vector!r}: a matrix multiplies a vector; name the inner product first")
+        return Product(self, operand)
+
+    @property
+    def is_trained(self) -> bool:
+        return self.role == "parameter"
+
+    @property
+    def shape(self) -> tuple[str, ...]:
+        return (self.rows, self.columns)
+
+    def _latex(self, _printer: Any) -> str:
+        return _latex_name(self.name, self.role)
+
+
+class Product(Function):
+    """Element j of `W v`: opaque to scalar mathematics, and replaced by a slot before anything is differentiated."""
+
+    nargs = 2
+    precedence = PRECEDENCE["Add"] + 1  # r*(U @ h), but W @ x + b
+
+    @property
+    def matrix(self) -> Matrix:
+        return self.args[0]
+
+    @property
+    def operand(self) -> Expr:
+        return self.args[1]
+
+    def _eval_is_real(self) -> bool:
+        return True
+
+    def _eval_derivative(self, _symbol: Symbol) -> Expr:
+        raise EquationError(f"{self} is a matrix product: split the cell into stages, then differentiate each stage")
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"{self.matrix.name} @ {printer.parenthesize(self.operand, PRECEDENCE['Pow'])}"
+
+    def _latex(self, printer: Any) -> str:
+        return f"{printer.doprint(self.matrix)} {printer.parenthesize(self.operand, PRECEDENCE['Pow'])}"
+
+
+def _latex_name(name: str, role: str) -> str:
+    moves = role not in ("parameter", "constant")
+    stem = name.removesuffix("_prev") if role == "previous" else name
+    letter, _, index = stem.partition("_")
+    time = {"previous": ["t-1"]}.get(role, ["t"]) if moves else []
+    indices = [_upright(part) for part in index.split("_") if part] + time
+    subscript = f"_{{{','.join(indices)}}}" if indices else ""
+    return _upright(letter) + subscript
+
+
+def _upright(part: str) -> str:
+    if part in GREEK:
+        return f"\\{part}"
+    return part if len(part) == 1 else rf"\mathrm{{{part}}}"
+
+
+LETTERS = (
+    """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi chi psi omega"""
+)
+GREEK = frozenset(LETTERS.split())
+
+
+# --- Declarations: a plural gives a tuple, a singular one symbol
+
+
+def _each(names: str, make: Callable[[str], Any]) -> tuple[Any, ...]:
+    return tuple(make(check_name(name)) for name in names.replace(",", " ").split())
+
+
+def input(name: str, space: str = N) -> Vector:  # noqa: A001 (a word of the language)
+    """A sequence that comes from outside: the data, a lower layer's cell, a dropout mask."""
+    return Vector(check_name(name), "input", check_space(space))
+
+
+def state(name: str, space: str = H) -> tuple[Vector, Vector]:
+    """A state and its value at the previous step: `h, h_prev = state("h")`."""
+    check_space(space)
+    return Vector(check_name(name), "state", space), Vector(check_name(f"{name}_prev"), "previous", space)
+
+
+def values(names: str, space: str = H) -> tuple[Vector, ...]:
+    """Names that equations define and that are forgotten after the step: gates, candidates."""
+    check_space(space)
+    return _each(names, lambda name: Vector(name, "value", space))
+
+
+def value(name: str, space: str = H) -> Vector:
+    return values(check_name(name), space)[0]
+
+
+def matrices(
+    names: str, rows: str, columns: str, *, role: str = "parameter", structure: str | None = None
+) -> tuple[Matrix, ...]:
+    """Trained matrices, or constant ones; `structure="block_upper"` is zero below its diagonal blocks."""
+    check_among("role of a matrix", role, ("parameter", "constant"))
+    check_among("structure", structure, STRUCTURES)
+    for space in (rows, columns):
+        check_space(space)
+    if structure and rows != columns:
+        raise ShapeError(f"{names}: {structure} needs a square matrix, got {rows} x {columns}")
+    return _each(names, lambda name: Matrix(name, role, rows, columns, structure))
+
+
+def matrix(name: str, rows: str, columns: str, *, role: str = "parameter", structure: str | None = None) -> Matrix:
+    return matrices(check_name(name), rows, columns, role=role, structure=structure)[0]
+
+
+def vectors(names: str, space: str = H, *, role: str = "parameter") -> tuple[Vector, ...]:
+    """Trained vectors (biases, peepholes), or constant ones."""
+    check_among("role of a vector", role, ("parameter", "constant"))
+    check_space(space)
+    return _each(names, lambda name: Vector(name, role, space))
+
+
+def vector(name: str, space: str = H, *, role: str = "parameter") -> Vector:
+    return vectors(check_name(name), space, role=role)[0]
+
+
+def scalars(names: str, *, role: str = "parameter") -> tuple[Vector, ...]:
+    """Single trained numbers, or constant ones, broadcast over the units."""
+    return vectors(names, ONE, role=role)
+
+
+def scalar(name: str, *, role: str = "parameter") -> Vector:
+    return scalars(check_name(name), role=role)[0]
+
+
+def clock(name: str = "tick", space: str = H) -> Vector:
+    """1 for the units that are active at this step, else 0; the runtime computes it: t mod period[j] == 0."""
+    return Vector(check_name(name), "clock", check_space(space))
+
+
+def Eq(lhs: Vector, rhs: Any) -> sympy.Eq:
+    """`lhs` is defined as `rhs`."""
+    return sympy.Eq(lhs, sympify(rhs), evaluate=False)
