@@ -1,0 +1,185 @@
+"""A problem: numbers for everything a cell reads, and a loss, from a seed.
+
+Random, asymmetric and of few decimals: no size equals another one, no weight is symmetric, states start away from zero,
+and a failing case can be typed by hand.  The loss is linear in what leaves the layer,
+
+    L = sum_t <d_y[t], y[t]> + <d_s, s[T]>          y: outputs, s: final states
+
+so its gradient is one pull-back of (d_y, d_s), and every output has its own weight in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from derive.cell import Cell
+from derive.errors import DeriveError
+from derive.symbols import ONE, H, N
+from derive.verify.analytic import Array
+from derive.verify.oracle import Interpreter, block_upper, run
+
+Named = Mapping[str, Array]
+
+PERIODS = (1, 2, 4)
+ATTEMPTS = 1000
+# Three steps of a finite difference, times what a sequence makes of them, must not reach over a kink.
+CLEARANCE = 0.05
+
+
+class ProblemError(DeriveError, ValueError):
+    """No random problem is inside the domain of the cell's functions."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything a run of a cell reads, and the cotangents of what it gives.
+
+    Args:
+        parameters, constants: by name, shaped as the cell says.
+        inputs: sequences (T, B, space); state: initial states (B, space).
+        d_outputs: cotangents of the outputs (T, B, space); d_state: cotangents of the final states (B, space).
+        lengths, resets: as in a layer's forward, or None.
+    """
+
+    cell: Cell
+    seed: int
+    parameters: Named
+    constants: Named
+    inputs: Named
+    state: Named
+    d_outputs: Named
+    d_state: Named
+    lengths: Array | None = None
+    resets: Array | None = None
+
+    @property
+    def periods(self) -> tuple[int, ...] | None:
+        return PERIODS if needs_periods(self.cell) else None
+
+    @property
+    def steps(self) -> int:
+        return next(iter(self.inputs.values())).shape[0]
+
+    @property
+    def size(self) -> dict[str, int]:
+        """Space -> size, as a layer is made: read from the arrays."""
+        found = {space: self.inputs[name].shape[-1] for name, space in self.cell.inputs.items()}
+        return found | {space: self.state[name].shape[-1] for name, space in self.cell.states.items()}
+
+    def tensors(self) -> Iterator[tuple[str, str, Array]]:
+        """Everything a gradient is taken of: (group, name, values)."""
+        for group in ("inputs", "parameters", "state"):
+            for name, values in getattr(self, group).items():
+                yield group, name, values
+
+    def with_tensor(self, group: str, name: str, values: Array) -> Problem:
+        return self._with({group: {**getattr(self, group), name: values}})
+
+    def cast(self, dtype: Any) -> Problem:
+        """The same problem with every array rounded to `dtype`."""
+        groups = ("parameters", "constants", "inputs", "state", "d_outputs", "d_state")
+        return self._with({group: {k: v.astype(dtype) for k, v in getattr(self, group).items()} for group in groups})
+
+    def _with(self, changed: dict[str, Any]) -> Problem:
+        return replace(self, **changed)
+
+    def forward(self, interpreter: Interpreter | None = None) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Run the oracle: outputs and final states."""
+        known = {**self.parameters, **self.constants}
+        periods = self.periods
+        return run(self.cell, known, self.inputs, self.state, periods, self.lengths, self.resets, interpreter)
+
+
+def needs_periods(cell: Cell) -> bool:
+    return cell.clock or any(getattr(symbol, "structure", None) for symbol in cell.symbols.values())
+
+
+def make(
+    cell: Cell,
+    steps: int = 4,
+    batch: int = 3,
+    inputs: int = 2,
+    hidden: int = 5,
+    seed: int = 0,
+    lengths: bool = False,
+    resets: bool = False,
+    clearance: float = 0.0,
+) -> Problem:
+    """Return the problem of `seed`, or of the first seed after it that is finite and keeps its distance from kinks.
+
+    Args:
+        lengths, resets: whether rows end early (one at once), whether states are reset on the way.
+        clearance: least distance from a kink; CLEARANCE where finite differences will be taken.
+    """
+    for candidate in range(seed, seed + ATTEMPTS):
+        problem = _draw(cell, candidate, (steps, batch, inputs, hidden), positive=candidate - seed > ATTEMPTS // 2)
+        problem = replace(
+            problem,
+            lengths=_some_lengths(steps, batch) if lengths else None,
+            resets=_some_resets(steps, batch) if resets else None,
+        )
+        if is_regular(problem, clearance):
+            return problem
+    raise ProblemError(
+        f"cell {cell.name}: none of {ATTEMPTS} random problems gives finite numbers at a distance of {clearance} from "
+        "the kinks of its functions; is there a log or sqrt of something negative?"
+    )
+
+
+def is_regular(problem: Problem, clearance: float = 0.0) -> bool:
+    interpreter = Interpreter(problem.periods or (1,))
+    with np.errstate(all="ignore"):
+        outputs, state = problem.forward(interpreter)
+    finite = all(np.isfinite(values).all() for values in (*outputs.values(), *state.values()))
+    return bool(finite and interpreter.kink >= clearance)
+
+
+def sizes(cell: Cell, inputs: int, hidden: int) -> dict[str, int]:
+    """Space -> size; a space beyond N and H gets the next free size above H."""
+    spaces = {space: None for symbol in cell.symbols.values() for space in symbol.shape}
+    others = [space for space in spaces if space not in (N, H, ONE)]
+    return {N: inputs, H: hidden, ONE: 1} | {space: hidden + 1 + k for k, space in enumerate(others)}
+
+
+def _draw(cell: Cell, seed: int, shape: tuple[int, int, int, int], positive: bool) -> Problem:
+    steps, batch, inputs, hidden = shape
+    size, rng = sizes(cell, inputs, hidden), np.random.default_rng(seed)
+
+    def numbers(*axes: int) -> Array:
+        # two decimals, never 0: a zero would hide a lost factor
+        drawn = np.round(rng.normal(0, 0.6, axes), 2)
+        return np.where(drawn == 0, 0.01, np.abs(drawn) if positive else drawn)
+
+    def weights(names: Iterable[str]) -> dict[str, Array]:
+        drawn = {name: numbers(*(size[space] for space in cell.shape(name))) for name in names}
+        return {name: _structured(cell, name, values) for name, values in drawn.items()}
+
+    return Problem(
+        cell,
+        seed,
+        parameters=weights(cell.parameters),
+        constants=weights(cell.constants),
+        inputs={name: numbers(steps, batch, size[space]) for name, space in cell.inputs.items()},
+        state={name: numbers(batch, size[space]) for name, space in cell.states.items()},
+        d_outputs={name: numbers(steps, batch, size[cell.states[name]]) for name in cell.outputs},
+        d_state={name: numbers(batch, size[space]) for name, space in cell.states.items()},
+    )
+
+
+def _structured(cell: Cell, name: str, values: Array) -> Array:
+    structure = getattr(cell.symbols[name], "structure", None)
+    return values if structure is None else np.where(block_upper(values.shape[-1], PERIODS), values, 0)
+
+
+def _some_lengths(steps: int, batch: int) -> Array:
+    # T, 0, T - 1, 1, T - 2, 2 ...: whole, empty and everything between
+    return np.asarray([steps - row // 2 if row % 2 == 0 else row // 2 for row in range(batch)]).clip(0, steps)
+
+
+def _some_resets(steps: int, batch: int) -> Array:
+    # a different step in each row; step 0, where a reset changes nothing, among them
+    return (np.arange(steps)[:, None] + np.arange(batch)[None, :]) % 3 == 0
