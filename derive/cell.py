@@ -9,6 +9,7 @@ from typing import Any
 
 import sympy
 
+from derive.emit.printer import equation as printed
 from derive.errors import OptionError
 from derive.functions import adopt
 from derive.laws import check, symbols_of
@@ -149,7 +150,7 @@ class Cell:
     def canonical(self) -> str:
         """Everything that decides what is generated, one fact a line."""
         symbols = (f"{name}: {_declared(symbol)}" for name, symbol in self.symbols.items())
-        equations = (f"{e.lhs} = {sympy.sstr(e.rhs)}" for e in self.equations)
+        equations = (f"{e.lhs} = {printed(e.rhs)}" for e in self.equations)
         return "\n".join([self.module, *symbols, *equations, f"outputs: {', '.join(self.outputs)}", ""])
 
     @cached_property

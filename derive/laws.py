@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import sympy
 from sympy import Expr, Integer, Rational
 
+from derive.emit.printer import arguments
+from derive.emit.printer import equation as printed
 from derive.errors import (
     CellError,
     EquationError,
@@ -33,9 +35,9 @@ def check(cell: "Cell") -> None:
 
 
 def walk(expression: Expr) -> Iterator[Expr]:
-    """The nodes outside in, from left to right, in an order that is the same in every process."""
+    """The nodes outside in, from left to right as printed."""
     yield expression
-    for argument in expression.args:
+    for argument in arguments(expression):
         yield from walk(argument)
 
 
@@ -56,7 +58,7 @@ def spaces_of(expression: Expr) -> dict[str, str]:
 
 
 def _where(cell: "Cell", equation: sympy.Eq) -> str:
-    return f"cell {cell.name}, equation {equation.lhs} = {equation.rhs}"
+    return f"cell {cell.name}, equation {equation.lhs} = {printed(equation.rhs)}"
 
 
 # --- The laws, in the order in which they are checked
@@ -163,8 +165,8 @@ def _check_product(cell: "Cell", equation: sympy.Eq, product: Product) -> None:
     vector = operand.args[0] if isinstance(operand, stop) else operand
     if not isinstance(vector, Vector):
         raise EquationError(
-            f"{_where(cell, equation)}: {product} multiplies an expression; "
-            f"name it first: Eq(name, {vector}), then {product.matrix} @ name"
+            f"{_where(cell, equation)}: {printed(product)} multiplies an expression; "
+            f"name it first: Eq(name, {printed(vector)}), then {product.matrix} @ name"
         )
     if vector.space != product.matrix.columns:
         matrix = product.matrix

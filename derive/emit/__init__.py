@@ -1,0 +1,1 @@
+"""Text: expressions, step functions, sequence kernels, modules, the manifest of them all."""

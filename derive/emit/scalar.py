@@ -1,0 +1,231 @@
+"""A program -> the step functions of its Pointwise stages as readable Python: what is verified is what runs.
+
+    step      what the stage reads -> what it writes, then what the sweeps below save
+    step_vjp  incoming adjoints, saved values -> adjoints of what it reads
+    step_jvp  tangents of what it reads, saved values -> tangents of what it writes
+
+The text uses + - * / (unary - too), ** above the fourth power, integer literals and the functions of the table, so the
+same text runs on floats, complex numbers, arrays, intervals, SymPy symbols, SIMD registers and CUDA scalars.
+"""
+
+import ast
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from textwrap import wrap
+
+import sympy
+from sympy import Expr
+
+from derive.differentiate import Equation, Jvp, Vjp, jvp, vjp
+from derive.emit.printer import TERM, abs_term, code, equation, fraction, terms
+from derive.functions import TABLE, Elementwise
+from derive.program import Pointwise, Program
+from derive.symbols import Vector
+
+WIDTH = 120
+INDENT = " " * 4
+
+OPERATIONS = {ast.Add: "add", ast.Sub: "add", ast.Mult: "mul", ast.Div: "div", ast.Pow: "pow", ast.USub: "neg"}
+
+
+@dataclass(frozen=True)
+class StepFunction:
+    """One function of the generated text."""
+
+    name: str
+    arguments: tuple[str, ...]
+    results: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One Pointwise stage: its derivatives and its three functions."""
+
+    stage: Pointwise
+    vjp: Vjp
+    jvp: Jvp
+    forward: StepFunction
+    backward: StepFunction
+    tangent: StepFunction
+
+    @property
+    def functions(self) -> tuple[StepFunction, ...]:
+        return self.forward, self.backward, self.tangent
+
+
+def scalar_source(program: Program) -> str:
+    """The step functions of every Pointwise stage, in the order in which the stages run."""
+    return "\n\n\n".join(function.text for step in steps(program) for function in step.functions) + "\n"
+
+
+def steps(program: Program) -> tuple[Step, ...]:
+    """The stages with their functions: `step`, or `step_1`, `step_2` ... if there are several."""
+    stages = program.pointwise
+    names = ["step"] if len(stages) == 1 else [f"step_{number}" for number in range(1, len(stages) + 1)]
+    return tuple(_step(name, stage) for name, stage in zip(names, stages, strict=True))
+
+
+def functions_used(text: str) -> tuple[str, ...]:
+    """The functions of the table that a generated text calls, in the order of the table."""
+    called = _calls(text)
+    return tuple(name for name in TABLE if called[name])
+
+
+def operations(text: str) -> dict[str, int]:
+    """What a text costs: operation or function -> how often it is there."""
+    nodes = (node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.BinOp, ast.UnaryOp)))
+    counts = Counter(OPERATIONS[type(node.op)] for node in nodes) + _calls(text)
+    return {name: counts[name] for name in (*dict.fromkeys(OPERATIONS.values()), *TABLE) if counts[name]}
+
+
+def _calls(text: str) -> Counter[str]:
+    nodes = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+    return Counter(node.func.id for node in nodes if isinstance(node.func, ast.Name))
+
+
+# --- The three functions of a stage
+
+
+def _step(name: str, stage: Pointwise) -> Step:
+    back, push = vjp(stage), jvp(stage)
+    saved = dict.fromkeys((*back.saved, *push.saved))
+    kept = tuple(v for v, _ in stage.equations if v in saved and v not in stage.writes)
+    return Step(
+        stage=stage,
+        vjp=back,
+        jvp=push,
+        forward=_forward(name, stage, kept),
+        backward=_backward(name, back),
+        tangent=_tangent(name, push),
+    )
+
+
+def _forward(name: str, stage: Pointwise, kept: tuple[Vector, ...]) -> StepFunction:
+    said = f"Return {_listed(stage.writes)}"
+    said += f", and for the derivatives {_listed(kept)}." if kept else "."
+    lines = tuple((v, e, source) for (v, e), source in zip(stage.equations, stage.sources, strict=True))
+    return _function(name, stage.reads, (*stage.writes, *kept), said, _forward_body(lines))
+
+
+def _backward(name: str, back: Vjp) -> StepFunction:
+    reads = tuple(v for v, _ in back.outputs)
+    said = f"Pull {_listed(back.incoming)} back to {_listed(reads)}; d_v means dL/dv."
+    results = tuple(d for _, d in back.outputs)
+    return _function(f"{name}_vjp", (*back.incoming, *back.saved), results, said, _reverse_body(back.equations))
+
+
+def _tangent(name: str, push: Jvp) -> StepFunction:
+    tangents = tuple(dot for _, dot in push.incoming)
+    said = f"Push {_listed(tangents)} forward to {_listed(push.outputs)}."
+    return _function(f"{name}_jvp", (*tangents, *push.saved), push.outputs, said, _reverse_body(push.equations))
+
+
+def _listed(names: Iterable[Vector]) -> str:
+    return ", ".join(v.name for v in names) or "nothing"
+
+
+def _function(
+    name: str, arguments: Iterable[Vector], results: Iterable[Vector], said: str, body: list[str]
+) -> StepFunction:
+    takes, gives = tuple(v.name for v in arguments), tuple(v.name for v in results)
+    cost = ", ".join(f"{number} {what}" for what, number in operations("\n".join(body)).items()) or "nothing"
+    lines = [
+        *_bracketed(f"def {name}(", takes, "):"),
+        *_indented([*_docstring(said, f"Cost: {cost}."), "", *body, "", *_returned(gives)]),
+    ]
+    return StepFunction(name, takes, gives, "\n".join(lines))
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [INDENT + line if line else line for line in lines]
+
+
+def _bracketed(opening: str, items: tuple[str, ...], closing: str) -> list[str]:
+    """One line if it fits, else the items on lines of their own between the brackets."""
+    line = opening + ", ".join(items) + closing
+    if len(line) <= WIDTH - len(INDENT):
+        return [line]
+    return [opening, *_indented(wrap(", ".join(items) + ",", WIDTH - 2 * len(INDENT))), closing]
+
+
+def _returned(names: tuple[str, ...]) -> list[str]:
+    if len(names) < 2:
+        return [f"return ({names[0]},)" if names else "return ()"]
+    line = f"return {', '.join(names)}"
+    return [line] if len(line) <= WIDTH - len(INDENT) else _bracketed("return (", names, ")")
+
+
+def _docstring(said: str, cost: str) -> list[str]:
+    line = f'"""{said}  {cost}"""'
+    if len(line) <= WIDTH - len(INDENT):
+        return [line]
+    first, *rest = wrap(said, WIDTH - len(INDENT) - 3)
+    return [f'"""{first}', *rest, "", *wrap(cost, WIDTH - len(INDENT)), '"""']
+
+
+# --- Bodies: blocks of assignments, each under the equation that it computes or reverses
+
+
+def _forward_body(lines: tuple[Equation, ...]) -> list[str]:
+    """Gates, then states; an equation that takes several lines stands above them."""
+    body: list[str] = []
+    for role, run in groupby(lines, key=lambda line: line[2].lhs.role):
+        body += ["", "# states" if role == "state" else "# gates"]
+        for source, parts in groupby(run, key=lambda line: line[2]):
+            assignments = list(parts)
+            if len(assignments) > 1:
+                body += _comment([source])
+            body += [text for name, expression, _ in assignments for text in _assigned(name, expression)]
+    return body[1:]
+
+
+def _reverse_body(lines: tuple[Equation, ...]) -> list[str]:
+    """A block for each equation that is differentiated; bare activations share one."""
+    sections = [(source, list(parts)) for source, parts in groupby(lines, key=lambda line: line[2])]
+    body: list[str] = []
+    for bare, run in groupby(sections, key=lambda section: _is_bare(section[0])):
+        for block in [list(run)] if bare else [[section] for section in run]:
+            assignments = [line for _, parts in block for line in parts]
+            body += ["", *_comment([source for source, _ in block], _feeds(assignments))]
+            body += [text for name, expression, _ in assignments for text in _assigned(name, expression)]
+    return body[1:]
+
+
+def _is_bare(source: sympy.Eq) -> bool:
+    """Whether the equation is one application to names: i = sigmoid(z_i)."""
+    return isinstance(source.rhs, Elementwise) and not any(argument.args for argument in source.rhs.args)
+
+
+FEEDS = {"_next": "the next step", "_later": "a later stage"}
+
+
+def _feeds(lines: list[Equation]) -> list[str]:
+    """Why an adjoint comes from outside too: "c also feeds the next step"."""
+    added = [(name, v.name) for name, expression, _ in lines for v in sorted(expression.free_symbols, key=str)]
+    return [
+        f"{name.name.removeprefix('d_')} also feeds {where}"
+        for name, v in added
+        for suffix, where in FEEDS.items()
+        if v == name.name + suffix
+    ]
+
+
+def _comment(sources: list[sympy.Eq], remarks: Iterable[str] = ()) -> list[str]:
+    said = [*(f"{source.lhs} = {equation(source.rhs)}" for source in sources), *remarks]
+    return wrap(",  ".join(said), WIDTH - len(INDENT), initial_indent="# ", subsequent_indent="# ")
+
+
+def _assigned(name: Vector, expression: Expr) -> Iterator[str]:
+    """`name = expression`, a long sum with a term a line."""
+    line = f"{name} = {code(expression)}"
+    if len(line) <= WIDTH - len(INDENT) or not expression.is_Add:
+        yield line
+        return
+    yield f"{name} = ("
+    for place, term in enumerate(terms(expression)):
+        sign = "" if place == 0 else "- " if fraction(term).sign < 0 else "+ "
+        yield INDENT + (sign + code(abs_term(term), TERM) if sign else code(term))
+    yield ")"

@@ -1,0 +1,311 @@
+"""1. Split a cell at its matrix products into stages: Affine (products and biases), Pointwise (scalar mathematics).
+
+    i = sigmoid(W_i @ x + U_i @ h_prev + p_i * c_prev + b_i)
+
+becomes the slot z_i = W_i x + U_i h_prev + b_i of an Affine stage and two lines of a Pointwise stage,
+
+    a_i = z_i + p_i * c_prev
+    i = sigmoid(a_i)
+
+so that every application of a function has a name and its derivative can be written in terms of its output.
+
+A stage's level counts the products in a row that lead to it: what reads the input and the previous states has level 0,
+a slot lies one level above the values that it multiplies, everything else lies as high as what it reads.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, count
+
+import sympy
+from sympy import Add, Expr
+
+from derive.cell import Cell
+from derive.emit.printer import terms
+from derive.functions import Elementwise, stop
+from derive.laws import symbols_of
+from derive.symbols import Matrix, Product, Vector
+
+# in this order a step function takes what it reads
+READ_ORDER = {role: rank for rank, role in enumerate(("slot", "previous", "input", "clock", "value", "parameter"))}
+READ_ORDER |= {"state": READ_ORDER["value"], "constant": READ_ORDER["parameter"]}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One pre-activation: the sum over its terms of matrix times vector, plus its bias."""
+
+    name: str
+    space: str
+    terms: tuple[tuple[Matrix, Vector], ...]
+    bias: Vector | None
+
+    @property
+    def symbol(self) -> Vector:
+        return Vector(self.name, "slot", self.space)
+
+    @property
+    def operands(self) -> tuple[Vector, ...]:
+        return tuple(vector for _, vector in self.terms)
+
+    @property
+    def rank(self) -> int:
+        """0 reads inputs only, 1 inputs and more, 2 no input: in this order each operand's slots are one run."""
+        reads_input = {vector.role == "input" for vector in self.operands}
+        return 1 if len(reads_input) == 2 else 0 if True in reads_input else 2
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Products of one level into one space."""
+
+    level: int
+    space: str
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """Scalar mathematics of one level in one space; `sources` has the cell's equation that each line comes from."""
+
+    level: int
+    space: str
+    equations: tuple[tuple[Vector, Expr], ...]
+    reads: tuple[Vector, ...]
+    writes: tuple[Vector, ...]
+    sources: tuple[sympy.Eq, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A cell as stages, in the order in which they run."""
+
+    cell: Cell
+    stages: tuple[Affine | Pointwise, ...]
+
+    @property
+    def pointwise(self) -> tuple[Pointwise, ...]:
+        return tuple(stage for stage in self.stages if isinstance(stage, Pointwise))
+
+    @property
+    def affine(self) -> tuple[Affine, ...]:
+        return tuple(stage for stage in self.stages if isinstance(stage, Affine))
+
+
+def split(cell: Cell) -> Program:
+    """Split a cell into stages."""
+    # 1. affine sums become slots, 2. applications get names, 3. names get levels, 4. levels become stages
+    parts = _Parts(cell)
+    for equation in cell.equations:
+        parts.add(equation)
+    return Program(cell, tuple(_stages(cell, parts, _levels(parts))))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of scalar mathematics and the equation, slots in place, that it belongs to."""
+
+    name: Vector
+    expression: Expr
+    source: sympy.Eq
+
+
+@dataclass
+class _Parts:
+    """Slots and lines of a cell in equation order, as they are found."""
+
+    cell: Cell
+    slots: list[Slot] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    renamed: dict[Vector, Vector] = field(default_factory=dict)  # a value that is a slot -> the slot
+    applications: dict[tuple[Expr, str], Vector] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.taken = set(self.cell.symbols)
+        self.uses = [symbol for equation in self.cell.equations for symbol in symbols_of(equation.rhs)]
+
+    def add(self, equation: sympy.Eq) -> None:
+        lhs, rhs = equation.lhs, equation.rhs.xreplace(self.renamed)
+        if lhs.role == "value" and self._is_affine(rhs):
+            self.renamed[lhs] = self._slot(lhs.name, rhs)
+            return
+        rhs = self._without_products(lhs, rhs)
+        source = sympy.Eq(lhs, rhs, evaluate=False)
+        self._define(lhs, self._with_names(lhs, rhs, source, whole=True), source)
+
+    def _define(self, name: Vector, expression: Expr, source: sympy.Eq) -> Vector:
+        self.lines.append(Line(name, expression, source))
+        self.applications.setdefault((expression, name.space), name)
+        return name
+
+    def _fresh(self, stem: str) -> str:
+        """The stem, or the stem and the first number from 2 that makes it new."""
+        numbered = chain([stem], (f"{stem}_{number}" for number in count(2)))
+        name = next(name for name in numbered if name not in self.taken)
+        self.taken.add(name)
+        return name
+
+    # --- Affine sums
+
+    def _is_affine(self, expression: Expr) -> bool:
+        products, _, rest = self._affine(expression)
+        return bool(products) and not rest
+
+    def _affine(self, expression: Expr) -> tuple[list[Product], Vector | None, list[Expr]]:
+        """Products, lone bias and the rest of a sum."""
+        parts = terms(expression)
+        products = [term for term in parts if isinstance(term, Product)]
+        space = products[0].matrix.rows if products else None
+        biases = [term for term in parts if self._is_lone_bias(term, space)]
+        bias = biases[0] if biases else None
+        return products, bias, [term for term in parts if not isinstance(term, Product) and term is not bias]
+
+    def _is_lone_bias(self, term: Expr, space: str | None) -> bool:
+        trained = isinstance(term, Vector) and term.role in ("parameter", "constant")
+        return trained and term.space == space and self.uses.count(term) == 1
+
+    def _slot(self, name: str, affine: Expr) -> Vector:
+        products, bias, _ = self._affine(affine)
+        pairs = tuple((product.matrix, _multiplied(product)) for product in products)
+        self.slots.append(Slot(name, products[0].matrix.rows, pairs, bias))
+        return self.slots[-1].symbol
+
+    def _without_products(self, lhs: Vector, expression: Expr) -> Expr:
+        """The expression with a slot for each of its affine sums, the outermost first."""
+        products, bias, rest = self._affine(expression)
+        if products:
+            affine = Add(*products, *([bias] if bias is not None else []))
+            slot = self._slot(self._fresh(f"z_{lhs}"), affine)
+            return Add(slot, *(self._without_products(lhs, term) for term in rest))
+        if not expression.args:
+            return expression
+        return expression.func(*(self._without_products(lhs, argument) for argument in _in_order(expression)))
+
+    # --- Names for applications
+
+    def _with_names(self, lhs: Vector, expression: Expr, source: sympy.Eq, whole: bool = False) -> Expr:
+        """The expression with a name for each application, but not for one that is a whole right-hand side."""
+        if not expression.args:
+            return expression
+        if isinstance(expression, stop):
+            return stop(self._with_names(lhs, expression.args[0], source))
+        if not isinstance(expression, Elementwise):
+            return expression.func(*(self._with_names(lhs, part, source) for part in _in_order(expression)))
+        call = expression.func(*(self._argument(lhs, part, source) for part in expression.args))
+        if whole:
+            return call
+        known = self.applications.get((call, lhs.space))
+        return known or self._define(Vector(self._fresh(_call_name(lhs, call)), "value", lhs.space), call, source)
+
+    def _argument(self, lhs: Vector, argument: Expr, source: sympy.Eq) -> Expr:
+        """What a function is applied to has a name too: `a_i = z_i + p_i * c_prev`."""
+        named = self._with_names(lhs, argument, source)
+        if not named.args or isinstance(named, stop):
+            return named
+        known = self.applications.get((named, lhs.space))
+        return known or self._define(Vector(self._fresh(f"a_{lhs}"), "value", lhs.space), named, source)
+
+
+def _in_order(expression: Expr) -> tuple[Expr, ...]:
+    return terms(expression) if isinstance(expression, Add) else expression.args
+
+
+def _multiplied(product: Product) -> Vector:
+    """The operand; under `stop` the same vector, marked as one that gets no adjoint from this product."""
+    if isinstance(product.operand, stop):
+        vector = product.operand.args[0]
+        return Vector(vector.name, vector.role, vector.space, stopped=True)
+    return product.operand
+
+
+def _call_name(lhs: Vector, call: Elementwise) -> str:
+    plain = len(call.args) == 1 and isinstance(call.args[0], Vector)
+    return f"{type(call).__name__}_{call.args[0]}" if plain else f"t_{lhs}"
+
+
+# --- Levels
+
+
+def _levels(parts: _Parts) -> dict[str, int]:
+    """Slot or line -> level."""
+    slots = {slot.name: slot for slot in parts.slots}
+    lines = {line.name.name: line for line in parts.lines}
+    levels: dict[str, int] = {}
+
+    def level(name: str) -> int:
+        if name not in levels:
+            levels[name] = find(name)
+        return levels[name]
+
+    def find(name: str) -> int:
+        if name in slots:
+            return 1 + max((level(vector.name) for vector in slots[name].operands), default=0)
+        if name in lines:
+            return max((level(symbol.name) for symbol in symbols_of(lines[name].expression)), default=0)
+        return 0
+
+    for name in (*slots, *lines):
+        level(name)
+    return _sunk(parts, lines, levels)
+
+
+def _sunk(parts: _Parts, lines: dict[str, Line], levels: dict[str, int]) -> dict[str, int]:
+    """A line of level 0 that no product waits for runs with level 1: one pass over the units fewer."""
+    if not parts.slots:
+        return levels
+    waiting = [vector.name for slot in parts.slots for vector in slot.operands]
+    early: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in lines and name not in early and levels[name] == 0:
+            early.add(name)
+            waiting += [symbol.name for symbol in symbols_of(lines[name].expression)]
+    late = {name: 1 for name in lines if levels[name] == 0 and name not in early}
+    return {**levels, **late}
+
+
+# --- Stages
+
+
+def _stages(cell: Cell, parts: _Parts, levels: dict[str, int]) -> Iterator[Affine | Pointwise]:
+    """Level by level, products before scalar mathematics, the spaces in the order in which they appear."""
+    for level in range(max(levels.values()) + 1):
+        slots = [slot for slot in parts.slots if levels[slot.name] == level]
+        lines = [line for line in parts.lines if levels[line.name.name] == level]
+        for space in dict.fromkeys(slot.space for slot in slots):
+            chosen = [slot for slot in slots if slot.space == space]
+            yield Affine(level, space, tuple(sorted(chosen, key=lambda slot: slot.rank)))
+        for space in dict.fromkeys(line.name.space for line in lines):
+            inside = [line for line in lines if line.name.space == space]
+            yield _pointwise(cell, parts, level, space, inside)
+
+
+def _pointwise(cell: Cell, parts: _Parts, level: int, space: str, lines: list[Line]) -> Pointwise:
+    return Pointwise(
+        level=level,
+        space=space,
+        equations=tuple((line.name, line.expression) for line in lines),
+        reads=_reads(cell, parts, lines),
+        writes=_writes(cell, parts, lines),
+        sources=tuple(line.source for line in lines),
+    )
+
+
+def _reads(cell: Cell, parts: _Parts, lines: list[Line]) -> tuple[Vector, ...]:
+    defined = {line.name for line in lines}
+    read = {symbol for line in lines for symbol in symbols_of(line.expression)} - defined
+    slots = [slot.symbol for slot in parts.slots]
+    earlier = [line.name for line in parts.lines]
+    given = [Vector(f"{state}_prev", "previous", space) for state, space in cell.states.items()]
+    known = [*slots, *given, *earlier, *cell.symbols.values()]
+    chosen = dict.fromkeys(symbol for symbol in known if symbol in read)
+    return tuple(sorted(chosen, key=lambda symbol: READ_ORDER[symbol.role]))
+
+
+def _writes(cell: Cell, parts: _Parts, lines: list[Line]) -> tuple[Vector, ...]:
+    defined = [line.name for line in lines]
+    elsewhere = [line.expression for line in parts.lines if line.name not in defined]
+    read = {symbol.name for expression in elsewhere for symbol in symbols_of(expression)}
+    read |= {vector.name for slot in parts.slots for vector in slot.operands}
+    states = [name for state in cell.states for name in defined if name.name == state]
+    return (*states, *(name for name in defined if name.name in read and name not in states))
