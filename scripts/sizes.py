@@ -40,8 +40,8 @@ class Budget:
         if self.median > MEDIAN_LIMIT:
             too_long.append(f"{self.folder}: median function has {self.median} lines, limit {MEDIAN_LIMIT}")
         if self.p90 > P90_LIMIT:
-            longest = sorted(self.functions, key=self.functions.__getitem__)[-5:]
-            too_long.append(f"{self.folder}: p90 of functions is {self.p90} lines, limit {P90_LIMIT}; longest: {longest}")
+            longest = ", ".join(sorted(self.functions, key=self.functions.__getitem__)[-5:])
+            too_long.append(f"{self.folder}: functions' p90 is {self.p90} lines, limit {P90_LIMIT}; longest: {longest}")
         return too_long
 
 
@@ -76,9 +76,10 @@ def measure(folder: str) -> Budget:
 def main() -> int:
     """Print the table and what is over budget."""
     budgets = [measure(folder) for folder in FOLDERS if (ROOT / folder).is_dir()]
-    print(f"{'folder':12} {'files':>5} {'lines':>6} {'functions':>9} {'median':>6} {'p90':>4}")
+    print("folder       files  lines functions median  p90")
     for b in budgets:
-        print(f"{b.folder:12} {len(b.files):5} {sum(b.files.values()):6} {len(b.functions):9} {b.median:6.0f} {b.p90:4.0f}")
+        lines, functions = sum(b.files.values()), len(b.functions)
+        print(f"{b.folder:12} {len(b.files):5} {lines:6} {functions:9} {b.median:6.0f} {b.p90:4.0f}")
     overspent = [sentence for budget in budgets for sentence in budget.overspent]
     print(*overspent, sep="\n")
     return bool(overspent)

@@ -18,7 +18,7 @@ FORBIDDEN = {
 def tracked_texts():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=sizes.ROOT, capture_output=True, text=True, check=False)
     unlisted = (path.relative_to(sizes.ROOT) for folder in sizes.FOLDERS for path in sizes.sources(folder))
-    for name in listed.stdout.split("\0")[:-1] or unlisted:    # an unpacked archive has no git
+    for name in listed.stdout.split("\0")[:-1] or unlisted:  # an unpacked archive has no git
         path = sizes.ROOT / name
         if path.is_file() and b"\0" not in (content := path.read_bytes()):
             yield name, content.decode("utf-8")

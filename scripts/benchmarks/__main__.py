@@ -1,0 +1,75 @@
+"""./scripts/bench: every cell beside the peers that are installed, in one process, interleaved.
+
+1  pin the threads of every library          threads.py
+2  measure the machine's peak                peak.py
+3  a group of rows at a time                 groups.py: cases, rivals, goals
+     build the candidates on shared arrays   cases.py, candidate.py, peers/
+     check that their results agree          check.py
+     time them in turn                       timing.py
+4  print Markdown, write JSON                table.py
+"""
+
+import argparse
+import shlex
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from scripts.benchmarks import threads
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split("\n")[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to this file")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of every library (default 1)")
+    parser.add_argument("--cells", metavar="A,B", help="only rows of these cells")
+    parser.add_argument("--sizes", choices=("quick", "full"), default="quick", help="two sizes or four (default quick)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="time for the samples of one row (default 4)")
+    parser.add_argument("--compile", action="store_true", help="torch.compile too: minutes for each row")
+    return parser.parse_args()
+
+
+def wanted(groups: list[Any], cells: str | None) -> list[Any]:
+    """The groups with the rows of those cells."""
+    chosen = cells.split(",") if cells else None
+    kept = [replace(g, rows=tuple(row for row in g.rows if not chosen or row[0].cell in chosen)) for g in groups]
+    return [group for group in kept if group.rows]
+
+
+def main() -> int:
+    options = arguments()
+    threads.pin(options.threads)  # before anything below is imported
+    from scripts.benchmarks import groups, machine, measure, peak, peers, table
+
+    found = peers.installed()
+    if not options.compile:
+        found.pop("torch.compile", None)
+    todo = wanted(groups.groups(options.sizes, options.threads), options.cells)
+    if not todo:
+        print(f"scripts/bench: no row has a cell of --cells {options.cells}", file=sys.stderr)
+        return 2
+    head = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": shlex.join(["./scripts/bench", *sys.argv[1:]]),
+        "threads": options.threads,
+        "machine": machine.describe(),
+        "peak": {dtype: peak.measure(dtype, options.threads) for dtype in ("float32", "float64")},
+    }
+    results, count = [], sum(len(group.rows) for group in todo)
+    for group in todo:
+        rows = []
+        for case, rivals in group.rows:
+            done = sum(len(result.rows) for result in results) + len(rows)
+            print(f"[{done + 1:3}/{count}] {case.label}", file=sys.stderr, flush=True)
+            rows.append(measure.measure(case, rivals, found, options.seconds))
+        results.append(measure.Result(group, rows))
+    print(table.markdown(results, head))
+    if options.json:
+        options.json.write_text(table.as_json(results, head))
+    return int(any(row.wrong for result in results for row in result.rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

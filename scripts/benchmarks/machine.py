@@ -1,0 +1,41 @@
+"""Where and with what a benchmark ran: the processor, never the host's name."""
+
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from lstm_numba.cpu import target
+
+PACKAGES = ("lstm-numba", "numba", "numpy", "torch", "jax", "onnxruntime")
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    return found.group(1).strip() if found else platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    found = {"Python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def describe() -> dict[str, object]:
+    """The machine, for the head of a table."""
+    return {
+        "processor": processor(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "instructions": target.NAME,
+        "versions": versions(),
+    }

@@ -1,0 +1,55 @@
+"""Interleaved timing: A B C A B C ..., so that a slow second of the machine meets every candidate alike."""
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scripts.benchmarks.candidate import Candidate
+
+SHORTEST = 2e-3  # seconds of one sample: shorter calls are repeated, or the clock is what is measured
+FEWEST, MOST = 7, 60  # samples of each candidate
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one call, over the samples."""
+
+    samples: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.samples)
+
+    @property
+    def spread(self) -> float:
+        """Half the distance between the quartiles, as a share of the median."""
+        low, _, high = statistics.quantiles(self.samples, n=4)
+        return (high - low) / 2 / self.median
+
+
+def sample(call: Callable[[], object], repeats: int) -> float:
+    started = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - started) / repeats
+
+
+def interleave(candidates: list[Candidate], seconds: float) -> dict[str, Timing]:
+    """Warm up, then time every candidate in turn for about so many seconds in all."""
+    estimates = [min(sample(one.run, 1) for _ in range(3)) for one in candidates]
+    repeats = [max(1, math.ceil(SHORTEST / estimate)) for estimate in estimates]
+    a_round = sum(estimate * n for estimate, n in zip(estimates, repeats, strict=True))
+    rounds = min(MOST, max(FEWEST, round(seconds / a_round)))
+    samples: dict[str, list[float]] = {one.name: [] for one in candidates}
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            for one, n in zip(candidates, repeats, strict=True):
+                samples[one.name].append(sample(one.run, n))
+    finally:
+        gc.enable()
+    return {name: Timing(tuple(values)) for name, values in samples.items()}
