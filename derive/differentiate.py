@@ -102,11 +102,14 @@ class _Graph:
         return tuple(v for v in self.stage.reads if v in used)
 
     @cached_property
-    def depth(self) -> dict[Vector, int]:
-        """Line -> the number of lines in a row that lead to it."""
-        depth: dict[Vector, int] = {}
+    def depth(self) -> dict[sympy.Eq, int]:
+        """Equation -> the number of equations in a row that lead to it."""
+        depth: dict[sympy.Eq, int] = {}
         for name, slopes in self.slopes.items():
-            depth[name] = 1 + max((depth.get(v, 0) for v in slopes), default=0)
+            equation = self.source[name]
+            others = (self.source.get(v) for v in slopes)
+            behind = max((depth[other] for other in others if other in depth and other != equation), default=0)
+            depth[equation] = max(depth.get(equation, 0), 1 + behind)
         return depth
 
     @cached_property
@@ -171,7 +174,7 @@ def _sweep(graph: _Graph, incoming: dict[Vector, Vector]) -> Iterator[Equation]:
     """Adjoints from the writes to the reads: each as soon as every line that reads the name is reversed."""
     known: dict[Vector, list[Expr]] = {v: [d] for v, d in incoming.items()}
     inlined: dict[Vector, Expr] = {}
-    lines = sorted(graph.slopes, key=lambda name: (-graph.depth[name], graph.order[name]))
+    lines = _reversed(graph)
     waiting = {v: sum(v in graph.slopes[name] for name in lines) for name in lines for v in graph.slopes[name]}
     for name in lines:
         d_name = inlined.get(name, adjoint(name))
@@ -184,6 +187,17 @@ def _sweep(graph: _Graph, incoming: dict[Vector, Vector]) -> Iterator[Equation]:
                     inlined[v] = total
                 else:
                     yield adjoint(v), total, graph.source[name]
+
+
+def _reversed(graph: _Graph) -> list[Vector]:
+    """The lines in the order in which they are reversed: equation by equation, what leads to others later."""
+    places = {equation: place for place, equation in enumerate(graph.source.values())}
+
+    def key(name: Vector) -> tuple[int, int, int]:
+        equation = graph.source[name]
+        return -graph.depth[equation], places[equation], -graph.order[name]
+
+    return sorted(graph.slopes, key=key)
 
 
 def _is_inlined(graph: _Graph, v: Vector, total: Expr) -> bool:

@@ -8,7 +8,18 @@ from types import ModuleType
 from derive.cell import Cell
 from derive.errors import UnknownCellError
 
-ORDER = ("rnn", "lstm")
+ORDER = (
+    "rnn",
+    "lstm1997",
+    "lstm",
+    "peephole",
+    "esn",
+    "clockwork",
+    "gru",
+    "gru_reset_after",
+    "coupled",
+    "depth_gated",
+)
 
 
 class _Cells(ModuleType, Mapping[str, Cell]):

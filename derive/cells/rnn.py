@@ -12,7 +12,7 @@ W, U, b = matrix("W", H, N), matrix("U", H, H), vector("b")
 
 
 @family(activation=tuple(ACTIVATIONS))
-def cell(activation: str) -> Cell:
+def cell(activation):
     squash = ACTIVATIONS[activation]
     return Cell(
         name="rnn",

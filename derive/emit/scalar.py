@@ -173,9 +173,10 @@ def _forward_body(lines: tuple[Equation, ...]) -> list[str]:
     """Gates, then states; an equation that takes several lines stands above them."""
     body: list[str] = []
     for role, run in groupby(lines, key=lambda line: line[2].lhs.role):
-        body += ["", "# states" if role == "state" else "# gates"]
-        for source, parts in groupby(run, key=lambda line: line[2]):
-            assignments = list(parts)
+        blocks = [(source, list(parts)) for source, parts in groupby(run, key=lambda line: line[2])]
+        title = "# states" if role == "state" else "# gates"
+        body += [""] if len(blocks[0][1]) > 1 else ["", title]
+        for source, assignments in blocks:
             if len(assignments) > 1:
                 body += _comment([source])
             body += [text for name, expression, _ in assignments for text in _assigned(name, expression)]
