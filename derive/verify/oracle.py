@@ -140,7 +140,7 @@ def run(
         known = interpreter.step(cell, _known_at(t, cell, parameters, inputs, entering, interpreter.periods))
         current = {name: np.where(alive, known[name], value) for name, value in entering.items()}
         for name, values in history.items():
-            values.append(np.where(alive, known[name], 0)[None])
+            values.append(np.where(alive, known[name], 0))
     return {name: _joined(values) for name, values in history.items()}, current
 
 
@@ -156,5 +156,5 @@ def _known_at(
 
 
 def _joined(values: list[Array]) -> Array:
-    # the empty array in front is all there is of a sequence without steps
-    return np.concatenate(values[1:] or values)
+    # the empty array in front is all there is of a sequence without steps; copies may part only at a later step
+    return np.stack(np.broadcast_arrays(*values[1:])) if len(values) > 1 else values[0]
