@@ -1,0 +1,227 @@
+"""One text expression -> SymPy, through a whitelist of Python's syntax tree.
+
+`sympify` and `parse_expr` run `eval` on what they are given, so neither is used: the text is parsed to a tree, every
+node must have a rule in the table below, every name must be declared, and the rules build the SymPy object.  Nothing
+that the text says is ever executed.  Limits on length, nodes, depth and powers keep a hostile text from taking memory
+or time.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
+
+import sympy
+
+from derive.errors import DeriveError
+from derive.functions import TABLE
+from derive.symbols import Matrix
+
+LENGTH, NODES, DEPTH = 4000, 400, 40
+INTEGER, POWER = 10**6, 16
+
+
+class ParseError(DeriveError, ValueError):
+    """A text is not a cell: the message has the line, the place in it and the cure."""
+
+
+class Fault(Exception):
+    """What is wrong, and the column: `parse_expression` turns it into a ParseError that shows the line."""
+
+    def __init__(self, message: str, node: ast.AST | None = None) -> None:
+        super().__init__(message)
+        self.column = getattr(node, "col_offset", None)
+
+
+def parse_expression(text: str, names: Mapping[str, sympy.Expr], where: str = "expression") -> sympy.Expr:
+    """Return the SymPy expression that `text` spells over `names`.
+
+    Args:
+        text: `sigmoid(W_i @ x + U_i @ h_prev + b_i)`: `+ - * / ** @`, parentheses, integers,
+            declared names and the functions of `derive.functions`.
+        names: what may occur, by name.
+        where: how the message names the place, such as `my.cell, line 3`.
+
+    Raises:
+        ParseError: anything else, with the column and the cure.
+    """
+    try:
+        tree = _tree(text)
+        _limit(tree)
+        return _build(tree, names)
+    except Fault as fault:
+        raise ParseError(located(where, text, str(fault), fault.column)) from None
+    except DeriveError as error:  # the language's own rules, for example "name the operand of @ first"
+        raise ParseError(located(where, text, str(error), None)) from error
+
+
+def located(where: str, text: str, message: str, column: int | None) -> str:
+    """Return `where: message`, the line below it, and a caret under the column."""
+    shown = text if len(text) <= 160 else text[:157] + "..."
+    caret = "" if column is None or column >= len(shown) else "\n    " + " " * column + "^"
+    return f"{where}: {message}\n    {shown}{caret}"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean ...?` for the nearest of `known`, or what there is to choose from."""
+    choices = list(known)
+    # Exact but for case comes first: difflib finds 'w_i' and 'W_i' no nearer than 'W_i' and 'W_f'.
+    same = [choice for choice in choices if choice.lower() == name.lower()]
+    near = same or difflib.get_close_matches(name, choices, 2, 0.5)
+    if near:
+        return f" Did you mean {' or '.join(near)}?"
+    return f" There is: {', '.join(choices)}." if choices else " Nothing is declared."
+
+
+def _tree(text: str) -> ast.expr:
+    if len(text) > LENGTH:
+        raise Fault(f"{len(text)} characters; at most {LENGTH}: name parts of the equation in lines of their own")
+    if not text.isascii():  # Python would fold look-alike letters into one name
+        at = next(place for place, letter in enumerate(text) if not letter.isascii())
+        raise Fault(f"{text[at]!r} is not an ASCII character", _at(at))
+    try:
+        return ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        raise Fault(f"not an expression: {error.msg}", _at(max((error.offset or 1) - 1, 0))) from None
+    except (ValueError, RecursionError, MemoryError):
+        raise Fault("not an expression: nested too deeply, or holds a null character") from None
+
+
+def _at(column: int) -> ast.AST:
+    return ast.Constant(value=0, col_offset=column)
+
+
+def _limit(tree: ast.expr) -> None:
+    level, nodes, depth = [tree], 0, 0
+    while level:
+        nodes, depth = nodes + len(level), depth + 1
+        if nodes > NODES or depth > DEPTH:
+            raise Fault(f"more than {NODES} nodes or {DEPTH} levels: name parts of the equation in lines of their own")
+        level = [child for node in level for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+
+
+def _build(node: ast.expr, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
+    rule = RULES.get(type(node))
+    if rule is None:
+        raise Fault(f"{_words(node)} cannot stand in an equation: names, integers, + - * / ** @ and calls can", node)
+    return rule(node, names)
+
+
+def _words(node: ast.AST) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", type(node).__name__).lower()
+
+
+def _name(node: ast.Name, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
+    if node.id in names:
+        return names[node.id]
+    if node.id in TABLE:
+        raise Fault(f"{node.id} is a function: write {node.id}(...)", node)
+    raise Fault(f"unknown name {node.id[:80]!r}.{suggestion(node.id[:80], names)}", node)
+
+
+def _constant(node: ast.Constant, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
+    del names
+    if type(node.value) is float:  # bool and complex are not meant either
+        raise Fault(f"{node.value!r} is not exact; write the fraction, here {_fraction(node.value)}", node)
+    if type(node.value) is not int:
+        raise Fault(f"{type(node.value).__name__} constant; only integers", node)
+    if node.value > INTEGER:
+        raise Fault(f"an integer above {INTEGER}; make it a parameter", node)
+    return sympy.Integer(node.value)
+
+
+def _fraction(value: float) -> str:
+    return str(Fraction(repr(value)).limit_denominator(10**6)) if abs(value) < INTEGER else "a parameter"
+
+
+def _unary(node: ast.UnaryOp, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
+    if not isinstance(node.op, ast.UAdd | ast.USub):
+        raise Fault(f"{_words(node.op)} cannot stand in an equation", node)
+    value = _scalar(node.operand, names)
+    return -value if isinstance(node.op, ast.USub) else value
+
+
+def _binary(node: ast.BinOp, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
+    if isinstance(node.op, ast.MatMult):
+        return _product(node, names)
+    if isinstance(node.op, ast.Pow):
+        return _power(node, names)
+    combine = ARITHMETIC.get(type(node.op))
+    if combine is None:
+        raise Fault(f"operator {_words(node.op)} cannot stand in an equation; there are + - * / ** @", node)
+    left, right = _scalar(node.left, names), _scalar(node.right, names)
+    if isinstance(node.op, ast.Div) and right == 0:
+        raise Fault("division by zero", node.right)
+    return combine(left, right)
+
+
+def _product(node: ast.BinOp, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
+    left, right = _build(node.left, names), _scalar(node.right, names)
+    if not isinstance(left, Matrix):
+        raise Fault("the left side of @ is a matrix, declared as NAME[rows,columns]", node.left)
+    return left @ right
+
+
+def _power(node: ast.BinOp, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
+    exponent = _build(node.right, names)
+    base = _scalar(node.left, names)
+    if not exponent.is_Integer:
+        raise Fault("an exponent is an integer; write sqrt(b) for the root, exp(a * log(b)) for b to a", node.right)
+    if base.is_number or abs(int(exponent)) * _degree(base) > POWER:
+        # (((2*x)**16)**16)**16 would grow an integer without end
+        raise Fault(f"powers: the base has a name in it, and exponents multiply to at most {POWER}", node)
+    return base**exponent
+
+
+def _degree(base: sympy.Expr) -> int:
+    return max([1, *(abs(int(power.exp)) for power in base.atoms(sympy.Pow) if power.exp.is_Integer)])
+
+
+def _call(node: ast.Call, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
+    if not isinstance(node.func, ast.Name):
+        raise Fault("only a function's plain name can be called", node)
+    name = node.func.id
+    if name not in TABLE:
+        raise Fault(f"unknown function {name[:80]!r}.{suggestion(name[:80], TABLE)}", node)
+    function = TABLE[name]
+    arity = int(max(function.nargs))
+    if node.keywords:
+        raise Fault(f"{name} takes its arguments without names", node)
+    if len(node.args) != arity:
+        raise Fault(f"{name} takes {arity} argument{'s' if arity > 1 else ''}, got {len(node.args)}", node)
+    first = _condition if name == "where" else _scalar
+    return function(first(node.args[0], names), *(_scalar(argument, names) for argument in node.args[1:]))
+
+
+def _condition(node: ast.expr, names: Mapping[str, sympy.Expr]) -> sympy.Basic:
+    """The first argument of `where`: a 0/1 vector, or one comparison of two values."""
+    if not isinstance(node, ast.Compare):
+        return _scalar(node, names)
+    compare = COMPARISONS.get(type(node.ops[0])) if len(node.ops) == 1 else None
+    if compare is None:
+        raise Fault("a condition is one comparison with < <= > or >=", node)
+    return compare(_scalar(node.left, names), _scalar(node.comparators[0], names))
+
+
+def _scalar(node: ast.expr, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
+    """What may be added and multiplied: anything but a matrix on its own."""
+    value = _build(node, names)
+    if isinstance(value, Matrix):
+        raise Fault(f"{value.name} is a matrix: multiply it with a vector first, {value.name} @ x", node)
+    return value
+
+
+ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+COMPARISONS = {ast.Lt: sympy.Lt, ast.LtE: sympy.Le, ast.Gt: sympy.Gt, ast.GtE: sympy.Ge}
+RULES: dict[type[ast.expr], Callable[..., sympy.Expr]] = {
+    ast.Name: _name,
+    ast.Constant: _constant,
+    ast.UnaryOp: _unary,
+    ast.BinOp: _binary,
+    ast.Call: _call,
+}
+"""The whole language of expressions: what is not here is refused."""
