@@ -159,8 +159,9 @@ class Cell:
         return sha256(self.canonical.encode()).hexdigest()
 
     def _repr_latex_(self) -> str:
-        lines = (f"{sympy.latex(e.lhs)} &= {sympy.latex(e.rhs)}" for e in self.equations)
-        return r"$$\begin{aligned}" + r" \\ ".join(lines) + r"\end{aligned}$$"
+        from derive.show import latex_of_cell  # here, because pages are made of cells
+
+        return latex_of_cell(self)
 
 
 def symbols_of_equation(equation: sympy.Eq) -> Iterable[Vector | Matrix]:

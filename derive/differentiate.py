@@ -328,10 +328,9 @@ class Derivation:
         return "\n".join(self.lines())
 
     def _repr_latex_(self) -> str:
-        blocks = (stage for stage in self.stages if isinstance(stage, Vjp))
-        equations = [(name, expression) for stage in blocks for name, expression, _ in stage.equations]
-        lines = (f"{sympy.latex(name)} &= {sympy.latex(expression)}" for name, expression in equations)
-        return r"$$\begin{aligned}" + r" \\ ".join(lines) + r"\end{aligned}$$"
+        from derive.show import latex_of_derivation  # here, because pages are made of derivations
+
+        return latex_of_derivation(self)
 
 
 def gradients(cell: Cell) -> Derivation:

@@ -27,7 +27,6 @@ class Rule:
     partials: tuple[Callable[..., Expr], ...]  # d y / d u_k as a function of (y, u_1, u_2, ...)
     numpy: Callable[..., Any]
     meaning: Callable[..., Expr]
-    latex: str
 
 
 class Elementwise(Function):
@@ -40,11 +39,6 @@ class Elementwise(Function):
 
     def _eval_is_real(self) -> bool:
         return True
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        arguments = ", ".join(printer.doprint(u) for u in self.args)
-        power = f"^{{{exp}}}" if exp else ""
-        return rf"{self.rule.latex}{power}\left({arguments}\right)"
 
 
 # --- Evaluation: the exponential only ever sees a non-positive real part, and a complex number is ordered by its real
@@ -112,7 +106,6 @@ positive: type[Elementwise] = _define(
         partials=(lambda y, u: ZERO,),
         numpy=_positive,
         meaning=lambda u: sympy.Piecewise((1, u > 0), (0, True)),
-        latex=r"\operatorname{positive}",
     ),
 )
 sigmoid = _define(
@@ -121,7 +114,6 @@ sigmoid = _define(
         partials=(lambda y, u: y * (1 - y),),
         numpy=_sigmoid,
         meaning=lambda u: 1 / (1 + sympy.exp(-u)),
-        latex=r"\sigma",
     ),
 )
 tanh = _define(
@@ -130,7 +122,6 @@ tanh = _define(
         partials=(lambda y, u: 1 - y**2,),
         numpy=np.tanh,
         meaning=lambda u: (sympy.exp(u) - sympy.exp(-u)) / (sympy.exp(u) + sympy.exp(-u)),
-        latex=r"\tanh",
     ),
 )
 relu = _define(
@@ -139,20 +130,19 @@ relu = _define(
         partials=(lambda y, u: positive(y),),
         numpy=_relu,
         meaning=lambda u: sympy.Piecewise((u, u > 0), (0, True)),
-        latex=r"\operatorname{relu}",
     ),
 )
 exp = _define(
     "exp",
-    Rule(partials=(lambda y, u: y,), numpy=_exp, meaning=sympy.exp, latex=r"\exp"),
+    Rule(partials=(lambda y, u: y,), numpy=_exp, meaning=sympy.exp),
 )
 log = _define(
     "log",
-    Rule(partials=(lambda y, u: 1 / u,), numpy=np.log, meaning=sympy.log, latex=r"\log"),
+    Rule(partials=(lambda y, u: 1 / u,), numpy=np.log, meaning=sympy.log),
 )
 sqrt = _define(
     "sqrt",
-    Rule(partials=(lambda y, u: 1 / (2 * y),), numpy=np.sqrt, meaning=sympy.sqrt, latex=r"\operatorname{sqrt}"),
+    Rule(partials=(lambda y, u: 1 / (2 * y),), numpy=np.sqrt, meaning=sympy.sqrt),
 )
 softplus = _define(
     "softplus",
@@ -161,7 +151,6 @@ softplus = _define(
         partials=(lambda y, u: sigmoid(u),),
         numpy=_softplus,
         meaning=lambda u: sympy.log(1 + sympy.exp(u)),
-        latex=r"\operatorname{softplus}",
     ),
 )
 absolute = _define(
@@ -170,7 +159,6 @@ absolute = _define(
         partials=(lambda y, u: positive(u) - positive(-u),),
         numpy=_absolute,
         meaning=lambda u: sympy.Piecewise((u, u > 0), (-u, u < 0), (0, True)),
-        latex=r"\operatorname{abs}",
     ),
 )
 maximum = _define(
@@ -179,7 +167,6 @@ maximum = _define(
         partials=(lambda y, a, b: 1 - positive(b - a), lambda y, a, b: positive(b - a)),
         numpy=_maximum,
         meaning=lambda a, b: sympy.Piecewise((b, b - a > 0), (a, True)),
-        latex=r"\max",
     ),
 )
 minimum = _define(
@@ -188,7 +175,6 @@ minimum = _define(
         partials=(lambda y, a, b: 1 - positive(a - b), lambda y, a, b: positive(a - b)),
         numpy=_minimum,
         meaning=lambda a, b: sympy.Piecewise((b, a - b > 0), (a, True)),
-        latex=r"\min",
     ),
 )
 
@@ -214,7 +200,6 @@ where = _define(
         partials=(lambda y, c, a, b: ZERO, lambda y, c, a, b: c, lambda y, c, a, b: 1 - c),
         numpy=_where,
         meaning=lambda c, a, b: c * a + (1 - c) * b,
-        latex=r"\operatorname{where}",
     ),
     eval=classmethod(_where_eval),
 )
@@ -225,7 +210,6 @@ stop = _define(
         partials=(lambda y, u: ZERO,),
         numpy=np.real,
         meaning=lambda u: u,
-        latex=r"\operatorname{stop}",
     ),
 )
 

@@ -21,7 +21,7 @@ import sympy
 from sympy import Add, Expr
 
 from derive.cell import Cell
-from derive.emit.printer import terms
+from derive.emit.printer import arguments, terms
 from derive.functions import Elementwise, stop
 from derive.laws import symbols_of
 from derive.symbols import Matrix, Product, Vector
@@ -118,7 +118,8 @@ class _Parts:
     slots: list[Slot] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     renamed: dict[Vector, Vector] = field(default_factory=dict)  # a value that is a slot -> the slot
-    applications: dict[tuple[Expr, str], Vector] = field(default_factory=dict)
+    sums: dict[Expr, Vector] = field(default_factory=dict)  # an affine sum -> its slot
+    applications: dict[tuple[Expr, str], Vector] = field(default_factory=dict)  # what a line computes -> its name
 
     def __post_init__(self) -> None:
         self.taken = set(self.cell.symbols)
@@ -126,7 +127,7 @@ class _Parts:
 
     def add(self, equation: sympy.Eq) -> None:
         lhs, rhs = equation.lhs, equation.rhs.xreplace(self.renamed)
-        if lhs.role == "value" and self._is_affine(rhs):
+        if lhs.role == "value" and rhs in self._affine_sums(rhs).values():
             self.renamed[lhs] = self._slot(lhs.name, rhs)
             return
         rhs = self._without_products(lhs, rhs)
@@ -147,39 +148,38 @@ class _Parts:
 
     # --- Affine sums
 
-    def _is_affine(self, expression: Expr) -> bool:
-        products, _, rest = self._affine(expression)
-        return bool(products) and not rest
+    def _affine_sums(self, expression: Expr) -> dict[Expr, Expr]:
+        """Factor -> products with that factor, and the lone bias: -(W @ x + b) is one sum, with the factor -1."""
+        parts = [term.as_coeff_Mul(rational=True) for term in terms(expression)]
+        sums: dict[Expr, Expr] = {}
+        for factor in dict.fromkeys(factor for factor, part in parts if isinstance(part, Product)):
+            alike = [part for other, part in parts if other == factor]
+            products = [part for part in alike if isinstance(part, Product)]
+            biases = [part for part in alike if self._is_lone_bias(part, products[0].matrix.rows)]
+            sums[factor] = Add(*products, *biases[:1])
+        return sums
 
-    def _affine(self, expression: Expr) -> tuple[list[Product], Vector | None, list[Expr]]:
-        """Products, lone bias and the rest of a sum."""
-        parts = terms(expression)
-        products = [term for term in parts if isinstance(term, Product)]
-        space = products[0].matrix.rows if products else None
-        biases = [term for term in parts if self._is_lone_bias(term, space)]
-        bias = biases[0] if biases else None
-        return products, bias, [term for term in parts if not isinstance(term, Product) and term is not bias]
-
-    def _is_lone_bias(self, term: Expr, space: str | None) -> bool:
-        trained = isinstance(term, Vector) and term.role in ("parameter", "constant")
-        return trained and term.space == space and self.uses.count(term) == 1
+    def _is_lone_bias(self, term: Expr, space: str) -> bool:
+        given = isinstance(term, Vector) and term.role in ("parameter", "constant")
+        return given and term.space == space and self.uses.count(term) == 1
 
     def _slot(self, name: str, affine: Expr) -> Vector:
-        products, bias, _ = self._affine(affine)
+        parts = terms(affine)
+        products = [term for term in parts if isinstance(term, Product)]
+        bias = next((term for term in parts if not isinstance(term, Product)), None)
         pairs = tuple((product.matrix, _multiplied(product)) for product in products)
         self.slots.append(Slot(name, products[0].matrix.rows, pairs, bias))
-        return self.slots[-1].symbol
+        self.sums[affine] = self.slots[-1].symbol
+        return self.sums[affine]
 
     def _without_products(self, lhs: Vector, expression: Expr) -> Expr:
-        """The expression with a slot for each of its affine sums, the outermost first."""
-        products, bias, rest = self._affine(expression)
-        if products:
-            affine = Add(*products, *([bias] if bias is not None else []))
-            slot = self._slot(self._fresh(f"z_{lhs}"), affine)
-            return Add(slot, *(self._without_products(lhs, term) for term in rest))
+        """The expression with a slot for each of its affine sums, the outermost first; equal sums share one."""
+        for factor, affine in self._affine_sums(expression).items():
+            slot = self.sums.get(affine) or self._slot(self._fresh(f"z_{lhs}"), affine)
+            expression = expression - factor * affine + factor * slot
         if not expression.args:
             return expression
-        return expression.func(*(self._without_products(lhs, argument) for argument in _in_order(expression)))
+        return expression.func(*(self._without_products(lhs, part) for part in arguments(expression)))
 
     # --- Names for applications
 
@@ -190,7 +190,7 @@ class _Parts:
         if isinstance(expression, stop):
             return stop(self._with_names(lhs, expression.args[0], source))
         if not isinstance(expression, Elementwise):
-            return expression.func(*(self._with_names(lhs, part, source) for part in _in_order(expression)))
+            return expression.func(*(self._with_names(lhs, part, source) for part in arguments(expression)))
         call = expression.func(*(self._argument(lhs, part, source) for part in expression.args))
         if whole:
             return call
@@ -204,10 +204,6 @@ class _Parts:
             return named
         known = self.applications.get((named, lhs.space))
         return known or self._define(Vector(self._fresh(f"a_{lhs}"), "value", lhs.space), named, source)
-
-
-def _in_order(expression: Expr) -> tuple[Expr, ...]:
-    return terms(expression) if isinstance(expression, Add) else expression.args
 
 
 def _multiplied(product: Product) -> Vector:

@@ -78,9 +78,6 @@ class Vector(Symbol):
     def shape(self) -> tuple[str, ...]:
         return () if self.space == ONE else (self.space,)
 
-    def _latex(self, _printer: Any) -> str:
-        return _latex_name(self.name, self.role)
-
 
 class Matrix(Symbol):
     """A matrix; it appears only as the left factor of `@`."""
@@ -112,9 +109,6 @@ class Matrix(Symbol):
     def shape(self) -> tuple[str, ...]:
         return (self.rows, self.columns)
 
-    def _latex(self, _printer: Any) -> str:
-        return _latex_name(self.name, self.role)
-
 
 class Product(Function):
     """Element j of `W v`: opaque to scalar mathematics, and replaced by a slot before anything is differentiated."""
@@ -141,28 +135,6 @@ class Product(Function):
 
     def _latex(self, printer: Any) -> str:
         return f"{printer.doprint(self.matrix)} {printer.parenthesize(self.operand, PRECEDENCE['Pow'])}"
-
-
-def _latex_name(name: str, role: str) -> str:
-    moves = role not in ("parameter", "constant")
-    stem = name.removesuffix("_prev") if role == "previous" else name
-    letter, _, index = stem.partition("_")
-    time = {"previous": ["t-1"]}.get(role, ["t"]) if moves else []
-    indices = [_upright(part) for part in index.split("_") if part] + time
-    subscript = f"_{{{','.join(indices)}}}" if indices else ""
-    return _upright(letter) + subscript
-
-
-def _upright(part: str) -> str:
-    if part in GREEK:
-        return f"\\{part}"
-    return part if len(part) == 1 else rf"\mathrm{{{part}}}"
-
-
-LETTERS = (
-    """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi chi psi omega"""
-)
-GREEK = frozenset(LETTERS.split())
 
 
 # --- Declarations: a plural gives a tuple, a singular one symbol

@@ -27,6 +27,7 @@ RANKS = {"adjoint": 0, "tangent": 0, "parameter": 1, "constant": 1, "slot": 2, "
 GIVEN, BRACKETS = 3, 4
 # products: the input's first, then the recurrent ones
 OPERANDS = {"input": 0, "previous": 1}
+NO_PRODUCT = 3
 
 
 @dataclass(frozen=True)
@@ -66,24 +67,25 @@ def _spread(base: Expr, power: int, above: list[Expr], below: list[Expr]) -> Non
     side += [base] * abs(power) if abs(power) <= LONGEST_PRODUCT else [Pow(base, abs(power), evaluate=False)]
 
 
-def _factor_key(factor: Expr) -> tuple[int, str]:
+def _factor_key(factor: Expr) -> tuple[int, int, str]:
     if isinstance(factor, (Vector, Matrix)):
-        return RANKS.get(factor.role, GIVEN), factor.name
-    return BRACKETS, equation(factor)
+        return RANKS.get(factor.role, GIVEN), 0, factor.name
+    return BRACKETS, _product_rank(factor), equation(factor)
 
 
 def _term_key(term: Expr) -> tuple[Any, ...]:
     parts = fraction(term)
-    products = [OPERANDS.get(_operand(p).role, len(OPERANDS)) for p in parts.above if isinstance(p, Product)]
-    rank = min(products, default=len(OPERANDS) + 1)
+    rank = min(map(_product_rank, parts.above), default=NO_PRODUCT)
     size = len(parts.above) + len(parts.below)
     return parts.sign < 0, term.is_number, rank, size, equation(term)
 
 
-def _operand(product: Product) -> Vector:
-    """The vector of a product; what is not one is printed too, in the message that refuses it."""
-    operand = product.operand.args[0] if isinstance(product.operand, stop) else product.operand
-    return operand if isinstance(operand, Vector) else Vector("", "value")
+def _product_rank(factor: Expr) -> int:
+    if not isinstance(factor, Product):
+        return NO_PRODUCT
+    # an operand that is no name is printed too: in the message that refuses it
+    operand = factor.operand.args[0] if isinstance(factor.operand, stop) else factor.operand
+    return OPERANDS.get(getattr(operand, "role", ""), NO_PRODUCT - 1)
 
 
 def terms(expression: Expr) -> tuple[Expr, ...]:
