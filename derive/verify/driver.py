@@ -69,10 +69,10 @@ class Driver:
         return cls(split(cell), table)
 
     def changed(self, text: str | None = None, sweep: type[Sweep] | None = None) -> Driver:
-        """The same driver with another text of the step functions, or other rules of backpropagation."""
+        """The same driver with the functions of `text` in place of its own, or with other rules of backpropagation."""
         other = copy(self)
-        other.text, other.sweep = text or self.text, sweep or self.sweep
-        other.functions = executed(other.text, self.table)
+        other.sweep = sweep or self.sweep
+        other.functions = self.functions | executed(text or "", self.table)
         return other
 
     def call(self, function: StepFunction, known: Mapping[str, Any]) -> dict[str, Any]:
