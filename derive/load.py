@@ -60,7 +60,7 @@ def resolve(spelling: str) -> Cell:
         CellFileError, ...: as for `load`.
     """
     name, choices = _split(spelling)
-    cell = load(name) if _is_file(name) else _named(name)
+    cell = load(name) if _is_file(name) else named(name)
     return cell.variant(**{option: _value(cell, option, text) for option, text in choices.items()}) if choices else cell
 
 
@@ -69,7 +69,12 @@ def is_file(spelling: str) -> bool:
     return _is_file(_split(spelling)[0])
 
 
-def _named(name: str) -> Cell:
+def named(name: str) -> Cell:
+    """Return the cell of the package with this name.
+
+    Raises:
+        UnknownCellError: there is none; the message has the nearest names.
+    """
     cells: Mapping[str, Cell] = import_module("derive.cells")  # type: ignore[assignment]  # the folder is the mapping
     if name not in cells:
         raise UnknownCellError(

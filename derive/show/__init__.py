@@ -1,6 +1,6 @@
 """Show what is derived: `show(cell, what, form)`.
 
-    what    equations, gradients, jacobian, program, cost, penalty, all
+    what    equations, gradients, jacobian, program, cost, all; penalty (of a simple recurrence)
     form    unicode (a terminal), latex, markdown (a page), python, json
 
 Everything shown comes from the equations through the same derivation as the kernels.
@@ -17,6 +17,7 @@ from derive.expression import suggestion
 from derive.show import gradients as gradients_page
 from derive.show import pages
 from derive.show.document import FORMS, Document, Section, latex_lines, render
+from derive.show.penalty import penalty
 
 PAGES: dict[str, Callable[[Cell], Document]] = {
     "equations": pages.equations,
@@ -25,7 +26,8 @@ PAGES: dict[str, Callable[[Cell], Document]] = {
     "program": pages.program,
     "cost": pages.cost,
 }
-WHAT = (*PAGES, "all")
+PARTICULAR: dict[str, Callable[[Cell], Document]] = {"penalty": penalty}  # pages that not every cell has
+WHAT = (*PAGES, *PARTICULAR, "all")
 
 __all__ = ["FORMS", "PAGES", "WHAT", "latex_of_cell", "latex_of_derivation", "page", "show"]
 
@@ -49,7 +51,7 @@ def show(cell: Cell, what: str = "equations", form: str = "unicode") -> str:
 def page(cell: Cell, what: str) -> Document:
     """Return one page as data."""
     if what != "all":
-        return PAGES[what](cell)
+        return {**PAGES, **PARTICULAR}[what](cell)
     documents = [make(cell) for make in PAGES.values()]
     sections = tuple(
         Section(f"{document.what}: {section.title}", section.lines, section.text)

@@ -63,16 +63,17 @@ def render(document: Document, form: str) -> str:
 
 
 def _unicode(document: Document) -> str:
-    parts = [document.title, *(_block(section, "unicode", "", "    ") for section in document.sections)]
+    parts = [document.title, *(block(section, "unicode", "", "    ") for section in document.sections)]
     return "\n\n".join(parts)
 
 
 def _python(document: Document) -> str:
-    parts = [f"# {document.title}", *(_block(section, "python", "# ", "") for section in document.sections)]
+    parts = [f"# {document.title}", *(block(section, "python", "# ", "") for section in document.sections)]
     return "\n\n".join(parts)
 
 
-def _block(section: Section, notation: str, comment: str, indent: str) -> str:
+def block(section: Section, notation: str, comment: str, indent: str) -> str:
+    """Return a section as columns of text: `comment` before words, `indent` before lines."""
     head = [comment + section.title] if section.title else []
     head += [comment + indent + text for text in section.text.splitlines()]
     if notation == "python" and any(isinstance(line.left, Words) for line in section.lines):
