@@ -10,6 +10,8 @@ JAX (scripts/benchmarks/peers/jax_scan.py, a compiled scan).  Nothing here knows
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 Named = Mapping[str, Any]
 
 
@@ -25,13 +27,22 @@ class Ops(NamedTuple):
 
 
 class Foreign(NamedTuple):
-    """One cell: its step, and the gates that one product serves ("" where the parameters carry no gate letter)."""
+    """One cell: its step, and the parameters that one product serves."""
 
     step: Callable
-    gates: str = ""
+    W: tuple[str, ...] = ("W",)
+    U: tuple[str, ...] = ("U",)
+    b: tuple[str, ...] = ("b",)
 
-    def names(self, letter: str) -> list[str]:
-        return [f"{letter}_{gate}" for gate in self.gates] or [letter]
+    @property
+    def fused(self) -> dict[str, tuple[str, ...]]:
+        return {letter: getattr(self, letter) for letter in "WUb"}
+
+
+def gated(step: Callable, gates: str, recurrent: str | None = None) -> Foreign:
+    """A cell whose parameters carry the letters of its gates."""
+    named = {letter: tuple(f"{letter}_{gate}" for gate in gates) for letter in "WUb"}
+    return Foreign(step, **named | {"U": tuple(f"U_{gate}" for gate in recurrent or gates)})
 
 
 def rnn(ops, p, a, s, extra, activation="tanh"):
@@ -79,36 +90,62 @@ def gru_reset_after(ops, p, a, s, extra):
     return {"h": n + ops.sigmoid(a_z + u_z) * (s["h"] - n)}
 
 
+def depth_gated(ops, p, a, s, extra):
+    """extra = the lower layer's cell of this step."""
+    size = s["h"].shape[-1]
+    i, f, g, o = ops.split(a[:, : 4 * size] + s["h"] @ p["U"], 4)
+    d = ops.sigmoid(a[:, 4 * size :] + p["p_d"] * s["c"] + p["l_d"] * extra)
+    kept = ops.sigmoid(f + p["p_f"] * s["c"]) * s["c"]
+    c = d * extra + kept + ops.sigmoid(i + p["p_i"] * s["c"]) * ops.tanh(g)
+    return {"h": ops.sigmoid(o + p["p_o"] * c) * ops.tanh(c), "c": c}
+
+
+def clockwork(ops, p, a, s, extra):
+    """extra = 1 for the units that are active in this step, 0 for the others; p["mask"] is 1 where U may act."""
+    new = ops.tanh(a + s["h"] @ (p["U"] * p["mask"].T))
+    return {"h": s["h"] + extra * (new - s["h"])}
+
+
+def esn(ops, p, a, s, extra):
+    return {"h": (1 - p["alpha"]) * s["h"] + p["alpha"] * ops.tanh(a + s["h"] @ p["U"])}
+
+
 CELLS = {
     "rnn": Foreign(rnn),
-    "lstm1997": Foreign(lstm1997, "igo"),
-    "lstm": Foreign(lstm, "ifgo"),
-    "peephole": Foreign(peephole, "ifgo"),
-    "coupled": Foreign(coupled, "igo"),
-    "gru": Foreign(gru, "zrn"),
-    "gru_reset_after": Foreign(gru_reset_after, "zrn"),
+    "lstm1997": gated(lstm1997, "igo"),
+    "lstm": gated(lstm, "ifgo"),
+    "peephole": gated(peephole, "ifgo"),
+    "esn": Foreign(esn, W=("W_in",), U=("W",)),
+    "clockwork": Foreign(clockwork),
+    "gru": gated(gru, "zrn"),
+    "gru_reset_after": gated(gru_reset_after, "zrn"),
+    "coupled": gated(coupled, "igo"),
+    "depth_gated": gated(depth_gated, "ifgod", recurrent="ifgo"),
 }
 
 
 def fuse(ops: Ops, name: str, parameters: Named) -> dict[str, Any]:
-    """Lay the gates' parameters side by side, transposed for row vectors."""
-    cell = CELLS[name]
-    side_by_side = {letter: [parameters[one] for one in cell.names(letter)] for letter in "WUb"}
-    taken = {one for letter in "WUb" for one in cell.names(letter)}
-    fused = {letter: ops.concatenate(arrays) for letter, arrays in side_by_side.items()}
-    return {
-        "W": fused["W"].T,
-        "U": fused["U"].T,
-        "b": fused["b"],
-        **{key: value for key, value in parameters.items() if key not in taken},
+    """Lay the gates' parameters side by side, transposed for row vectors; the others stay as they are."""
+    fused = CELLS[name].fused
+    taken = {one for names in fused.values() for one in names}
+    rows = {letter: ops.concatenate([parameters[one] for one in names]) for letter, names in fused.items()}
+    return {"W": rows["W"].T, "U": rows["U"].T, "b": rows["b"]} | {
+        key: value for key, value in parameters.items() if key not in taken
     }
 
 
 def unfuse(name: str, fused: Named) -> dict[str, Any]:
     """The way back, for NumPy arrays: gradients of the fused parameters under the names of the equations."""
-    cell, rest = CELLS[name], {key: value for key, value in fused.items() if key not in ("W", "U", "b")}
-    for letter in "WUb":
-        names = cell.names(letter)
-        size = fused["b"].shape[0] // len(names)
+    rest = {key: value for key, value in fused.items() if key not in "WUb"}
+    for letter, names in CELLS[name].fused.items():
+        size = fused[letter].shape[-1] // len(names)
         rest |= {one: fused[letter].T[k * size : (k + 1) * size] for k, one in enumerate(names)}
     return rest
+
+
+def modules(hidden_size: int, periods: tuple[int, ...], steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """The clockwork's schedule: which units are active (T, H), and the mask of U (H, H), both of 0 and 1."""
+    sizes = [len(part) for part in np.array_split(np.arange(hidden_size), len(periods))]
+    module, period = np.repeat(np.arange(len(periods)), sizes), np.repeat(periods, sizes)
+    active = np.arange(steps)[:, None] % period == 0
+    return active.astype(float), (module[:, None] <= module).astype(float)

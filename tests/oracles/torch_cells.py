@@ -15,7 +15,7 @@ OPS = Ops(
 
 
 def unroll(name, x, fused, state, extra=None, **options):
-    """Run a cell over x (T, B, N): output (T, B, H) and final state, from fused parameters."""
+    """Run a cell over x (T, B, N): h at every step (T, B, H) and the final state, from fused parameters."""
     step, outputs = CELLS[name].step, []
     ahead = x @ fused["W"] + fused["b"]
     for t in range(len(x)):
