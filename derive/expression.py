@@ -69,8 +69,8 @@ def located(where: str, text: str, message: str, column: int | None) -> str:
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean ...?` for the nearest of `known`, or what there is to choose from."""
     choices = list(known)
-    # Exact but for case comes first: difflib finds 'w_i' and 'W_i' no nearer than 'W_i' and 'W_f'.
-    same = [choice for choice in choices if choice.lower() == name.lower()]
+    # The same letters come first, w_i for W_i and oi for io: difflib finds W_f as near to w_i.
+    same = [choice for choice in choices if sorted(choice.lower()) == sorted(name.lower())]
     near = same or difflib.get_close_matches(name, choices, 2, 0.5)
     if near:
         return f" Did you mean {' or '.join(near)}?"

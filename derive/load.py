@@ -69,18 +69,27 @@ def is_file(spelling: str) -> bool:
     return _is_file(_split(spelling)[0])
 
 
+def names() -> tuple[str, ...]:
+    """The names of the package's cells, in historical order."""
+    return tuple(_cells())
+
+
 def named(name: str) -> Cell:
     """Return the cell of the package with this name.
 
     Raises:
         UnknownCellError: there is none; the message has the nearest names.
     """
-    cells: Mapping[str, Cell] = import_module("derive.cells")  # type: ignore[assignment]  # the folder is the mapping
+    cells = _cells()
     if name not in cells:
         raise UnknownCellError(
             f"there is no cell {name[:80]!r}.{suggestion(name[:80], cells)} A file of your own ends in .py or .cell"
         )
     return cells[name]
+
+
+def _cells() -> Mapping[str, Cell]:
+    return import_module("derive.cells")  # type: ignore[return-value]  # the folder is itself the mapping
 
 
 def _is_file(name: str) -> bool:
@@ -122,6 +131,8 @@ def _text(file: Path) -> str:
             raw = handle.read(LARGEST + 1)
     except OSError as error:
         raise CellFileNotFoundError(f"cannot read {file}: {error.strerror or error}") from None
+    except ValueError as error:  # a null character in the path
+        raise CellFileNotFoundError(f"cannot read {str(file)!r}: {error}") from None
     if len(raw) > LARGEST:
         raise CellFileError(f"{file}: more than {LARGEST} bytes; a cell is a few equations")
     try:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from derive.cell import Cell
 from derive.errors import DeriveError
+from derive.load import named, names
 
 MARK = "GENERATED - edit"
 """Stands in the first lines of every generated file; what has it is ours to replace and to delete."""
@@ -39,37 +40,48 @@ class Difference:
     diff: str
 
 
-def generate(cells: Sequence[Cell], out: Path | None = None) -> list[Path]:
-    """Write the manifest of `cells` below `out` (default: into the package); return the files written or deleted."""
-    return store(_manifest(cells), out or PACKAGE, complete=out is None)
+def generate(cells: Sequence[Cell] | None = None, out: Path | None = None) -> list[Path]:
+    """Write the files of `cells` below `out`; return those whose text changed, and those deleted.
+
+    Args:
+        cells: default is every cell of the package; only then are stale files deleted, and only in the package.
+        out: default is the package.
+    """
+    return store(texts_of(cells), out or PACKAGE, complete=cells is None and out is None)
 
 
-def check(cells: Sequence[Cell], out: Path | None = None) -> list[Difference]:
-    """Regenerate into a temporary folder and compare with `out` both ways; an empty list means nothing differs."""
-    texts = _manifest(cells)
+def check(out: Path | None = None) -> list[Difference]:
+    """Regenerate everything in a temporary folder and compare with `out`, both ways; empty if nothing differs."""
     with tempfile.TemporaryDirectory(prefix="derive-check-") as folder:
-        store(texts, Path(folder), complete=False)
+        store(texts_of(), Path(folder), complete=False)
         return compare(Path(folder), out or PACKAGE)
+
+
+def texts_of(cells: Sequence[Cell] | None = None) -> dict[str, str]:
+    """The manifest: path below the output folder -> text."""
+    from derive.emit.manifest import manifest  # here, so that storing can be tested without generating
+
+    wanted = [named(name) for name in names()] if cells is None else cells
+    return {PurePosixPath(path).as_posix(): text for path, text in manifest(wanted).items()}
 
 
 def store(texts: Mapping[str, str], out: Path, *, complete: bool) -> list[Path]:
     """Make `out` hold `texts`; with `complete`, also delete our own files that `texts` does not name."""
     with _explained(out):
-        changed = [_place(path, out) for path, text in texts.items() if _read(_place(path, out)) != text]
+        changed = {target: text for path, text in texts.items() if _read(target := _place(path, out)) != text}
         for target in changed:
             _refuse_foreign(target)
-        for path, text in texts.items():
-            if _place(path, out) in changed:
-                _replace(_place(path, out), text)
+        for target, text in changed.items():
+            _replace(target, text)
         stale = [out / path for path in files(out) if path not in texts and _ours(out / path)] if complete else []
         for target in stale:
             target.unlink()
-    return changed + stale
+    return [*changed, *stale]
 
 
 def compare(wanted: Path, found: Path) -> list[Difference]:
     """Return how the generated files in `found` differ from those in `wanted`; the lists are compared both ways."""
-    left, right = files(wanted), [path for path in files(found) if _generated(found / path)]
+    left, right = files(wanted), [path for path in files(found) if _counts(found / path)]
     paths = sorted({*left, *right})
     return [entry for path in paths if (entry := _difference(path, wanted / path, found / path)) is not None]
 
@@ -78,12 +90,6 @@ def files(folder: Path) -> list[str]:
     """Return the POSIX paths, relative to `folder`, of its files, in order; caches left out."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else ()
     return sorted(path.as_posix() for path in found if not set(path.parts) & set(IGNORED) and path.suffix != ".pyc")
-
-
-def _manifest(cells: Sequence[Cell]) -> dict[str, str]:
-    from derive.emit.manifest import manifest  # here, so that this module can be read and tested on its own
-
-    return {PurePosixPath(path).as_posix(): text for path, text in manifest(cells).items()}
 
 
 def _difference(path: str, wanted: Path, found: Path) -> Difference | None:
@@ -131,9 +137,9 @@ def _ours(path: Path) -> bool:
     return MARK in (_read(path) or "")[:HEAD]
 
 
-def _generated(path: Path) -> bool:
-    # Any Python file in the package's folder counts: a hand-made one there must show up as stale.
-    return path.suffix == ".py" or _ours(path)
+def _counts(path: Path) -> bool:
+    # A hand-made Python file in the folder shows up as stale; a package needs its __init__.py.
+    return _ours(path) or (path.suffix == ".py" and path.name != "__init__.py")
 
 
 def _refuse_foreign(target: Path) -> None:

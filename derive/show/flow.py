@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from derive.errors import DeriveError
 from derive.flow import Curve, Flow
 from derive.show import pages
 from derive.show.document import block
@@ -113,8 +114,25 @@ def _finite(value: float) -> float | None:
 # --- Picture
 
 
-def plot(flow: Flow, path: Path) -> None:
-    """Draw the norms against the lag, logarithmic; the file's ending chooses the format."""
+class PlotError(DeriveError, RuntimeError):
+    """The picture cannot be drawn: no matplotlib, an unknown ending, or a folder that cannot be written."""
+
+
+def draw(flow: Flow, path: Path) -> None:
+    """Draw the norms against the lag, logarithmic; the file's ending chooses the format.
+
+    Raises:
+        PlotError: matplotlib is not installed, or does not know the ending, or cannot write the file.
+    """
+    try:
+        _figure(flow).savefig(path)
+    except ImportError:
+        raise PlotError("drawing needs matplotlib: pip install 'lstm-numba[run]'") from None
+    except (OSError, ValueError) as error:
+        raise PlotError(f"cannot draw {path}: {error}") from None
+
+
+def _figure(flow: Flow) -> Any:
     from matplotlib.figure import Figure  # only here: drawing is an extra
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -126,7 +144,7 @@ def plot(flow: Flow, path: Path) -> None:
     axes.set(xlabel="lag T - t", ylabel="norm of the Jacobian of T - t steps", title=pages.head(flow.cell))
     axes.set_ylim(bottom=LEAST)
     axes.legend(fontsize="small", ncols=2)
-    figure.savefig(path)
+    return figure
 
 
 def _positive(norms: np.ndarray) -> np.ndarray:
