@@ -21,7 +21,8 @@ Named = Mapping[str, Array]
 Gradient = dict[tuple[str, str], Array]
 
 STEP = 1e-30
-SPACING = 4e-3
+# Three spacings, times what a sequence makes of them, must not reach over a kink.
+SPACING, KINK_SHARE = 4e-3, 1 / 30
 STENCIL = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
 # Elements of one perturbed tensor, copies included: bounds the memory of a run.
 CHUNK = 4_000_000
@@ -64,12 +65,13 @@ def central_difference(problem: Problem, group: str, name: str, directions: Arra
     """The same from real numbers alone; what stop() holds back is frozen at the unmoved point."""
     values, base = getattr(problem, group)[name], Interpreter(problem.periods or (1,))
     loss(problem, base)
+    spacing = min(SPACING, KINK_SHARE * base.kink)
 
     def at(distance: float) -> Array:
         moved = problem.with_tensor(group, name, spread(group, values + distance * directions))
         return loss(moved, Interpreter(problem.periods or (1,), frozen=iter(base.stops)))
 
-    return sum(weight * (at(k * SPACING) - at(-k * SPACING)) for k, weight in STENCIL.items()) / SPACING
+    return sum(weight * (at(k * spacing) - at(-k * spacing)) for k, weight in STENCIL.items()) / spacing
 
 
 def directional(problem: Problem, tangents: Mapping[tuple[str, str], Array]) -> Array:

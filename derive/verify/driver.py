@@ -7,6 +7,7 @@ Arrays may hold floats, complex numbers or objects such as 50-digit numbers.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -27,12 +28,26 @@ from derive.verify.sweep import Sweep
 Functions = Mapping[str, Callable[..., Any]]
 
 
-def executed(text: str, table: Functions = NUMPY) -> dict[str, Callable[..., Any]]:
-    """Run a generated text; its functions call those of `table`, whatever the text imports."""
+def executed(
+    text: str, table: Functions = NUMPY, integer: Callable[[int], Any] | None = None
+) -> dict[str, Callable[..., Any]]:
+    """Run a generated text; its functions call those of `table`, whatever the text imports.
+
+    With `integer` every literal is made a number of that kind, so that 1 / 3 is exact on symbols and long numbers.
+    """
     namespace: dict[str, Any] = {}
-    exec(compile(text, "<step functions>", "exec"), namespace)  # noqa: S102 (our own printer's text, no user's)
-    namespace.update(table)
+    tree = ast.parse(text) if integer is None else ast.fix_missing_locations(_Literals().visit(ast.parse(text)))
+    exec(compile(tree, "<step functions>", "exec"), namespace)  # noqa: S102 (our own printer's text, no user's)
+    namespace.update({LITERAL: integer}, **table)  # in place: it is where the functions look names up
     return namespace
+
+
+class _Literals(ast.NodeTransformer):
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        return ast.Call(ast.Name(LITERAL, ast.Load()), [node], []) if type(node.value) is int else node
+
+
+LITERAL = "_literal"
 
 
 @dataclass(frozen=True)
@@ -100,9 +115,9 @@ class Driver:
             if isinstance(stage, Affine):
                 known |= self.affine(stage, known, problem)
             else:
-                batch = next(iter(problem.state.values())).shape[:-1]
+                shape = (problem.batch, problem.size[stage.space])
                 results = self.call(self.generated[place].forward, known)
-                known |= {name: np.broadcast_to(v, (*batch, np.shape(v)[-1])) for name, v in results.items()}
+                known |= {name: np.broadcast_to(value, shape) for name, value in results.items()}
         return known
 
     def affine(self, stage: Affine, known: Named, problem: Problem) -> Named:

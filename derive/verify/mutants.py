@@ -1,8 +1,8 @@
 """Planted bugs, in text: every small mistake that a backward function can hold, one mutant each.
 
-A mutant is a function of the generated text with one node of its syntax tree replaced.  The rules are a table: kind of mistake -> what
-a node becomes.  Mutants that could not change a result are not made: none inside a condition, which is 0 or 1 however
-its argument is scaled, and none whose text equals another one's.
+A mutant is a function of the generated text with one node of its syntax tree replaced.  The rules are a table: kind of
+mistake -> what a node becomes.  Mutants that could not change a result are not made: none inside a condition, which is
+0 or 1 however its argument is scaled, and none whose text equals another one's.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ast
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -192,7 +193,7 @@ def _places(statement: ast.stmt) -> Iterator[ast.AST]:
 def _planted(function: ast.FunctionDef, statement: ast.stmt, node: ast.AST, changed: ast.AST, kind: str) -> Mutant:
     memo: dict[int, ast.AST] = {}
     copied = deepcopy(statement, memo)
-    replaced = ast.fix_missing_locations(_Replace(memo[id(node)], deepcopy(changed)).visit(copied))
+    replaced: Any = ast.fix_missing_locations(_Replace(memo[id(node)], deepcopy(changed)).visit(copied))
     body = [replaced if line is statement else line for line in function.body]
     whole = ast.FunctionDef(function.name, function.args, body, [])
     text = ast.unparse(ast.fix_missing_locations(whole))

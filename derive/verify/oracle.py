@@ -115,6 +115,7 @@ def run(
     lengths: Array | None = None,
     resets: Array | None = None,
     interpreter: Interpreter | None = None,
+    steps: int | None = None,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Evaluate the equations over a sequence.
 
@@ -125,12 +126,14 @@ def run(
         periods: one clock period a module.
         lengths: (B,) steps of each row; past them the state is held and outputs are 0.
         resets: (T, B) bool; the state returns to its initial value before that step.
+        steps: T, for a cell without inputs.
 
     Returns:
         Outputs (T, ..., B, size) by name, and the final states (..., B, size).
     """
     interpreter = interpreter or Interpreter(periods or (1,))
-    steps, batch = next(iter(inputs.values())).shape[0], next(iter(state.values())).shape[-2]
+    steps = next(iter(inputs.values())).shape[0] if steps is None else steps
+    batch = next(iter(state.values())).shape[-2]
     lengths = np.full(batch, steps) if lengths is None else lengths
     resets = np.zeros((steps, batch), bool) if resets is None else resets
     current, history = dict(state), {name: [np.zeros((0, *state[name].shape))] for name in cell.outputs}

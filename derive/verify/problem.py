@@ -15,9 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from sympy import Expr
 
 from derive.cell import Cell
 from derive.errors import DeriveError
+from derive.functions import positive, where
+from derive.laws import walk
 from derive.symbols import ONE, H, N
 from derive.verify.analytic import Array
 from derive.verify.oracle import Interpreter, block_upper, run
@@ -26,8 +29,8 @@ Named = Mapping[str, Array]
 
 PERIODS = (1, 2, 4)
 ATTEMPTS = 1000
-# Three steps of a finite difference, times what a sequence makes of them, must not reach over a kink.
-CLEARANCE = 0.05
+# How far every argument stays from a kink where finite differences are taken.
+CLEARANCE = 0.005
 
 
 class ProblemError(DeriveError, ValueError):
@@ -62,7 +65,11 @@ class Problem:
 
     @property
     def steps(self) -> int:
-        return next(iter(self.inputs.values())).shape[0]
+        return next(iter(self.d_outputs.values())).shape[0]
+
+    @property
+    def batch(self) -> int:
+        return next(iter(self.state.values())).shape[0]
 
     @property
     def size(self) -> dict[str, int]:
@@ -91,7 +98,8 @@ class Problem:
         """Run the oracle: outputs and final states."""
         known = {**self.parameters, **self.constants}
         periods = self.periods
-        return run(self.cell, known, self.inputs, self.state, periods, self.lengths, self.resets, interpreter)
+        rows = self.lengths, self.resets
+        return run(self.cell, known, self.inputs, self.state, periods, *rows, interpreter, self.steps)
 
 
 def needs_periods(cell: Cell) -> bool:
@@ -116,7 +124,7 @@ def make(
         clearance: least distance from a kink; CLEARANCE where finite differences will be taken.
     """
     for candidate in range(seed, seed + ATTEMPTS):
-        problem = _draw(cell, candidate, (steps, batch, inputs, hidden), positive=candidate - seed > ATTEMPTS // 2)
+        problem = _draw(cell, candidate, (steps, batch, inputs, hidden), above_zero=candidate - seed > ATTEMPTS // 2)
         problem = replace(
             problem,
             lengths=_some_lengths(steps, batch) if lengths else None,
@@ -138,6 +146,18 @@ def is_regular(problem: Problem, clearance: float = 0.0) -> bool:
     return bool(finite and interpreter.kink >= clearance)
 
 
+def conditions(cell: Cell) -> set[str]:
+    """What must be 0 or 1: names that decide a `where`, unless through a comparison."""
+    branches = (node for equation in cell.equations for node in walk(equation.rhs) if isinstance(node, where))
+    return {
+        symbol.name for branch in branches for symbol in branch.args[0].free_symbols if not _compares(branch.args[0])
+    }
+
+
+def _compares(condition: Expr) -> bool:
+    return any(isinstance(node, positive) for node in walk(condition))
+
+
 def sizes(cell: Cell, inputs: int, hidden: int) -> dict[str, int]:
     """Space -> size; a space beyond N and H gets the next free size above H."""
     spaces = {space: None for symbol in cell.symbols.values() for space in symbol.shape}
@@ -145,25 +165,30 @@ def sizes(cell: Cell, inputs: int, hidden: int) -> dict[str, int]:
     return {N: inputs, H: hidden, ONE: 1} | {space: hidden + 1 + k for k, space in enumerate(others)}
 
 
-def _draw(cell: Cell, seed: int, shape: tuple[int, int, int, int], positive: bool) -> Problem:
+def _draw(cell: Cell, seed: int, shape: tuple[int, int, int, int], above_zero: bool) -> Problem:
     steps, batch, inputs, hidden = shape
     size, rng = sizes(cell, inputs, hidden), np.random.default_rng(seed)
 
     def numbers(*axes: int) -> Array:
         # two decimals, never 0: a zero would hide a lost factor
         drawn = np.round(rng.normal(0, 0.6, axes), 2)
-        return np.where(drawn == 0, 0.01, np.abs(drawn) if positive else drawn)
+        return np.where(drawn == 0, 0.01, np.abs(drawn) if above_zero else drawn)
+
+    binary = conditions(cell)
+
+    def values(name: str, *axes: int) -> Array:
+        return rng.integers(0, 2, axes).astype(float) if name in binary else numbers(*axes)
 
     def weights(names: Iterable[str]) -> dict[str, Array]:
-        drawn = {name: numbers(*(size[space] for space in cell.shape(name))) for name in names}
-        return {name: _structured(cell, name, values) for name, values in drawn.items()}
+        drawn = {name: values(name, *(size[space] for space in cell.shape(name))) for name in names}
+        return {name: _structured(cell, name, weight) for name, weight in drawn.items()}
 
     return Problem(
         cell,
         seed,
         parameters=weights(cell.parameters),
         constants=weights(cell.constants),
-        inputs={name: numbers(steps, batch, size[space]) for name, space in cell.inputs.items()},
+        inputs={name: values(name, steps, batch, size[space]) for name, space in cell.inputs.items()},
         state={name: numbers(batch, size[space]) for name, space in cell.states.items()},
         d_outputs={name: numbers(steps, batch, size[cell.states[name]]) for name in cell.outputs},
         d_state={name: numbers(batch, size[space]) for name, space in cell.states.items()},

@@ -23,9 +23,8 @@ def known_at(problem: Problem, t: int, entering: Named) -> Named:
 
 def masks(problem: Problem, t: int) -> tuple[Array, Array]:
     """(B, 1): which rows are alive at step t, which of them are reset before it."""
-    batch = next(iter(problem.state.values())).shape[0]
-    alive = np.ones(batch, bool) if problem.lengths is None else t < problem.lengths
-    again = np.zeros(batch, bool) if problem.resets is None else problem.resets[t] & alive
+    alive = np.ones(problem.batch, bool) if problem.lengths is None else t < problem.lengths
+    again = np.zeros(problem.batch, bool) if problem.resets is None else problem.resets[t] & alive
     return alive[:, None], again[:, None]
 
 

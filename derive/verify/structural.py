@@ -1,8 +1,8 @@
 """Planted bugs, in structure: backpropagation through time with one of its rules broken.
 
-The text of a step can be right and the gradient still wrong: a weight not transposed, an index off by one step, a first
-step left out, a sum overwritten, a row that ends early, a reset.  Each class breaks one rule of `sweep.Sweep`, and says of
-which cells it makes a difference.
+The text of a step can be right and the gradient still wrong: a weight not transposed, an index off by one step, a
+first step left out, a sum overwritten, a row that ends early, a reset.  Each class breaks one rule of `sweep.Sweep`;
+the table at the end says for which cells that makes a difference.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class NothingFromLater(Sweep):
     """Step t receives nothing from step t + 1: no backpropagation through time."""
 
     def previous(self, adjoints: Named, name: str, like: Array) -> Array:
-        return np.zeros_like(like)
+        return 0 * super().previous(adjoints, name, like)
 
 
 class AlmostAllFromLater(Sweep):
@@ -233,6 +233,10 @@ def has_bias(program: Program) -> bool:
     return any(slot.bias is not None and slot.bias.is_trained for slot in slots)
 
 
+def has_inputs(program: Program) -> bool:
+    return bool(program.cell.inputs)
+
+
 def has_two_ways_back(program: Program) -> bool:
     """Whether some previous state is read twice: by two slots, or by a slot and a pointwise line."""
     reads = [vector.name for _, vector in _terms(program) if vector.role == "previous" and not vector.stopped]
@@ -246,7 +250,7 @@ BROKEN: dict[type[Sweep], Applies] = {
     WeightsSkipLastStep: has_weights,
     BiasSkipsFirstStep: has_bias,
     BiasMissesARow: has_bias,
-    InputSkipsLastStep: always,
+    InputSkipsLastStep: has_inputs,
     NewStateForOld: has_recurrent_weights,
     OldInputForNew: has_input_weights,
     LossOneStepOff: always,

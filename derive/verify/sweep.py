@@ -94,8 +94,7 @@ class Sweep:
 
     def operand(self, t: int, vector: Vector) -> Array:
         value = self.tape.steps[t][vector.name]
-        rows = next(iter(self.problem.state.values())).shape[0]
-        return np.broadcast_to(value, (rows, value.shape[-1]))
+        return np.broadcast_to(value, (self.problem.batch, value.shape[-1]))
 
     def pull(self, matrix: Matrix, d_z: Array) -> Array:
         # d_v += d_z W
@@ -115,4 +114,4 @@ class Sweep:
     def parameter(self, name: str, adjoint: Array) -> None:
         # a vector is shared by the rows of the batch, a scalar by the units too
         target = self.found["parameters", name]
-        self.found["parameters", name] = target + (adjoint.sum(0) if target.ndim else adjoint.sum())
+        target[...] += adjoint.sum(0) if target.ndim else adjoint.sum()

@@ -1,0 +1,141 @@
+"""L0, on symbols: the printed text is the derivation, and the derivation is the derivative.
+
+    text        the generated text, run on symbols, gives the expressions that were derived
+    derivation  the reverse and the forward sweep give what sympy.diff makes of a whole stage in one expression
+    table       the partial derivatives of each function in use are those of its meaning in SymPy's own functions
+
+The first two are proofs: the difference of two expressions expands to 0.  The third is exact to 35 digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import sympy
+from sympy import Add, Expr, Symbol
+
+from derive.emit.scalar import Step, StepFunction, functions_used, scalar_source, steps
+from derive.functions import TABLE, plain, stop
+from derive.program import Program
+from derive.symbols import Vector
+from derive.verify.driver import executed
+from derive.verify.report import Measurement
+
+SIDES = ("derivation", "sympy.diff")
+DIGITS = 40
+SHOWN = 200
+
+Pair = tuple[str, Expr, Expr]  # what, as it is, as it should be
+PASSIVE = ("clock", "constant")
+
+
+def text_is_the_derivation(program: Program) -> Iterator[Measurement]:
+    """Run the generated text on symbols and compare with the derived expressions."""
+    functions = executed(scalar_source(program), TABLE, sympy.Integer)
+    for step in steps(program):
+        for function, pairs in ((step.forward, _forward), (step.backward, _backward), (step.tangent, _tangent)):
+            found = _called(functions[function.name], function, step)
+            for name, expected in pairs(step).items():
+                if name in found:
+                    yield proof(f"{name} of {function.name}", ("text", "derivation"), found[name], expected)
+
+
+def derivation_is_the_derivative(program: Program) -> Iterator[Measurement]:
+    """Differentiate each stage as one expression of what it reads and compare with the two sweeps."""
+    for step in steps(program):
+        inlined = composed(step.stage.equations)
+        for what, found, expected in (*_reverse_pairs(step, inlined), *_forward_pairs(step, inlined)):
+            yield proof(what, SIDES, found, expected)
+
+
+def table_is_true(program: Program) -> Iterator[Measurement]:
+    """Hold the partial derivatives of the functions in use against their meaning, at points on either side of kinks."""
+    for name in functions_used(scalar_source(program)):
+        function = TABLE[name]
+        u = sympy.symbols(f"u:{len(function.rule.partials)}", real=True)
+        for k, partial in enumerate(function.rule.partials):
+            if name != "stop" and (name, k) != ("where", 0):  # declared to be constants
+                slope, expected = plain(partial(function(*u), *u)), sympy.diff(plain(function(*u)), u[k])
+                points = [dict(zip(u, point, strict=True)) for point in _points(len(u), name)]
+                error = max(abs(sympy.N((slope - expected).subs(point), DIGITS)) for point in points)
+                yield Measurement("symbols", f"d{name}/du{k}", SIDES, float(error), 10.0 ** (5 - DIGITS), "on numbers")
+
+
+def _points(count: int, name: str) -> list[tuple[sympy.Rational, ...]]:
+    """Points inside the domain, above, between and below the kinks."""
+    numbers = [sympy.Rational(*fraction) for fraction in ((1, 3), (7, 5), (-2, 7), (5, 2), (-9, 4))]
+    usable = [abs(number) for number in numbers] if name in ("log", "sqrt") else numbers
+    points = [tuple(usable[(j + k) % len(usable)] for k in range(count)) for j in range(len(usable))]
+    # a condition is 0 or 1
+    return [(sympy.Integer(j % 2), *rest) for j, (_, *rest) in enumerate(points)] if name == "where" else points
+
+
+# --- Both sides
+
+
+def composed(equations: Iterable[tuple[Any, ...]], known: Mapping[Vector, Expr] | None = None) -> dict[Vector, Expr]:
+    """Name -> one expression of what the equations read."""
+    inlined = dict(known or {})
+    for name, expression, *_ in equations:
+        inlined[name] = expression.xreplace(inlined)
+    return inlined
+
+
+def _forward(step: Step) -> dict[str, Expr]:
+    return _by_name(composed(step.stage.equations))
+
+
+def _backward(step: Step) -> dict[str, Expr]:
+    return _by_name(composed(step.vjp.equations))
+
+
+def _tangent(step: Step) -> dict[str, Expr]:
+    return _by_name(composed(step.jvp.equations))
+
+
+def _by_name(inlined: Mapping[Vector, Expr]) -> dict[str, Expr]:
+    # a value passes through stop() unchanged, so the text has none
+    return {name.name: expression.replace(stop, lambda u: u) for name, expression in inlined.items()}
+
+
+def _called(function: Callable[..., Any], printed: StepFunction, step: Step) -> dict[str, Expr]:
+    known: dict[str, Symbol] = {v.name: v for v in step.stage.reads}
+    known |= {v.name: v for v in (*step.vjp.incoming, *step.vjp.saved, *step.jvp.saved)}
+    known |= {dot.name: dot for _, dot in step.jvp.incoming}
+    results = function(*(known[name] for name in printed.arguments))
+    return dict(zip(printed.results, map(sympy.sympify, results), strict=True))
+
+
+def _reverse_pairs(step: Step, inlined: dict[Vector, Expr]) -> Iterator[Pair]:
+    """d_v = d/dv of the sum over writes of incoming adjoint * write; no adjoint means zero."""
+    total = Add(*(d * inlined[w] for w, d in zip(step.stage.writes, step.vjp.incoming, strict=True)))
+    adjoints, outputs = composed(step.vjp.equations), dict(step.vjp.outputs)
+    for v in step.stage.reads:
+        if v.role not in PASSIVE:
+            found = adjoints[outputs[v]].xreplace(inlined) if v in outputs else sympy.Integer(0)
+            yield f"d_{v}", found, sympy.diff(total, v)
+
+
+def _forward_pairs(step: Step, inlined: dict[Vector, Expr]) -> Iterator[Pair]:
+    """dot_w = sum over reads of dw/dv * dot_v."""
+    tangents, moving = composed(step.jvp.equations), dict(step.jvp.incoming)
+    for w, dot in zip(step.stage.writes, step.jvp.outputs, strict=True):
+        expected = Add(*(sympy.diff(inlined[w], v) * moved for v, moved in moving.items()))
+        yield str(dot), tangents[dot].xreplace(inlined), expected
+
+
+# --- Proving
+
+
+def proof(quantity: str, sides: tuple[str, str], found: Expr, expected: Expr) -> Measurement:
+    """Error 0 if the difference of two expressions expands to 0, else 1 and the difference."""
+    difference = sympy.expand(found - expected)
+    if difference != 0:  # quotients need a common denominator
+        difference = sympy.expand(sympy.numer(sympy.together(difference)))
+    note = "" if difference == 0 else f"{sides[0]} - {sides[1]} = {_shortened(str(difference))}"
+    return Measurement("symbols", quantity, sides, float(difference != 0), 0.0, "on symbols", note=note)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
