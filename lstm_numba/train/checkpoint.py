@@ -1,0 +1,128 @@
+"""Checkpoints: arrays and facts in one file that is either whole or not there.
+
+The file is an uncompressed zip of .npy members, so `numpy.load` reads it too, and one member of JSON. It carries no
+clock: the same content gives the same bytes. The zip's checksums find damage. Writing goes to a file beside, which
+replaces the old one only when all of it is on the disk.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_numba.errors import CheckpointError, CheckpointWriteError
+
+FORMAT = "lstm_numba checkpoint 1"
+FACTS = "facts.json"
+NO_CLOCK = (1980, 1, 1, 0, 0, 0)
+
+
+def save(path: Path | str, arrays: Mapping[str, NDArray], facts: Mapping[str, Any] | None = None) -> None:
+    """Write arrays by name, and facts that JSON can hold; atomically.
+
+    Raises: CheckpointWriteError if the disk refuses (full, read-only); an earlier file at this path stays as it was.
+    """
+    document = json.dumps({"format": FORMAT, "arrays": list(arrays), "facts": dict(facts or {})}, sort_keys=True)
+    with _replaced_when_whole(Path(path)) as file, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(FACTS, NO_CLOCK), document)
+        for name, array in arrays.items():
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", NO_CLOCK), _npy(array))
+
+
+def load(path: Path | str) -> tuple[dict[str, NDArray], dict[str, Any]]:
+    """Read the arrays and the facts; everything is read and checked before anything is returned.
+
+    Raises: CheckpointError, one message, if the file is missing, damaged or something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            document = json.loads(archive.read(FACTS))
+            _check_format(document["format"])
+            return {name: _read_array(archive, name) for name in document["arrays"]}, document["facts"]
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such file. A checkpoint is written when training starts.") from None
+    except Exception as error:  # a damaged zip raises BadZipFile, KeyError, ValueError, EOFError, NotImplementedError
+        raise CheckpointError(
+            f"{path} is not a checkpoint, or is damaged ({type(error).__name__}: {error}).\n"
+            "    The file was left as it is; start again from an older one."
+        ) from error
+
+
+def restore(into: Mapping[str, NDArray], arrays: Mapping[str, NDArray]) -> None:
+    """Copy ``arrays`` into the arrays of the same names; all of them fit, or CheckpointError and none is changed."""
+    wrong = [name for name in {**into, **arrays} if not _alike(into.get(name), arrays.get(name))]
+    if wrong:
+        lines = [f"{name}: here {_described(into.get(name))}, there {_described(arrays.get(name))}" for name in wrong]
+        raise CheckpointError("\n    ".join(["The checkpoint belongs to another model:", *lines]))
+    for name, array in into.items():
+        array[...] = arrays[name]
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+@contextmanager
+def _replaced_when_whole(path: Path) -> Iterator[BinaryIO]:
+    """Give a file beside ``path``; on success it is on the disk before it takes the name, on failure it is gone."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise CheckpointWriteError(
+            f"{path} could not be written ({error}).\n"
+            "    What stood there before is untouched; free some space or choose another folder."
+        ) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself survive a power cut, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _npy(array: NDArray) -> bytes:
+    content = BytesIO()
+    np.lib.format.write_array(content, array, allow_pickle=False)
+    return content.getvalue()
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray:
+    # The whole member is read first: only then has its checksum been compared.
+    return np.lib.format.read_array(BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+
+
+def _check_format(found: str) -> None:
+    if found != FORMAT:
+        raise CheckpointError(f"the format is {found!r}, expected {FORMAT!r}; read it with the version that wrote it.")
+
+
+def _alike(here: NDArray | None, there: NDArray | None) -> bool:
+    return here is not None and there is not None and (here.shape, here.dtype) == (there.shape, there.dtype)
+
+
+def _described(array: NDArray | None) -> str:
+    return "nothing" if array is None else f"{array.dtype} {array.shape}"

@@ -1,0 +1,67 @@
+"""The command line, and how large the default and the quick job are."""
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import lstm_numba as ln
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything a job does."""
+
+    minutes: float
+    hidden: int
+    forecast_cells: tuple[str, ...]
+    forecast_epochs: int
+    forecast_seeds: int
+
+
+QUICK = Size(0.4, 128, ("rnn", "lstm", "gru"), 150, 2)
+FULL = Size(4.0, 256, ("rnn", "lstm1997", "lstm", "peephole", "coupled", "gru", "gru_reset_after", "clockwork"), 300, 5)
+
+DECIDED = ("cell", "hidden", "layers", "minutes", "steps", "seed", "name")  # by the start; a resumed run keeps them
+
+
+def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/run", description="Train a character model on real text, forecast a real series, report."
+    )
+    parser.add_argument("--quick", action="store_true", help="a small model for half a minute, fewer forecasts")
+    parser.add_argument("--resume", nargs="?", const="", metavar="FOLDER", help="continue a run, by default the last")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (runs)")
+    parser.add_argument("--threads", type=whole, default=processors(), help="threads of the layers (all processors)")
+    start = parser.add_argument_group("what a run is; a resumed one keeps its own")
+    start.add_argument("--cell", choices=ln.cells(), help="lstm")
+    start.add_argument("--hidden", type=whole, help=f"units ({FULL.hidden}; quick {QUICK.hidden})")
+    start.add_argument("--layers", type=whole, help="1")
+    start.add_argument("--minutes", type=positive, help=f"to train ({FULL.minutes:g}; quick {QUICK.minutes:g})")
+    start.add_argument("--steps", type=whole, help="to train, instead of minutes")
+    start.add_argument("--seed", type=int, help="0")
+    start.add_argument("--name", help="of the folder in DIR (the cell's)")
+    options = parser.parse_args(arguments)
+    given = [f"--{key}" for key in DECIDED if vars(options)[key] is not None]
+    if options.resume is not None and given:
+        parser.error(f"a resumed run keeps what it began with: leave out {', '.join(given)}")
+    return options
+
+
+def whole(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, but {value} came")
+    return value
+
+
+def positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, but {value} came")
+    return value
+
+
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
