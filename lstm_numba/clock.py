@@ -1,0 +1,56 @@
+"""Periods of units: which panels of units are awake at which step, and where block-triangular matrices begin."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_numba.errors import ArgumentError, OptionError
+
+
+def default_periods(units: int) -> tuple[int, ...]:
+    """1, 2, 4 ... for at most 8 modules of equal size."""
+    modules = next(m for m in range(min(8, units), 0, -1) if units % m == 0)
+    return tuple(2**k for k in range(modules))
+
+
+def unit_periods(periods: Sequence[int] | None, units: int) -> NDArray[np.int64]:
+    """The period of every unit: modules of equal size, in the order given."""
+    chosen = default_periods(units) if periods is None else _checked(periods)
+    if units % len(chosen):
+        raise OptionError(
+            f"periods names {len(chosen)} modules, and hidden_size {units} is not a multiple of it: choose a hidden_size divisible by "
+            f"{len(chosen)}, or another number of periods."
+        )
+    return np.repeat(np.array(chosen, np.int64), units // len(chosen))
+
+
+def _checked(periods: Any) -> tuple[int, ...]:
+    try:
+        chosen = tuple(int(period) for period in periods)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"periods must be integers, one for each module, got {periods!r}.") from None
+    if not chosen or min(chosen) < 1 or any(p != q for p, q in zip(chosen, periods, strict=True)):
+        raise OptionError(f"periods must be integers of at least 1, one for each module, got {periods!r}.")
+    return chosen
+
+
+def module_starts(modules: int, units: int) -> NDArray[np.int64]:
+    """Unit -> the first unit of its module."""
+    size = units // modules
+    return np.arange(units) // size * size
+
+
+def awake(periods: NDArray[np.int64], steps: int, panel_units: int) -> NDArray[np.uint8]:
+    """(T, panels): whether any unit of the panel is active at the step."""
+    panels = [np.unique(periods[first : first + panel_units]) for first in range(0, len(periods), panel_units)]
+    time = np.arange(steps)
+    columns = [np.any(time[:, None] % panel == 0, axis=1) for panel in panels]
+    return np.ascontiguousarray(np.stack(columns, axis=1).astype(np.uint8)) if columns else np.zeros((steps, 0), np.uint8)
+
+
+def runs(flags: NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """The (first, stop) runs of ones."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

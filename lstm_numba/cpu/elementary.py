@@ -1,0 +1,195 @@
+"""The functions of `lstm_numba.functions` on SIMD registers.
+
+Bounds over the whole range of the type, in units of the last place of the result, checked by the tests (float32: every number):
+
+              float32   float64
+    exp           2         2
+    sigmoid       3         3
+    tanh          3         3
+    softplus      4         4
+
+sigmoid below 2**-126 (2**-1022) is only that small, not accurate.  A NaN stays a NaN: every selection below keeps the operand that holds it.
+"""
+
+import math
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload, register_jitable
+
+from lstm_numba import functions
+from lstm_numba.cpu import simd
+from lstm_numba.cpu.simd import Register, filled, fma, if_differs, if_less, magnitude, nearest, power_of_two, with_sign
+
+# exp(r) on |r| <= log(2)/2 by Taylor: the first term left out is below half a unit of the last place.
+EXP_TERMS = {types.float32: 7, types.float64: 13}
+# log(2) in two parts, the first with so few bits that n * LOG2_HIGH is exact.
+LOG2_HIGH = {types.float32: 0.693359375, types.float64: 6.93145751953125e-1}
+LOG2_LOW = {types.float32: -2.12194440054690583e-4, types.float64: 1.42860682030941723212e-6}
+# Arguments beyond these give infinity and 0 all the same; the bounded ones keep 2**n a normal number.
+LARGEST = {types.float32: 174.0, types.float64: 1416.0}
+BOUNDED = {types.float32: 87.0, types.float64: 708.0}
+
+# tanh(a) = a + a z P(z)/Q(z), z = a a, on |a| < 0.625.  Source: Cephes (Moshier), tanhf.c and tanh.c.
+TANH_SERIES = {
+    types.float32: ((-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1), (1.0,)),
+    types.float64: (
+        (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3),
+        (1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3),
+    ),
+}
+SMALL = 0.625
+
+
+# Inlined by LLVM: Numba's own inlining of nested functions takes minutes.
+INLINE = {"forceinline": True}
+inlined = register_jitable(**INLINE)
+
+
+def _horner(coefficients):
+    """Return a function: the polynomial with these coefficients, highest power first."""
+
+    @intrinsic
+    def polynomial(typing_context, z):
+        def build(context, builder, signature, arguments):
+            constants = [simd.as_register(builder, z, types.float64, ir.Constant(ir.DoubleType(), c)) for c in coefficients]
+            total = constants[0]
+            for constant in constants[1:]:
+                total = simd.vector_intrinsic(builder, "fma", z.llvm, [total, arguments[0], constant])
+            return total
+
+        return z(z), build
+
+    return polynomial
+
+
+def _reduced(element, largest):
+    """Return a function: a -> (n, exp(r)), n = round(a / log 2), r = a - n log 2, |a| clamped to largest."""
+    series = _horner([1 / math.factorial(k) for k in range(EXP_TERMS[element], -1, -1)])
+    high, low, per_log2 = LOG2_HIGH[element], LOG2_LOW[element], 1 / math.log(2)
+
+    @inlined
+    def reduced(a):
+        a = if_less(a, -largest, -largest, if_less(largest, a, largest, a))
+        n = nearest(a * per_log2)
+        return n, series(fma(n, filled(a, -low), fma(n, filled(a, -high), a)))
+
+    return reduced
+
+
+def _exp(element):
+    """exp(a) = 2**n exp(r), with 2**n as two factors: each is a normal number where the product overflows or is subnormal."""
+    reduced = _reduced(element, LARGEST[element])
+
+    @inlined
+    def exp(a):
+        n, value = reduced(a)
+        half = nearest(n * 0.5)
+        return value * power_of_two(half) * power_of_two(n - half)
+
+    return exp
+
+
+def _bounded_exp(element):
+    """exp(a) for |a| <= BOUNDED, and exp(+-BOUNDED) beyond."""
+    reduced = _reduced(element, BOUNDED[element])
+
+    @inlined
+    def exp(a):
+        n, value = reduced(a)
+        return value * power_of_two(n)
+
+    return exp
+
+
+def _sigmoid(element):
+    """1 / (1 + exp(-a))."""
+    exp = _bounded_exp(element)
+
+    @inlined
+    def sigmoid(a):
+        return 1.0 / (1.0 + exp(-a))
+
+    return sigmoid
+
+
+def _tanh(element):
+    """a + a z P/Q for small a, else 1 - 2/(exp(2|a|) + 1) with the sign of a."""
+    exp, numerator, denominator = _bounded_exp(element), *map(_horner, TANH_SERIES[element])
+
+    @inlined
+    def tanh(a):
+        z = a * a
+        series = fma(a * z, numerator(z) / denominator(z), a)
+        tail = with_sign(1.0 - 2.0 / (exp(2.0 * magnitude(a)) + 1.0), a)
+        return if_less(magnitude(a), SMALL, series, tail)
+
+    return tanh
+
+
+def _softplus(element):
+    """log(1 + exp(a)) = max(a, 0) + log1p(exp(-|a|)), log1p(u) = log(1 + u) u / ((1 + u) - 1)."""
+    exp = _exp(element)
+
+    @inlined
+    def softplus(a):
+        u = exp(-magnitude(a))
+        w = 1.0 + u
+        log1p = if_less(w - 1.0, element_tiny, u, simd.logarithm(w) * (u / (w - 1.0)))
+        return if_less(0.0, a, a + log1p, if_differs(a, a, a, log1p))
+
+    element_tiny = 2.0**-24 if element == types.float32 else 2.0**-53
+    return softplus
+
+
+def _by_element(make):
+    """One implementation for each element type."""
+    return {element: make(element) for element in (types.float32, types.float64)}
+
+
+def _register(function, implementations):
+    """Let `function` on a register mean the implementation for its element type."""
+    if function.__code__.co_argcount == 1:
+
+        @overload(function, jit_options=INLINE)
+        def _(a):
+            if isinstance(a, Register):
+                chosen = implementations[a.element]
+                return lambda a: chosen(a)
+
+    else:
+
+        @overload(function, jit_options=INLINE)
+        def _(a, b):
+            if isinstance(a, Register) or isinstance(b, Register):
+                chosen = implementations[(a if isinstance(a, Register) else b).element]
+                return lambda a, b: chosen(a, b)
+
+
+def _same(implementation):
+    return _by_element(lambda element: inlined(implementation))
+
+
+for _function, _implementations in {
+    functions.exp: _by_element(_exp),
+    functions.sigmoid: _by_element(_sigmoid),
+    functions.tanh: _by_element(_tanh),
+    functions.softplus: _by_element(_softplus),
+    functions.log: _same(lambda a: simd.logarithm(a)),
+    functions.sqrt: _same(lambda a: simd.square_root(a)),
+    functions.relu: _same(lambda a: if_less(a, 0.0, filled(a, 0.0), a)),
+    functions.absolute: _same(lambda a: magnitude(a)),
+    functions.positive: _same(lambda a: if_less(0.0, a, filled(a, 1.0), filled(a, 0.0))),
+    functions.sign: _same(lambda a: if_less(0.0, a, filled(a, 1.0), if_less(a, 0.0, filled(a, -1.0), filled(a, 0.0)))),
+    functions.stop: _same(lambda a: a),
+    functions.maximum: _same(lambda a, b: if_less(a, b, b, a)),
+    functions.minimum: _same(lambda a, b: if_less(b, a, b, a)),
+    functions.greater: _same(lambda a, b: if_less(b, a, 1.0 + 0.0 * (a - a), 0.0 * (a - a))),
+}.items():
+    _register(_function, _implementations)
+
+
+@overload(functions.where, jit_options=INLINE)
+def _where(condition, then, otherwise):
+    if isinstance(condition, Register):
+        return lambda condition, then, otherwise: if_differs(condition, 0.0, then, otherwise)

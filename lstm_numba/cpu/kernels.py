@@ -1,0 +1,84 @@
+"""A generated module -> compiled kernels: the words bound to SIMD registers, the step functions inlined."""
+
+import inspect
+from collections.abc import Callable
+from functools import cache
+from types import FunctionType, ModuleType, SimpleNamespace
+from typing import Any
+
+from numba import njit
+
+from lstm_numba import words
+from lstm_numba.cpu import elementary, outer, packing, product, rows, simd  # noqa: F401  (elementary registers itself)
+from lstm_numba.cpu.cache import keep
+
+WORDS = {
+    **{name: getattr(simd, name) for name in ("lanes", "load", "store", "load_first", "store_first")},
+    **{name: getattr(rows, name) for name in ("units_of", "panels_of", "together", "spread", "clear", "restore", "release", "ring")},
+}
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+
+def bound(function: FunctionType, meanings: dict[str, Any]) -> FunctionType:
+    """The same function with other meanings of its global names."""
+    return FunctionType(function.__code__, {**function.__globals__, **meanings}, function.__name__, function.__defaults__)
+
+
+def compiled(function: FunctionType, text: str) -> Callable[..., Any]:
+    """Compile, or take from the cache."""
+    return keep(njit(**OPTIONS)(function), text)
+
+
+@cache
+def _multiply(run: int, gates: int, low: int):
+    return product.make_multiply(run, gates, low)
+
+
+@cache
+def _transpose(run: int, gates: int, low: int):
+    return product.make_transpose(run, gates, low)
+
+
+@cache
+def outer_of(run: int, gates: int, low: int):
+    """The compiled gradient of a packed product."""
+    return compiled(outer.make_outer(run, gates, low).py_func, f"outer {run} {gates} {low}")
+
+
+def _meanings(module: ModuleType) -> dict[str, Any]:
+    meanings = dict(WORDS)
+    for name, value in vars(module).items():
+        if isinstance(value, words.Product):
+            meanings[name] = _multiply(value.run, value.gates, value.low)
+        elif isinstance(value, words.Transposed):
+            meanings[name] = _transpose(value.run, value.gates, value.low)
+        elif name == "step" or name.startswith("step_"):
+            meanings[name] = njit(forceinline=True, error_model="numpy")(value)
+    return meanings
+
+
+KERNELS = ("project", "forward", "backward")
+
+
+def kernels_of(module: ModuleType) -> SimpleNamespace:
+    """project, forward and backward of a generated module, compiled on first use."""
+    text, meanings = inspect.getsource(module), _meanings(module)
+    return SimpleNamespace(**{name: compiled(bound(getattr(module, name), meanings), text) for name in KERNELS})
+
+
+pack = SimpleNamespace(
+    **{name: keep(njit(**OPTIONS)(function.py_func), name) for name, function in vars(packing).items() if hasattr(function, "py_func")}
+)
+
+
+@cache
+def transposed_of(run: int, gates: int, low: int):
+    """The compiled transposed product, for input gradients."""
+    inner = _transpose(run, gates, low)
+
+    def input_gradient(segments, panels, ends, slots, slots_row, w, c, c_row, size):
+        for s in range(len(segments)):
+            first, count, low, high = segments[s, 0], segments[s, 1], segments[s, 2], segments[s, 3]
+            inner(count, low, high, panels, ends, slots, first * slots_row, slots_row, w, c, first * c_row, c_row, size)
+
+    return compiled(input_gradient, f"input gradient {run} {gates} {low}")

@@ -1,0 +1,61 @@
+"""Gradients of packed weights: grad[panel, k, v] += sum over rows a[row, k] slots[row, panel, v], and the slots' sums for the biases.
+
+Both factors are packed block by block, so that the tile reads contiguous memory whatever the strides of the arrays.  One panel's sums
+run over the rows in order: the result does not depend on how panels are divided among threads.
+"""
+
+import numpy as np
+from numba import njit
+
+from lstm_numba.cpu.product import make_rows
+from lstm_numba.cpu.simd import lanes, load, store
+from lstm_numba.cpu.target import HEIGHTS, tile_width, unit_vectors
+
+ROWS = 256
+
+
+def make_outer(run: int, gates: int, low: int):
+    """Return outer(first, last, index, start, depth, a, a_row, slots, slots_row, grad, sums) for panels first .. last - 1."""
+    units = unit_vectors(gates)
+    width = tile_width(run * units)
+    groups, panel_vectors, low_vectors = run * units // width, gates * units, low * units
+    height, rows_times = HEIGHTS[width][0], make_rows(width)
+
+    @njit
+    def pack_rows(index, i0, count, start, depth, a, a_row, packed):
+        """a's columns in strips of a tile's height, each strip row by row."""
+        for i in range(count):
+            base = index[i0 + i] * a_row
+            for k in range(start, depth, height):
+                strip = min(height, depth - k)
+                for r in range(strip):
+                    packed[(k - start) * count + i * strip + r] = a[base + k + r]
+
+    @njit
+    def pack_slots(index, i0, count, slots, slots_row, column, packed, sums, place):
+        """One group of slots row by row, added up on the way."""
+        lane = lanes(slots)
+        for v in range(width):
+            total = load(sums, place + v * lane)
+            for i in range(count):
+                value = load(slots, index[i0 + i] * slots_row + column + v * lane)
+                store(packed, (i * width + v) * lane, value)
+                total = total + value
+            store(sums, place + v * lane, total)
+
+    @njit
+    def outer(first, last, index, start, depth, a, a_row, slots, slots_row, grad, sums):
+        n = width * lanes(slots)
+        strips, strip_slots = np.empty(ROWS * (depth - start), a.dtype), np.empty(ROWS * n, a.dtype)
+        for i0 in range(0, len(index), ROWS):
+            count = min(ROWS, len(index) - i0)
+            pack_rows(index, i0, count, start, depth, a, a_row, strips)
+            for g in range(first * groups, last * groups):
+                column = (g // groups * panel_vectors + low_vectors) * lanes(slots) + g % groups * n
+                pack_slots(index, i0, count, slots, slots_row, column, strip_slots, sums, g * n)
+                for k in range(start, depth, height):
+                    strip = min(height, depth - k)
+                    place = (g * depth + k) * n
+                    rows_times(strip, count, strips, (k - start) * count, 1, strip, strip_slots, 0, n, grad, place, n)
+
+    return outer

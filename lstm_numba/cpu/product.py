@@ -1,0 +1,124 @@
+"""The words `Product` and `Transposed` on SIMD registers: products of a batch with packed weights, blocked for registers and for the cache.
+
+A row's sum runs over k in order whatever the blocking, so a row's bits do not depend on the batch it is part of.
+"""
+
+from numba import njit
+
+from lstm_numba.cpu.simd import lanes
+from lstm_numba.cpu.target import BLOCK_BYTES, HEIGHTS, REGISTER_BYTES, WIDE, groups_at_once, tile_width, unit_vectors
+from lstm_numba.cpu.tile import make_tile
+
+
+def make_rows(width: int):
+    """Return rows_times(rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row): one group, any number of rows."""
+    most, *heights = HEIGHTS[width]
+    tall = make_tile(most, width)
+    finish = _make_finish(heights, width)
+
+    @njit(inline="never")
+    def rows_times(rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row):
+        r = 0
+        while r + most <= rows:
+            tall(count, a, a0 + r * a_row, a_row, a_k, b, b0, b_k, 0, c, c0 + r * c_row, c_row, 0)
+            r += most
+        if r < rows:
+            finish(r, rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row)
+
+    return rows_times
+
+
+def _make_finish(heights, width):
+    """Return a function for the rows that a full tile leaves over: one `while` for each lower height."""
+    tile, height = make_tile(heights[0], width), heights[0]
+    rest = _make_finish(heights[1:], width) if len(heights) > 1 else _nothing
+
+    @njit
+    def finish(r, rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row):
+        while r + height <= rows:
+            tile(count, a, a0 + r * a_row, a_row, a_k, b, b0, b_k, 0, c, c0 + r * c_row, c_row, 0)
+            r += height
+        rest(r, rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row)
+
+    return finish
+
+
+@njit
+def _nothing(r, rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row):
+    pass
+
+
+def _block(width: int) -> int:
+    """Rows of a group's weights that stay in the first-level cache."""
+    return BLOCK_BYTES // (width * REGISTER_BYTES)
+
+
+def make_multiply(run: int, gates: int, low: int):
+    """Return the compiled meaning of `Product(run, gates, low)`."""
+    units = unit_vectors(gates)
+    width = tile_width(run * units)
+    groups, panel_vectors, low_vectors = run * units // width, gates * units, low * units
+    block, at_once = _block(width), groups_at_once(1, width)
+    regular = groups == 1 or run == gates
+    rows_times, flat = make_rows(width), make_tile(1, width, at_once)
+
+    @njit
+    def multiply(rows, panel, panels, start, depth, a, a0, a_row, w, c, c0, c_row):
+        n, length = width * lanes(c), panel_vectors * lanes(c)
+        base = c0 + low_vectors * lanes(c)
+        g, last = panel * groups, (panel + panels) * groups
+        if rows == 1 and regular:
+            step = length if groups == 1 else n
+            while g + at_once <= last:
+                w0 = (g * depth + start) * n
+                flat(depth - start, a, a0 + start, a_row, 1, w, w0, n, depth * n, c, base + g * step, c_row, step)
+                g += at_once
+        for k in range(start, depth, block):
+            count = min(block, depth - k)
+            for h in range(g, last):
+                column = base + h // groups * length + h % groups * n
+                rows_times(rows, count, a, a0 + k, a_row, 1, w, (h * depth + k) * n, n, c, column, c_row)
+
+    return multiply
+
+
+def make_transpose(run: int, gates: int, low: int):
+    """Return the compiled meaning of `Transposed(run, gates, low)`."""
+    units = unit_vectors(gates)
+    panel_vectors, low_vectors, used_vectors, whole = gates * units, low * units, run * units, run == gates
+    wide_rows, one_rows, at_once = make_rows(WIDE), make_rows(1), groups_at_once(1, WIDE)
+    flat, block = make_tile(1, WIDE, at_once), _block(WIDE)
+
+    @njit
+    def columns(rows, count, a, a0, a_row, k, w, depth, ends, used, c, c0, c_row, size, group, column):
+        """c[:, column:] += a[:, k : k + count] w[group][k : k + count] for every group that reaches so far."""
+        lane = lanes(c)
+        offset = column * depth
+        while column < size:
+            wide = column + (WIDE - 1) * lane < size
+            n = WIDE * lane if wide else lane
+            terms = min(count, ends[group] * used - k)
+            if terms > 0:
+                if wide:
+                    wide_rows(rows, terms, a, a0, a_row, 1, w, offset + k * n, n, c, c0 + column, c_row)
+                else:
+                    one_rows(rows, terms, a, a0, a_row, 1, w, offset + k * n, n, c, c0 + column, c_row)
+            offset, column, group = offset + depth * n, column + n, group + 1
+
+    @njit
+    def transpose(rows, low, high, panels, ends, slots, a0, a_row, w, c, c0, c_row, size):
+        lane = lanes(c)
+        used, length, base = used_vectors * lane, panel_vectors * lane, a0 + low_vectors * lane
+        column, group, n, depth = 0, 0, WIDE * lane, panels * used
+        if rows == 1 and whole and low == 0 and high == panels and ends[0] == panels:
+            while column + at_once * n - lane < size:
+                flat(depth, slots, base, a_row, 1, w, column * depth, n, depth * n, c, c0 + column, c_row, n)
+                column, group = column + at_once * n, group + at_once
+        # the slots that an operand reaches are contiguous over all panels only where it reaches every slot
+        step = block if whole else used
+        for k in range(low * used, high * used, step):
+            place = base + (k if whole else k // used * length)
+            count = min(step, high * used - k)
+            columns(rows, count, slots, place, a_row, k, w, depth, ends, used, c, c0, c_row, size, group, column)
+
+    return transpose

@@ -1,0 +1,113 @@
+"""Echo state network (Jaeger 2001; leaky: Jaeger et al. 2007): a fixed random reservoir; only the readout learns.
+
+    x_t = (1 - alpha) x_{t-1} + alpha tanh(W_in u_t + W x_{t-1} + b)        the cell `esn`; W, W_in, b drawn once
+    y_t = V [u_t; x_t] + c                                          V, c by ridge regression over all steps at once
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lstm_numba.errors import NotFittedError, OptionError, ShapeError
+from lstm_numba.layer import Layer
+from lstm_numba.train import Readout
+
+
+class EchoState:
+    """A reservoir and its ridge readout.
+
+    Args:
+        input_size, units: N and H.
+        spectral_radius: |largest eigenvalue| that W is scaled to. Below 1 is the custom for a memory that fades; only a
+            largest *singular* value below 1 guarantees it.
+        input_scale: W_in and b are uniform in +- this.
+        leak: alpha in (0, 1]; 1 is no leak.
+        density: the share of W that is not zero.
+        washout: first steps of every sequence that the readout does not learn from.
+        seed, dtype, threads: as in Layer.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        units: int,
+        *,
+        spectral_radius: float = 0.9,
+        input_scale: float = 1.0,
+        leak: float = 1.0,
+        density: float = 0.1,
+        washout: int = 100,
+        seed: int = 0,
+        dtype: str = "float32",
+        threads: int = 1,
+    ) -> None:
+        _check_share("leak", leak)
+        _check_share("density", density)
+        self.washout = washout
+        self.layer = Layer("esn", input_size=input_size, hidden_size=units, dtype=dtype, threads=threads)
+        rng = np.random.default_rng(seed)
+        constants = self.layer.constants
+        constants["W_in"][...] = rng.uniform(-input_scale, input_scale, (units, input_size))
+        constants["W"][...] = scaled(sparse(rng, units, density), spectral_radius)
+        constants["b"][...] = rng.uniform(-input_scale, input_scale, units)
+        constants["alpha"][...] = leak
+        self.readout: Readout | None = None
+
+    def states(self, u: NDArray, state: Mapping[str, NDArray] | None = None) -> NDArray:
+        """Run the reservoir: u (T, B, N) -> x (T, B, H)."""
+        return self.layer.forward(u, state, save=False).output
+
+    def fit(self, u: NDArray, y: ArrayLike, ridge: float = 1e-6) -> "EchoState":
+        """Learn the readout from u (T, B, N) and y (T, B, O), past the washout; the intercept is not penalised."""
+        features, targets = self._features(u)[self.washout :], np.asarray(y, np.float64)[self.washout :]
+        if features.shape[:2] != targets.shape[:2] or not features.size:
+            raise ShapeError(
+                f"The readout learns from T - washout = {len(features)} steps, but the targets have {len(targets)}.\n"
+                f"    T was read from u {u.shape}, washout = {self.washout}; give y as (T, B, O), and T > washout."
+            )
+        self.readout = solve_ridge(_rows(features), _rows(targets), ridge)
+        return self
+
+    def predict(self, u: NDArray, state: Mapping[str, NDArray] | None = None) -> NDArray[np.float64]:
+        """y (T, B, O) at every step of u, the washout included."""
+        if self.readout is None:
+            raise NotFittedError("The readout has learnt nothing yet: call fit(u, y) before predict(u).")
+        return self.readout.forward(self._features(u, state))
+
+    def _features(self, u: NDArray, state: Mapping[str, NDArray] | None = None) -> NDArray[np.float64]:
+        return np.concatenate([u, self.states(u, state)], axis=-1).astype(np.float64)
+
+
+def sparse(rng: np.random.Generator, units: int, density: float) -> NDArray[np.float64]:
+    """Draw a matrix with uniform elements, most of them 0; never all, so that it has a spectral radius."""
+    matrix = rng.uniform(-1, 1, (units, units)) * (rng.random((units, units)) < density)
+    np.fill_diagonal(matrix, rng.uniform(-1, 1, units))
+    return matrix
+
+
+def scaled(matrix: NDArray[np.float64], spectral_radius: float) -> NDArray[np.float64]:
+    """Return W * target / max |eigenvalue of W|."""
+    return matrix * (spectral_radius / np.abs(np.linalg.eigvals(matrix)).max())
+
+
+def solve_ridge(features: NDArray[np.float64], targets: NDArray[np.float64], ridge: float) -> Readout:
+    """Minimise |X V' + c - Y|^2 + ridge |V|^2 by V (O, F) and c (O,), for rows X (R, F) and Y (R, O).
+
+        (X' X + ridge I) V' = X' Y   with the means of X and Y taken off,      c = mean Y - V mean X
+    """
+    from scipy.linalg import solve  # SciPy is slow to import, and only this needs it
+
+    mean_x, mean_y = features.mean(0), targets.mean(0)
+    x, y = features - mean_x, targets - mean_y
+    weights = solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y, assume_a="pos").T
+    return Readout(weights, mean_y - weights @ mean_x)
+
+
+def _rows(array: NDArray) -> NDArray:
+    return array.reshape(-1, array.shape[-1])
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 < value <= 1:
+        raise OptionError(f"{name} must be above 0 and at most 1, but {value!r} came.")

@@ -1,0 +1,57 @@
+"""Errors: one class per situation, each also the closest builtin, so that `except ValueError` works too."""
+
+
+class LstmNumbaError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ShapeError(LstmNumbaError, ValueError):
+    """An array has another rank or size than the layer's other arrays imply."""
+
+
+class DtypeError(LstmNumbaError, TypeError):
+    """An array holds another number type than the layer."""
+
+
+class LayoutError(LstmNumbaError, ValueError):
+    """An array that a kernel writes to is read-only, or is not C-contiguous."""
+
+
+class ArgumentError(LstmNumbaError, TypeError):
+    """An argument is of the wrong kind, is missing, or is not one of the layer's."""
+
+
+class OptionError(LstmNumbaError, ValueError):
+    """An option or a size has a value that the cell does not offer."""
+
+
+class UnknownCellError(LstmNumbaError, ValueError):
+    """No generated cell has this name."""
+
+
+class SizeError(LstmNumbaError, ValueError):
+    """The arrays asked for are larger than an index can count."""
+
+
+class TapeError(LstmNumbaError, RuntimeError):
+    """A backward was asked of a run that kept nothing for it."""
+
+
+class NonFiniteGradientError(LstmNumbaError, FloatingPointError):
+    """A gradient holds NaN or infinity, so no step can be taken along it."""
+
+
+class GradientNamesError(LstmNumbaError, ValueError):
+    """The gradients are not those of the parameters that the optimiser was made for."""
+
+
+class CheckpointError(LstmNumbaError, ValueError):
+    """A file is not a checkpoint, is damaged, or belongs to another model."""
+
+
+class CheckpointWriteError(LstmNumbaError, OSError):
+    """A checkpoint could not be written; what stood there before is intact."""
+
+
+class NotFittedError(LstmNumbaError, RuntimeError):
+    """A prediction was asked of a readout that has learnt nothing."""

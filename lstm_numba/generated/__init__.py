@@ -1,0 +1,1 @@
+"""Generated modules, one for each cell and variant.  GENERATED - edit derive/cells/, then run `derive generate`."""

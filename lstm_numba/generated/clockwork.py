@@ -1,0 +1,200 @@
+"""Clockwork RNN: one step, its derivatives, and the kernels of a sequence.
+
+GENERATED - edit derive/cells/clockwork.py, then run
+
+    derive generate clockwork
+
+Equations  sha256 3ccaaacf82596310a178dffb831f4918dbe418cb9a48424d7e46848502c86191   (SymPy 1.14.0)
+Reference  J. Koutnik, K. Greff, F. Gomez, J. Schmidhuber, "A clockwork RNN", ICML 2014, arXiv 1402.3511
+
+    h = where(tick, tanh(W @ x + U @ h_prev + b), h_prev)
+
+In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
+"""
+
+from lstm_numba.functions import tanh, where
+from lstm_numba.spec import CellSpec, Slot, Stage
+from lstm_numba.words import (
+    Product,
+    Transposed,
+    lanes,
+    load,
+    load_first,
+    panels_of,
+    release,
+    restore,
+    ring,
+    spread,
+    store,
+    store_first,
+    units_of,
+)
+
+CELL = CellSpec(
+    name="clockwork",
+    module="clockwork",
+    title="Clockwork RNN",
+    year=2014,
+    reference="J. Koutnik, K. Greff, F. Gomez, J. Schmidhuber, \"A clockwork RNN\", ICML 2014, arXiv 1402.3511",
+    equations_hash="3ccaaacf82596310a178dffb831f4918dbe418cb9a48424d7e46848502c86191",
+    inputs={"x": "N"},
+    outputs=("h",),
+    states={"h": "H"},
+    parameters={"W": ("H", "N"), "U": ("H", "H"), "b": ("H",)},
+    biases=("b",),
+    structures={"U": "block_upper"},
+    clock=True,
+    sleeping=True,
+    stages=(
+        Stage(
+            "H",
+            (
+                Slot("z_h", (("W", "x"), ("U", "h_prev")), "b"),
+            ),
+        ),
+    ),
+)
+
+multiply_1_x = Product(run=1, gates=1, low=0)
+multiply_1_h_prev = Product(run=1, gates=1, low=0)
+transpose_1_h_prev = Transposed(run=1, gates=1, low=0)
+
+
+
+def step(z_h, h_prev, tick):
+    """Return h, and for the derivatives tanh_z_h.  Cost: 1 tanh, 1 where."""
+
+    # h = where(tick, tanh(z_h), h_prev)
+    tanh_z_h = tanh(z_h)
+    h = where(tick, tanh_z_h, h_prev)
+
+    return h, tanh_z_h
+
+
+def step_vjp(d_h, tick, tanh_z_h):
+    """Pull d_h back to z_h, h_prev; d_v means dL/dv.  Cost: 2 add, 4 mul."""
+
+    # h = where(tick, tanh(z_h), h_prev)
+    d_h_prev = d_h * (1 - tick)
+    d_z_h = d_h * tick * (1 - tanh_z_h * tanh_z_h)
+
+    return d_z_h, d_h_prev
+
+
+def step_jvp(dot_z_h, dot_h_prev, tick, tanh_z_h):
+    """Push dot_z_h, dot_h_prev forward to dot_h.  Cost: 3 add, 4 mul."""
+
+    # h = where(tick, tanh(z_h), h_prev)
+    dot_tanh_z_h = dot_z_h * (1 - tanh_z_h * tanh_z_h)
+    dot_h = dot_h_prev * (1 - tick) + dot_tanh_z_h * tick
+
+    return (dot_h,)
+
+
+def project(begin, end, batch, first, rows, kept, slots_1_row, N, H, seq_x, slots_1, weights_1_x, bias_1):
+    """Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."""
+    units_1 = units_of(slots_1, 1)
+    panels_1 = panels_of(H, units_1)
+    for row in range(rows):
+        panel, panels = 0, panels_1
+        spread(end - begin, panel * 1 * units_1, panels * 1 * units_1, bias_1, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+        multiply_1_x(end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+
+
+def forward(
+    begin, end, batch, first, counts, depth, kept, hoisted, H_row, H, slots_1_row, N, seq_x, slots_1, weights_1_x,
+    weights_1_h_prev, bias_1, starts_1_h_prev, all_h, start_h, out_h, resets, periods, tick, awake,
+):
+    """Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 1)
+    panels_1 = panels_of(H, units_1)
+    for now in range(begin, end):
+        rows = counts[now]
+        if rows == 0:
+            break
+        before = now % depth * batch + first
+        after = (now + 1) % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        if resets.size:
+            restore(rows, resets, given, start_h, first, all_h, before, H_row)
+        ring(now, periods, tick, H)
+
+        # 1. affine
+        #    z_h = W x + U h_prev + b
+        at_once = 1
+        for panel in range(0, panels_1, at_once):
+            panels = min(at_once, panels_1 - panel)
+            if awake[now * panels_1 + panel] == 0:
+                for row in range(rows):
+                    for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                        h = load(all_h, (before + row) * H_row + unit)
+                        store(all_h, (after + row) * H_row + unit, h)
+                        store_first(out_h, (given + row) * H + unit, h, H - unit)
+                continue
+            if not hoisted:
+                spread(rows, panel * 1 * units_1, panels * 1 * units_1, bias_1, slots_1, kept_at * slots_1_row, slots_1_row)
+                multiply_1_x(rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row, slots_1_row)
+            multiply_1_h_prev(rows, panel, panels, starts_1_h_prev[panel], H, all_h, before * H_row, H_row, weights_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row)
+
+            # 1. pointwise
+            for row in range(rows):
+                for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                    slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 1 * units_1 + unit % units_1
+                    z_h = load(slots_1, slot_1)
+                    h_prev = load(all_h, (before + row) * H_row + unit)
+                    tick_ = load(tick, unit)
+                    h, tanh_z_h = step(z_h, h_prev, tick_)
+                    store(all_h, (after + row) * H_row + unit, h)
+                    store_first(out_h, (given + row) * H + unit, h, H - unit)
+                    store(slots_1, slot_1, tanh_z_h)
+
+
+def backward(
+    begin, end, batch, first, counts, depth, kept, H, slots_1_row, H_row, slots_1, back_1_h_prev, ends_1_h_prev,
+    d_all_h, d_out_h, d_start_h, resets, periods, tick, awake,
+):
+    """Steps end - 1 .. begin: adjoints of slots, states, pointwise inputs and pointwise parameters."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 1)
+    panels_1 = panels_of(H, units_1)
+    for now in range(end - 1, begin - 1, -1):
+        rows = counts[now]
+        before = now % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        later = (now + 1) % 2 * batch + first
+        earlier = now % 2 * batch + first
+        ring(now, periods, tick, H)
+
+        # 1. pointwise, transposed
+        for panel in range(panels_1):
+            panels = 1
+            if awake[now * panels_1 + panel] == 0:
+                for row in range(rows):
+                    for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                        store(d_all_h, (earlier + row) * H_row + unit, load(d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit))
+                continue
+            for row in range(rows):
+                for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                    slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 1 * units_1 + unit % units_1
+                    d_h = load(d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit)
+                    tick_ = load(tick, unit)
+                    tanh_z_h = load(slots_1, slot_1)
+                    d_z_h, d_h_prev = step_vjp(d_h, tick_, tanh_z_h)
+                    store(slots_1, slot_1, d_z_h)
+                    store(d_all_h, (earlier + row) * H_row + unit, d_h_prev)
+
+        # 1. affine, transposed
+        panel = 0
+        while panel < panels_1:
+            stop = panel
+            while stop < panels_1 and awake[now * panels_1 + stop]:
+                stop += 1
+            if stop > panel:
+                transpose_1_h_prev(rows, panel, stop, panels_1, ends_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row, back_1_h_prev, d_all_h, earlier * H_row, H_row, H)
+            panel = stop + 1
+
+        if resets.size:
+            release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)

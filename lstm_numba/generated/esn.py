@@ -1,0 +1,179 @@
+"""Echo state network: one step, its derivatives, and the kernels of a sequence.
+
+GENERATED - edit derive/cells/esn.py, then run
+
+    derive generate esn
+
+Equations  sha256 4a9a5b4d43d33330c462adcdfdf3a1ba4677794beb06d16cefea84f795c5a9c4   (SymPy 1.14.0)
+Reference  H. Jaeger, "The echo state approach to analysing and training recurrent neural networks", GMD Report 148,
+           2001; leaky units: Jaeger, Lukosevicius, Popovici, Siewert, Neural Networks 20:335-352, 2007
+
+    h = alpha * tanh(W_in @ x + W @ h_prev + b) + h_prev * (1 - alpha)
+
+In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
+"""
+
+from lstm_numba.functions import tanh
+from lstm_numba.spec import CellSpec, Slot, Stage
+from lstm_numba.words import (
+    Product,
+    Transposed,
+    lanes,
+    load,
+    load_first,
+    panels_of,
+    release,
+    restore,
+    spread,
+    store,
+    store_first,
+    together,
+    units_of,
+)
+
+CELL = CellSpec(
+    name="esn",
+    module="esn",
+    title="Echo state network",
+    year=2001,
+    reference="H. Jaeger, \"The echo state approach to analysing and training recurrent neural networks\", GMD Report 148, 2001; leaky units: Jaeger, Lukosevicius, Popovici, Siewert, Neural Networks 20:335-352, 2007",
+    equations_hash="4a9a5b4d43d33330c462adcdfdf3a1ba4677794beb06d16cefea84f795c5a9c4",
+    inputs={"x": "N"},
+    outputs=("h",),
+    states={"h": "H"},
+    parameters={},
+    constants={"alpha": (), "W_in": ("H", "N"), "W": ("H", "H"), "b": ("H",)},
+    initial={"alpha": 1},
+    biases=("b",),
+    pointwise=("alpha",),
+    stages=(
+        Stage(
+            "H",
+            (
+                Slot("z_h", (("W_in", "x"), ("W", "h_prev")), "b"),
+            ),
+        ),
+    ),
+)
+
+multiply_1_x = Product(run=1, gates=1, low=0)
+multiply_1_h_prev = Product(run=1, gates=1, low=0)
+transpose_1_h_prev = Transposed(run=1, gates=1, low=0)
+
+
+
+def step(z_h, h_prev, alpha):
+    """Return h, and for the derivatives tanh_z_h.  Cost: 2 add, 2 mul, 1 tanh."""
+
+    # h = alpha * tanh(z_h) + h_prev * (1 - alpha)
+    tanh_z_h = tanh(z_h)
+    h = alpha * tanh_z_h + h_prev * (1 - alpha)
+
+    return h, tanh_z_h
+
+
+def step_vjp(d_h, alpha, tanh_z_h):
+    """Pull d_h back to z_h, h_prev; d_v means dL/dv.  Cost: 2 add, 4 mul."""
+
+    # h = alpha * tanh(z_h) + h_prev * (1 - alpha)
+    d_h_prev = d_h * (1 - alpha)
+    d_z_h = d_h * alpha * (1 - tanh_z_h * tanh_z_h)
+
+    return d_z_h, d_h_prev
+
+
+def step_jvp(dot_z_h, dot_h_prev, alpha, tanh_z_h):
+    """Push dot_z_h, dot_h_prev forward to dot_h.  Cost: 3 add, 4 mul."""
+
+    # h = alpha * tanh(z_h) + h_prev * (1 - alpha)
+    dot_tanh_z_h = dot_z_h * (1 - tanh_z_h * tanh_z_h)
+    dot_h = dot_h_prev * (1 - alpha) + dot_tanh_z_h * alpha
+
+    return (dot_h,)
+
+
+def project(begin, end, batch, first, rows, kept, slots_1_row, N, H, seq_x, slots_1, weights_1_x, bias_1):
+    """Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."""
+    units_1 = units_of(slots_1, 1)
+    panels_1 = panels_of(H, units_1)
+    for row in range(rows):
+        panel, panels = 0, panels_1
+        spread(end - begin, panel * 1 * units_1, panels * 1 * units_1, bias_1, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+        multiply_1_x(end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+
+
+def forward(
+    begin, end, batch, first, counts, depth, kept, hoisted, H_row, slots_1_row, N, H, seq_x, slots_1, weights_1_x,
+    weights_1_h_prev, bias_1, param_alpha, all_h, start_h, out_h, resets,
+):
+    """Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 1)
+    panels_1 = panels_of(H, units_1)
+    for now in range(begin, end):
+        rows = counts[now]
+        if rows == 0:
+            break
+        before = now % depth * batch + first
+        after = (now + 1) % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        if resets.size:
+            restore(rows, resets, given, start_h, first, all_h, before, H_row)
+
+        # 1. affine
+        #    z_h = W_in x + W h_prev + b
+        at_once = together(rows, panels_1, 1 * units_1)
+        for panel in range(0, panels_1, at_once):
+            panels = min(at_once, panels_1 - panel)
+            if not hoisted:
+                spread(rows, panel * 1 * units_1, panels * 1 * units_1, bias_1, slots_1, kept_at * slots_1_row, slots_1_row)
+                multiply_1_x(rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row, slots_1_row)
+            multiply_1_h_prev(rows, panel, panels, 0, H, all_h, before * H_row, H_row, weights_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row)
+
+            # 1. pointwise
+            for row in range(rows):
+                for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                    slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 1 * units_1 + unit % units_1
+                    z_h = load(slots_1, slot_1)
+                    h_prev = load(all_h, (before + row) * H_row + unit)
+                    alpha = load(param_alpha, unit)
+                    h, tanh_z_h = step(z_h, h_prev, alpha)
+                    store(all_h, (after + row) * H_row + unit, h)
+                    store_first(out_h, (given + row) * H + unit, h, H - unit)
+                    store(slots_1, slot_1, tanh_z_h)
+
+
+def backward(
+    begin, end, batch, first, counts, depth, kept, slots_1_row, H_row, H, slots_1, back_1_h_prev, ends_1_h_prev,
+    param_alpha, d_all_h, d_out_h, d_start_h, resets,
+):
+    """Steps end - 1 .. begin: adjoints of slots, states, pointwise inputs and pointwise parameters."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 1)
+    panels_1 = panels_of(H, units_1)
+    for now in range(end - 1, begin - 1, -1):
+        rows = counts[now]
+        before = now % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        later = (now + 1) % 2 * batch + first
+        earlier = now % 2 * batch + first
+
+        # 1. pointwise, transposed
+        panel, panels = 0, panels_1
+        for row in range(rows):
+            for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 1 * units_1 + unit % units_1
+                d_h = load(d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit)
+                alpha = load(param_alpha, unit)
+                tanh_z_h = load(slots_1, slot_1)
+                d_z_h, d_h_prev = step_vjp(d_h, alpha, tanh_z_h)
+                store(slots_1, slot_1, d_z_h)
+                store(d_all_h, (earlier + row) * H_row + unit, d_h_prev)
+
+        # 1. affine, transposed
+        transpose_1_h_prev(rows, 0, panels_1, panels_1, ends_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row, back_1_h_prev, d_all_h, earlier * H_row, H_row, H)
+
+        if resets.size:
+            release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)

@@ -1,0 +1,307 @@
+"""GRU: one step, its derivatives, and the kernels of a sequence.
+
+GENERATED - edit derive/cells/gru.py, then run
+
+    derive generate gru
+
+Equations  sha256 4907204b385d8c2593ea96edd3003839565680e7af90521587327a0413237389   (SymPy 1.14.0)
+Reference  K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine
+           translation", EMNLP 2014, arXiv 1406.1078v3
+
+    r = sigmoid(W_r @ x + U_r @ h_prev + b_r)
+    z = sigmoid(W_z @ x + U_z @ h_prev + b_z)
+    rh = r * h_prev
+    n = tanh(W_n @ x + U_n @ rh + b_n)
+    h = n * (1 - z) + z * h_prev
+
+In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
+"""
+
+from lstm_numba.functions import sigmoid, tanh
+from lstm_numba.spec import CellSpec, Slot, Stage
+from lstm_numba.words import (
+    Product,
+    Transposed,
+    clear,
+    lanes,
+    load,
+    load_first,
+    panels_of,
+    release,
+    restore,
+    spread,
+    store,
+    store_first,
+    together,
+    units_of,
+)
+
+CELL = CellSpec(
+    name="gru",
+    module="gru",
+    title="GRU",
+    year=2014,
+    reference="K. Cho et al., \"Learning phrase representations using RNN encoder-decoder for statistical machine translation\", EMNLP 2014, arXiv 1406.1078v3",
+    equations_hash="4907204b385d8c2593ea96edd3003839565680e7af90521587327a0413237389",
+    inputs={"x": "N"},
+    outputs=("h",),
+    states={"h": "H"},
+    parameters={
+        "W_r": ("H", "N"),
+        "U_r": ("H", "H"),
+        "b_r": ("H",),
+        "W_z": ("H", "N"),
+        "U_z": ("H", "H"),
+        "b_z": ("H",),
+        "W_n": ("H", "N"),
+        "U_n": ("H", "H"),
+        "b_n": ("H",),
+    },
+    biases=("b_r", "b_z", "b_n"),
+    kept={"rh": "H"},
+    stages=(
+        Stage(
+            "H",
+            (
+                Slot("z_r", (("W_r", "x"), ("U_r", "h_prev")), "b_r"),
+                Slot("z_z", (("W_z", "x"), ("U_z", "h_prev")), "b_z"),
+            ),
+        ),
+        Stage(
+            "H",
+            (
+                Slot("z_n", (("W_n", "x"), ("U_n", "rh")), "b_n"),
+            ),
+        ),
+    ),
+)
+
+multiply_1_x = Product(run=2, gates=2, low=0)
+multiply_1_h_prev = Product(run=2, gates=2, low=0)
+multiply_2_x = Product(run=1, gates=1, low=0)
+multiply_2_rh = Product(run=1, gates=1, low=0)
+transpose_1_h_prev = Transposed(run=2, gates=2, low=0)
+transpose_2_rh = Transposed(run=1, gates=1, low=0)
+
+
+
+def step_1(z_r, z_z, h_prev):
+    """Return z, rh, and for the derivatives r.  Cost: 1 mul, 2 sigmoid."""
+
+    # gates
+    r = sigmoid(z_r)
+    z = sigmoid(z_z)
+    rh = r * h_prev
+
+    return z, rh, r
+
+
+def step_1_vjp(d_z, d_rh, h_prev, r, z):
+    """Pull d_z, d_rh back to z_r, z_z, h_prev; d_v means dL/dv.  Cost: 2 add, 6 mul."""
+
+    # rh = r * h_prev
+    d_r = d_rh * h_prev
+    d_h_prev = d_rh * r
+
+    # r = sigmoid(z_r),  z = sigmoid(z_z)
+    d_z_r = d_r * r * (1 - r)
+    d_z_z = d_z * z * (1 - z)
+
+    return d_z_r, d_z_z, d_h_prev
+
+
+def step_1_jvp(dot_z_r, dot_z_z, dot_h_prev, h_prev, r, z):
+    """Push dot_z_r, dot_z_z, dot_h_prev forward to dot_z, dot_rh.  Cost: 3 add, 6 mul."""
+
+    # r = sigmoid(z_r),  z = sigmoid(z_z)
+    dot_r = dot_z_r * r * (1 - r)
+    dot_z = dot_z_z * z * (1 - z)
+
+    # rh = r * h_prev
+    dot_rh = dot_h_prev * r + dot_r * h_prev
+
+    return dot_z, dot_rh
+
+
+def step_2(z_n, h_prev, z):
+    """Return h, and for the derivatives n.  Cost: 2 add, 2 mul, 1 tanh."""
+
+    # gates
+    n = tanh(z_n)
+
+    # states
+    h = n * (1 - z) + z * h_prev
+
+    return h, n
+
+
+def step_2_vjp(d_h, h_prev, z, n):
+    """Pull d_h back to z_n, h_prev, z; d_v means dL/dv.  Cost: 3 add, 5 mul."""
+
+    # h = n * (1 - z) + z * h_prev
+    d_n = d_h * (1 - z)
+    d_h_prev = d_h * z
+    d_z = d_h * (h_prev - n)
+
+    # n = tanh(z_n)
+    d_z_n = d_n * (1 - n * n)
+
+    return d_z_n, d_h_prev, d_z
+
+
+def step_2_jvp(dot_z_n, dot_h_prev, dot_z, h_prev, z, n):
+    """Push dot_z_n, dot_h_prev, dot_z forward to dot_h.  Cost: 5 add, 5 mul."""
+
+    # n = tanh(z_n)
+    dot_n = dot_z_n * (1 - n * n)
+
+    # h = n * (1 - z) + z * h_prev
+    dot_h = dot_h_prev * z + dot_n * (1 - z) + dot_z * (h_prev - n)
+
+    return (dot_h,)
+
+
+def project(
+    begin, end, batch, first, rows, kept, slots_1_row, N, slots_2_row, H, seq_x, slots_1, slots_2, weights_1_x,
+    weights_2_x, bias_1, bias_2,
+):
+    """Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."""
+    units_1 = units_of(slots_1, 2)
+    panels_1 = panels_of(H, units_1)
+    units_2 = units_of(slots_2, 1)
+    panels_2 = panels_of(H, units_2)
+    for row in range(rows):
+        panel, panels = 0, panels_1
+        spread(end - begin, panel * 2 * units_1, panels * 2 * units_1, bias_1, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+        multiply_1_x(end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+        panel, panels = 0, panels_2
+        spread(end - begin, panel * 1 * units_2, panels * 1 * units_2, bias_2, slots_2, (begin % kept * batch + first + row) * slots_2_row, batch * slots_2_row)
+        multiply_2_x(end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_2_x, slots_2, (begin % kept * batch + first + row) * slots_2_row, batch * slots_2_row)
+
+
+def forward(
+    begin, end, batch, first, counts, depth, kept, hoisted, H_row, slots_1_row, N, H, slots_2_row, seq_x, slots_1,
+    slots_2, weights_1_x, weights_1_h_prev, weights_2_x, weights_2_rh, bias_1, bias_2, all_h, kept_rh, start_h,
+    out_h, resets,
+):
+    """Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 2)
+    panels_1 = panels_of(H, units_1)
+    units_2 = units_of(slots_2, 1)
+    panels_2 = panels_of(H, units_2)
+    for now in range(begin, end):
+        rows = counts[now]
+        if rows == 0:
+            break
+        before = now % depth * batch + first
+        after = (now + 1) % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        if resets.size:
+            restore(rows, resets, given, start_h, first, all_h, before, H_row)
+
+        # 1. affine
+        #    z_r = W_r x + U_r h_prev + b_r
+        #    z_z = W_z x + U_z h_prev + b_z
+        at_once = together(rows, panels_1, 2 * units_1)
+        for panel in range(0, panels_1, at_once):
+            panels = min(at_once, panels_1 - panel)
+            if not hoisted:
+                spread(rows, panel * 2 * units_1, panels * 2 * units_1, bias_1, slots_1, kept_at * slots_1_row, slots_1_row)
+                multiply_1_x(rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row, slots_1_row)
+            multiply_1_h_prev(rows, panel, panels, 0, H, all_h, before * H_row, H_row, weights_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row)
+
+            # 1. pointwise
+            for row in range(rows):
+                for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                    slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 2 * units_1 + unit % units_1
+                    z_r = load(slots_1, slot_1)
+                    z_z = load(slots_1, slot_1 + units_1)
+                    h_prev = load(all_h, (before + row) * H_row + unit)
+                    z, rh, r = step_1(z_r, z_z, h_prev)
+                    store(slots_1, slot_1, z)
+                    store(kept_rh, (kept_at + row) * H_row + unit, rh)
+                    store(slots_1, slot_1 + units_1, r)
+
+        # 2. affine
+        #    z_n = W_n x + U_n rh + b_n
+        at_once = together(rows, panels_2, 1 * units_2)
+        for panel in range(0, panels_2, at_once):
+            panels = min(at_once, panels_2 - panel)
+            if not hoisted:
+                spread(rows, panel * 1 * units_2, panels * 1 * units_2, bias_2, slots_2, kept_at * slots_2_row, slots_2_row)
+                multiply_2_x(rows, panel, panels, 0, N, seq_x, given * N, N, weights_2_x, slots_2, kept_at * slots_2_row, slots_2_row)
+            multiply_2_rh(rows, panel, panels, 0, H, kept_rh, kept_at * H_row, H_row, weights_2_rh, slots_2, kept_at * slots_2_row, slots_2_row)
+
+            # 2. pointwise
+            for row in range(rows):
+                for unit in range(panel * units_2, (panel + panels) * units_2, width):
+                    slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 2 * units_1 + unit % units_1
+                    slot_2 = (kept_at + row) * slots_2_row + unit // units_2 * 1 * units_2 + unit % units_2
+                    z_n = load(slots_2, slot_2)
+                    h_prev = load(all_h, (before + row) * H_row + unit)
+                    z = load(slots_1, slot_1)
+                    h, n = step_2(z_n, h_prev, z)
+                    store(all_h, (after + row) * H_row + unit, h)
+                    store_first(out_h, (given + row) * H + unit, h, H - unit)
+                    store(slots_2, slot_2, n)
+
+
+def backward(
+    begin, end, batch, first, counts, depth, kept, slots_1_row, slots_2_row, H_row, H, slots_1, slots_2, back_2_rh,
+    back_1_h_prev, ends_2_rh, ends_1_h_prev, all_h, d_all_h, d_out_h, d_kept_z, d_kept_rh, d_start_h, resets,
+):
+    """Steps end - 1 .. begin: adjoints of slots, states, pointwise inputs and pointwise parameters."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 2)
+    panels_1 = panels_of(H, units_1)
+    units_2 = units_of(slots_2, 1)
+    panels_2 = panels_of(H, units_2)
+    for now in range(end - 1, begin - 1, -1):
+        rows = counts[now]
+        before = now % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        later = (now + 1) % 2 * batch + first
+        earlier = now % 2 * batch + first
+
+        # 2. pointwise, transposed
+        panel, panels = 0, panels_2
+        for row in range(rows):
+            for unit in range(panel * units_2, (panel + panels) * units_2, width):
+                slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 2 * units_1 + unit % units_1
+                slot_2 = (kept_at + row) * slots_2_row + unit // units_2 * 1 * units_2 + unit % units_2
+                d_h = load(d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit)
+                h_prev = load(all_h, (before + row) * H_row + unit)
+                z = load(slots_1, slot_1)
+                n = load(slots_2, slot_2)
+                d_z_n, d_h_prev, d_z = step_2_vjp(d_h, h_prev, z, n)
+                store(slots_2, slot_2, d_z_n)
+                store(d_all_h, (earlier + row) * H_row + unit, d_h_prev)
+                store(d_kept_z, (first + row) * H_row + unit, d_z)
+
+        # 2. affine, transposed
+        clear(rows, d_kept_rh, first, H_row)
+        transpose_2_rh(rows, 0, panels_2, panels_2, ends_2_rh, slots_2, kept_at * slots_2_row, slots_2_row, back_2_rh, d_kept_rh, first * H_row, H_row, H)
+
+        # 1. pointwise, transposed
+        panel, panels = 0, panels_1
+        for row in range(rows):
+            for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 2 * units_1 + unit % units_1
+                d_z = load(d_kept_z, (first + row) * H_row + unit)
+                d_rh = load(d_kept_rh, (first + row) * H_row + unit)
+                h_prev = load(all_h, (before + row) * H_row + unit)
+                r = load(slots_1, slot_1 + units_1)
+                z = load(slots_1, slot_1)
+                d_z_r, d_z_z, d_h_prev = step_1_vjp(d_z, d_rh, h_prev, r, z)
+                store(slots_1, slot_1, d_z_r)
+                store(slots_1, slot_1 + units_1, d_z_z)
+                store(d_all_h, (earlier + row) * H_row + unit, load(d_all_h, (earlier + row) * H_row + unit) + d_h_prev)
+
+        # 1. affine, transposed
+        transpose_1_h_prev(rows, 0, panels_1, panels_1, ends_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row, back_1_h_prev, d_all_h, earlier * H_row, H_row, H)
+
+        if resets.size:
+            release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)

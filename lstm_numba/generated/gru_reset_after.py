@@ -1,0 +1,229 @@
+"""GRU, reset after the product: one step, its derivatives, and the kernels of a sequence.
+
+GENERATED - edit derive/cells/gru_reset_after.py, then run
+
+    derive generate gru_reset_after
+
+Equations  sha256 da98f185c18a0aec662cafcfe73144f889227b90036b75e271c6b636b3dd0bde   (SymPy 1.14.0)
+Reference  K. Cho et al., EMNLP 2014, arXiv 1406.1078v1; the form that cuDNN computes
+
+    r = sigmoid(W_r @ x + U_r @ h_prev + b_r)
+    z = sigmoid(W_z @ x + U_z @ h_prev + b_z)
+    n = tanh(W_n @ x + b_n + r * (U_n @ h_prev + b_hn))
+    h = n * (1 - z) + z * h_prev
+
+In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
+"""
+
+from lstm_numba.functions import sigmoid, tanh
+from lstm_numba.spec import CellSpec, Slot, Stage
+from lstm_numba.words import (
+    Product,
+    Transposed,
+    lanes,
+    load,
+    load_first,
+    panels_of,
+    release,
+    restore,
+    spread,
+    store,
+    store_first,
+    together,
+    units_of,
+)
+
+CELL = CellSpec(
+    name="gru_reset_after",
+    module="gru_reset_after",
+    title="GRU, reset after the product",
+    year=2014,
+    reference="K. Cho et al., EMNLP 2014, arXiv 1406.1078v1; the form that cuDNN computes",
+    equations_hash="da98f185c18a0aec662cafcfe73144f889227b90036b75e271c6b636b3dd0bde",
+    inputs={"x": "N"},
+    outputs=("h",),
+    states={"h": "H"},
+    parameters={
+        "W_r": ("H", "N"),
+        "U_r": ("H", "H"),
+        "b_r": ("H",),
+        "W_z": ("H", "N"),
+        "U_z": ("H", "H"),
+        "b_z": ("H",),
+        "W_n": ("H", "N"),
+        "b_n": ("H",),
+        "U_n": ("H", "H"),
+        "b_hn": ("H",),
+    },
+    biases=("b_n", "b_r", "b_z", "b_hn"),
+    stages=(
+        Stage(
+            "H",
+            (
+                Slot("z_n", (("W_n", "x"),), "b_n"),
+                Slot("z_r", (("W_r", "x"), ("U_r", "h_prev")), "b_r"),
+                Slot("z_z", (("W_z", "x"), ("U_z", "h_prev")), "b_z"),
+                Slot("z_n_2", (("U_n", "h_prev"),), "b_hn"),
+            ),
+        ),
+    ),
+)
+
+multiply_1_x = Product(run=3, gates=4, low=0)
+multiply_1_h_prev = Product(run=3, gates=4, low=1)
+transpose_1_h_prev = Transposed(run=3, gates=4, low=1)
+
+
+
+def step(z_r, z_z, z_n, z_n_2, h_prev):
+    """Return h, and for the derivatives r, z, n.  Cost: 3 add, 3 mul, 2 sigmoid, 1 tanh."""
+
+    # gates
+    r = sigmoid(z_r)
+    z = sigmoid(z_z)
+    # n = tanh(z_n + r * z_n_2)
+    a_n = z_n + r * z_n_2
+    n = tanh(a_n)
+
+    # states
+    h = n * (1 - z) + z * h_prev
+
+    return h, r, z, n
+
+
+def step_vjp(d_h, z_n_2, h_prev, r, z, n):
+    """Pull d_h back to z_r, z_z, z_n, z_n_2, h_prev; d_v means dL/dv.  Cost: 5 add, 11 mul."""
+
+    # h = n * (1 - z) + z * h_prev
+    d_z = d_h * (h_prev - n)
+    d_n = d_h * (1 - z)
+    d_h_prev = d_h * z
+
+    # n = tanh(z_n + r * z_n_2)
+    d_a_n = d_n * (1 - n * n)
+    d_r = d_a_n * z_n_2
+    d_z_n = d_a_n
+    d_z_n_2 = d_a_n * r
+
+    # r = sigmoid(z_r),  z = sigmoid(z_z)
+    d_z_r = d_r * r * (1 - r)
+    d_z_z = d_z * z * (1 - z)
+
+    return d_z_r, d_z_z, d_z_n, d_z_n_2, d_h_prev
+
+
+def step_jvp(dot_z_r, dot_z_z, dot_z_n, dot_z_n_2, dot_h_prev, z_n_2, h_prev, r, z, n):
+    """Push dot_z_r, dot_z_z, dot_z_n, dot_z_n_2, dot_h_prev forward to dot_h.  Cost: 9 add, 11 mul."""
+
+    # r = sigmoid(z_r),  z = sigmoid(z_z)
+    dot_r = dot_z_r * r * (1 - r)
+    dot_z = dot_z_z * z * (1 - z)
+
+    # n = tanh(z_n + r * z_n_2)
+    dot_a_n = dot_z_n + dot_r * z_n_2 + dot_z_n_2 * r
+    dot_n = dot_a_n * (1 - n * n)
+
+    # h = n * (1 - z) + z * h_prev
+    dot_h = dot_h_prev * z + dot_n * (1 - z) + dot_z * (h_prev - n)
+
+    return (dot_h,)
+
+
+def project(begin, end, batch, first, rows, kept, slots_1_row, N, H, seq_x, slots_1, weights_1_x, bias_1):
+    """Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."""
+    units_1 = units_of(slots_1, 4)
+    panels_1 = panels_of(H, units_1)
+    for row in range(rows):
+        panel, panels = 0, panels_1
+        spread(end - begin, panel * 4 * units_1, panels * 4 * units_1, bias_1, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+        multiply_1_x(end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+
+
+def forward(
+    begin, end, batch, first, counts, depth, kept, hoisted, H_row, slots_1_row, N, H, seq_x, slots_1, weights_1_x,
+    weights_1_h_prev, bias_1, all_h, start_h, out_h, resets,
+):
+    """Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 4)
+    panels_1 = panels_of(H, units_1)
+    for now in range(begin, end):
+        rows = counts[now]
+        if rows == 0:
+            break
+        before = now % depth * batch + first
+        after = (now + 1) % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        if resets.size:
+            restore(rows, resets, given, start_h, first, all_h, before, H_row)
+
+        # 1. affine
+        #    z_n = W_n x + b_n
+        #    z_r = W_r x + U_r h_prev + b_r
+        #    z_z = W_z x + U_z h_prev + b_z
+        #    z_n_2 = U_n h_prev + b_hn
+        at_once = together(rows, panels_1, 4 * units_1)
+        for panel in range(0, panels_1, at_once):
+            panels = min(at_once, panels_1 - panel)
+            if not hoisted:
+                spread(rows, panel * 4 * units_1, panels * 4 * units_1, bias_1, slots_1, kept_at * slots_1_row, slots_1_row)
+                multiply_1_x(rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row, slots_1_row)
+            multiply_1_h_prev(rows, panel, panels, 0, H, all_h, before * H_row, H_row, weights_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row)
+
+            # 1. pointwise
+            for row in range(rows):
+                for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                    slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 4 * units_1 + unit % units_1
+                    z_r = load(slots_1, slot_1 + units_1)
+                    z_z = load(slots_1, slot_1 + 2 * units_1)
+                    z_n = load(slots_1, slot_1)
+                    z_n_2 = load(slots_1, slot_1 + 3 * units_1)
+                    h_prev = load(all_h, (before + row) * H_row + unit)
+                    h, r, z, n = step(z_r, z_z, z_n, z_n_2, h_prev)
+                    store(all_h, (after + row) * H_row + unit, h)
+                    store_first(out_h, (given + row) * H + unit, h, H - unit)
+                    store(slots_1, slot_1, r)
+                    store(slots_1, slot_1 + units_1, z)
+                    store(slots_1, slot_1 + 2 * units_1, n)
+
+
+def backward(
+    begin, end, batch, first, counts, depth, kept, slots_1_row, H_row, H, slots_1, back_1_h_prev, ends_1_h_prev,
+    all_h, d_all_h, d_out_h, d_start_h, resets,
+):
+    """Steps end - 1 .. begin: adjoints of slots, states, pointwise inputs and pointwise parameters."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 4)
+    panels_1 = panels_of(H, units_1)
+    for now in range(end - 1, begin - 1, -1):
+        rows = counts[now]
+        before = now % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        later = (now + 1) % 2 * batch + first
+        earlier = now % 2 * batch + first
+
+        # 1. pointwise, transposed
+        panel, panels = 0, panels_1
+        for row in range(rows):
+            for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 4 * units_1 + unit % units_1
+                d_h = load(d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit)
+                z_n_2 = load(slots_1, slot_1 + 3 * units_1)
+                h_prev = load(all_h, (before + row) * H_row + unit)
+                r = load(slots_1, slot_1)
+                z = load(slots_1, slot_1 + units_1)
+                n = load(slots_1, slot_1 + 2 * units_1)
+                d_z_r, d_z_z, d_z_n, d_z_n_2, d_h_prev = step_vjp(d_h, z_n_2, h_prev, r, z, n)
+                store(slots_1, slot_1 + units_1, d_z_r)
+                store(slots_1, slot_1 + 2 * units_1, d_z_z)
+                store(slots_1, slot_1, d_z_n)
+                store(slots_1, slot_1 + 3 * units_1, d_z_n_2)
+                store(d_all_h, (earlier + row) * H_row + unit, d_h_prev)
+
+        # 1. affine, transposed
+        transpose_1_h_prev(rows, 0, panels_1, panels_1, ends_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row, back_1_h_prev, d_all_h, earlier * H_row, H_row, H)
+
+        if resets.size:
+            release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)

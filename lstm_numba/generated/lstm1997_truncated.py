@@ -1,0 +1,245 @@
+"""LSTM of 1997: one step, its derivatives, and the kernels of a sequence.
+
+GENERATED - edit derive/cells/lstm1997.py, then run
+
+    derive generate lstm1997
+
+Equations  sha256 9025f37bbd4553d0de6dfbdd780bd44e2cefb87c83533a845ce57b08c0b7c823   (SymPy 1.14.0)
+Reference  S. Hochreiter, J. Schmidhuber, "Long short-term memory", Neural Computation 9(8):1735-1780, 1997; untruncated
+           gradient: A. Graves, J. Schmidhuber, Neural Networks 18:602-610, 2005
+
+    i = sigmoid(W_i @ x + U_i @ stop(h_prev) + b_i)
+    g = 4 * sigmoid(W_g @ x + U_g @ stop(h_prev) + b_g) - 2
+    o = sigmoid(W_o @ x + U_o @ stop(h_prev) + b_o)
+    c = c_prev + g * i
+    h = o * (2 * sigmoid(c) - 1)
+
+In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
+"""
+
+from lstm_numba.functions import sigmoid
+from lstm_numba.spec import CellSpec, Slot, Stage
+from lstm_numba.words import (
+    Product,
+    clear,
+    lanes,
+    load,
+    load_first,
+    panels_of,
+    release,
+    restore,
+    spread,
+    store,
+    store_first,
+    together,
+    units_of,
+)
+
+CELL = CellSpec(
+    name="lstm1997",
+    module="lstm1997_truncated",
+    title="LSTM of 1997",
+    year=1997,
+    reference="S. Hochreiter, J. Schmidhuber, \"Long short-term memory\", Neural Computation 9(8):1735-1780, 1997; untruncated gradient: A. Graves, J. Schmidhuber, Neural Networks 18:602-610, 2005",
+    equations_hash="9025f37bbd4553d0de6dfbdd780bd44e2cefb87c83533a845ce57b08c0b7c823",
+    inputs={"x": "N"},
+    outputs=("h",),
+    states={"h": "H", "c": "H"},
+    parameters={
+        "W_i": ("H", "N"),
+        "U_i": ("H", "H"),
+        "b_i": ("H",),
+        "W_g": ("H", "N"),
+        "U_g": ("H", "H"),
+        "b_g": ("H",),
+        "W_o": ("H", "N"),
+        "U_o": ("H", "H"),
+        "b_o": ("H",),
+    },
+    initial={"b_o": -1},
+    biases=("b_i", "b_g", "b_o"),
+    kept={"o": "H", "sigmoid_c": "H"},
+    options={"truncated": (False, True)},
+    chosen={"truncated": True},
+    stages=(
+        Stage(
+            "H",
+            (
+                Slot("z_i", (("W_i", "x"), ("U_i", "h_prev")), "b_i"),
+                Slot("z_g", (("W_g", "x"), ("U_g", "h_prev")), "b_g"),
+                Slot("z_o", (("W_o", "x"), ("U_o", "h_prev")), "b_o"),
+            ),
+        ),
+    ),
+)
+
+multiply_1_x = Product(run=3, gates=3, low=0)
+multiply_1_h_prev = Product(run=3, gates=3, low=0)
+
+
+
+def step(z_i, z_g, z_o, c_prev):
+    """Return h, c, and for the derivatives i, sigmoid_z_g, g, o, sigmoid_c.  Cost: 3 add, 4 mul, 4 sigmoid."""
+
+    # gates
+    i = sigmoid(z_i)
+    # g = 4 * sigmoid(z_g) - 2
+    sigmoid_z_g = sigmoid(z_g)
+    g = 4 * sigmoid_z_g - 2
+    o = sigmoid(z_o)
+
+    # states
+    c = c_prev + g * i
+    # h = o * (2 * sigmoid(c) - 1)
+    sigmoid_c = sigmoid(c)
+    h = o * (2 * sigmoid_c - 1)
+
+    return h, c, i, sigmoid_z_g, g, o, sigmoid_c
+
+
+def step_vjp(d_h, d_c_next, i, sigmoid_z_g, g, o, sigmoid_c):
+    """Pull d_h, d_c_next back to z_i, z_g, z_o, c_prev; d_v means dL/dv.  Cost: 6 add, 15 mul."""
+
+    # h = o * (2 * sigmoid(c) - 1),  c also feeds the next step
+    d_o = d_h * (2 * sigmoid_c - 1)
+    d_c = d_c_next + 2 * d_h * o * sigmoid_c * (1 - sigmoid_c)
+
+    # c = c_prev + g * i
+    d_i = d_c * g
+    d_g = d_c * i
+    d_c_prev = d_c
+
+    # i = sigmoid(z_i)
+    d_z_i = d_i * i * (1 - i)
+
+    # g = 4 * sigmoid(z_g) - 2
+    d_z_g = 4 * d_g * sigmoid_z_g * (1 - sigmoid_z_g)
+
+    # o = sigmoid(z_o)
+    d_z_o = d_o * o * (1 - o)
+
+    return d_z_i, d_z_g, d_z_o, d_c_prev
+
+
+def step_jvp(dot_z_i, dot_z_g, dot_z_o, dot_c_prev, i, sigmoid_z_g, g, o, sigmoid_c):
+    """Push dot_z_i, dot_z_g, dot_z_o, dot_c_prev forward to dot_h, dot_c.  Cost: 8 add, 15 mul."""
+
+    # i = sigmoid(z_i)
+    dot_i = dot_z_i * i * (1 - i)
+
+    # g = 4 * sigmoid(z_g) - 2
+    dot_sigmoid_z_g = dot_z_g * sigmoid_z_g * (1 - sigmoid_z_g)
+    dot_g = 4 * dot_sigmoid_z_g
+
+    # o = sigmoid(z_o)
+    dot_o = dot_z_o * o * (1 - o)
+
+    # c = c_prev + g * i
+    dot_c = dot_c_prev + dot_g * i + dot_i * g
+
+    # h = o * (2 * sigmoid(c) - 1)
+    dot_sigmoid_c = dot_c * sigmoid_c * (1 - sigmoid_c)
+    dot_h = 2 * dot_sigmoid_c * o + dot_o * (2 * sigmoid_c - 1)
+
+    return dot_h, dot_c
+
+
+def project(begin, end, batch, first, rows, kept, slots_1_row, N, H, seq_x, slots_1, weights_1_x, bias_1):
+    """Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."""
+    units_1 = units_of(slots_1, 3)
+    panels_1 = panels_of(H, units_1)
+    for row in range(rows):
+        panel, panels = 0, panels_1
+        spread(end - begin, panel * 3 * units_1, panels * 3 * units_1, bias_1, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+        multiply_1_x(end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+
+
+def forward(
+    begin, end, batch, first, counts, depth, kept, hoisted, H_row, slots_1_row, N, H, seq_x, slots_1, weights_1_x,
+    weights_1_h_prev, bias_1, all_h, all_c, kept_o, kept_sigmoid_c, start_h, start_c, out_h, resets,
+):
+    """Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 3)
+    panels_1 = panels_of(H, units_1)
+    for now in range(begin, end):
+        rows = counts[now]
+        if rows == 0:
+            break
+        before = now % depth * batch + first
+        after = (now + 1) % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        if resets.size:
+            restore(rows, resets, given, start_h, first, all_h, before, H_row)
+            restore(rows, resets, given, start_c, first, all_c, before, H_row)
+
+        # 1. affine
+        #    z_i = W_i x + U_i h_prev + b_i
+        #    z_g = W_g x + U_g h_prev + b_g
+        #    z_o = W_o x + U_o h_prev + b_o
+        at_once = together(rows, panels_1, 3 * units_1)
+        for panel in range(0, panels_1, at_once):
+            panels = min(at_once, panels_1 - panel)
+            if not hoisted:
+                spread(rows, panel * 3 * units_1, panels * 3 * units_1, bias_1, slots_1, kept_at * slots_1_row, slots_1_row)
+                multiply_1_x(rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row, slots_1_row)
+            multiply_1_h_prev(rows, panel, panels, 0, H, all_h, before * H_row, H_row, weights_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row)
+
+            # 1. pointwise
+            for row in range(rows):
+                for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                    slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 3 * units_1 + unit % units_1
+                    z_i = load(slots_1, slot_1)
+                    z_g = load(slots_1, slot_1 + units_1)
+                    z_o = load(slots_1, slot_1 + 2 * units_1)
+                    c_prev = load(all_c, (before + row) * H_row + unit)
+                    h, c, i, sigmoid_z_g, g, o, sigmoid_c = step(z_i, z_g, z_o, c_prev)
+                    store(all_h, (after + row) * H_row + unit, h)
+                    store_first(out_h, (given + row) * H + unit, h, H - unit)
+                    store(all_c, (after + row) * H_row + unit, c)
+                    store(slots_1, slot_1, i)
+                    store(slots_1, slot_1 + units_1, sigmoid_z_g)
+                    store(slots_1, slot_1 + 2 * units_1, g)
+                    store(kept_o, (kept_at + row) * H_row + unit, o)
+                    store(kept_sigmoid_c, (kept_at + row) * H_row + unit, sigmoid_c)
+
+
+def backward(
+    begin, end, batch, first, counts, depth, kept, slots_1_row, H_row, H, slots_1, kept_o, kept_sigmoid_c, d_all_h,
+    d_out_h, d_all_c, d_start_h, d_start_c, resets,
+):
+    """Steps end - 1 .. begin: adjoints of slots, states, pointwise inputs and pointwise parameters."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 3)
+    panels_1 = panels_of(H, units_1)
+    for now in range(end - 1, begin - 1, -1):
+        rows = counts[now]
+        before = now % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        later = (now + 1) % 2 * batch + first
+        earlier = now % 2 * batch + first
+
+        # 1. pointwise, transposed
+        panel, panels = 0, panels_1
+        for row in range(rows):
+            for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 3 * units_1 + unit % units_1
+                d_h = load(d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit)
+                d_c_next = load(d_all_c, (later + row) * H_row + unit)
+                i = load(slots_1, slot_1)
+                sigmoid_z_g = load(slots_1, slot_1 + units_1)
+                g = load(slots_1, slot_1 + 2 * units_1)
+                o = load(kept_o, (kept_at + row) * H_row + unit)
+                sigmoid_c = load(kept_sigmoid_c, (kept_at + row) * H_row + unit)
+                d_z_i, d_z_g, d_z_o, d_c_prev = step_vjp(d_h, d_c_next, i, sigmoid_z_g, g, o, sigmoid_c)
+                store(slots_1, slot_1, d_z_i)
+                store(slots_1, slot_1 + units_1, d_z_g)
+                store(slots_1, slot_1 + 2 * units_1, d_z_o)
+                store(d_all_c, (earlier + row) * H_row + unit, d_c_prev)
+        clear(rows, d_all_h, earlier, H_row)
+
+        if resets.size:
+            release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)
+            release(rows, resets, given, d_all_c, earlier, d_start_c, first, H_row)

@@ -1,0 +1,276 @@
+"""Peephole LSTM: one step, its derivatives, and the kernels of a sequence.
+
+GENERATED - edit derive/cells/peephole.py, then run
+
+    derive generate peephole
+
+Equations  sha256 4685772456d7f865be243f3961497253626c6cc1814b271c6255a0a1aafe848f   (SymPy 1.14.0)
+Reference  F. A. Gers, J. Schmidhuber, "Recurrent nets that time and count", IJCNN 2000; F. A. Gers, N. N. Schraudolph,
+           J. Schmidhuber, JMLR 3:115-143, 2002
+
+    i = sigmoid(W_i @ x + U_i @ h_prev + b_i)
+    f = sigmoid(W_f @ x + U_f @ h_prev + b_f + p_f * c_prev)
+    g = tanh(W_g @ x + U_g @ h_prev + b_g)
+    c = f * c_prev + g * i
+    o = sigmoid(W_o @ x + U_o @ h_prev + b_o)
+    h = o * tanh(c)
+
+In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
+"""
+
+from lstm_numba.functions import sigmoid, tanh
+from lstm_numba.spec import CellSpec, Slot, Stage
+from lstm_numba.words import (
+    Product,
+    Transposed,
+    clear,
+    lanes,
+    load,
+    load_first,
+    panels_of,
+    release,
+    restore,
+    spread,
+    store,
+    store_first,
+    together,
+    units_of,
+)
+
+CELL = CellSpec(
+    name="peephole",
+    module="peephole_f",
+    title="Peephole LSTM",
+    year=2000,
+    reference="F. A. Gers, J. Schmidhuber, \"Recurrent nets that time and count\", IJCNN 2000; F. A. Gers, N. N. Schraudolph, J. Schmidhuber, JMLR 3:115-143, 2002",
+    equations_hash="4685772456d7f865be243f3961497253626c6cc1814b271c6255a0a1aafe848f",
+    inputs={"x": "N"},
+    outputs=("h",),
+    states={"h": "H", "c": "H"},
+    parameters={
+        "W_i": ("H", "N"),
+        "U_i": ("H", "H"),
+        "b_i": ("H",),
+        "W_f": ("H", "N"),
+        "U_f": ("H", "H"),
+        "b_f": ("H",),
+        "p_f": ("H",),
+        "W_g": ("H", "N"),
+        "U_g": ("H", "H"),
+        "b_g": ("H",),
+        "W_o": ("H", "N"),
+        "U_o": ("H", "H"),
+        "b_o": ("H",),
+    },
+    initial={"b_f": 1},
+    biases=("b_i", "b_f", "b_g", "b_o"),
+    pointwise=("p_f",),
+    accumulated=("p_f",),
+    kept={"tanh_c": "H"},
+    options={"peepholes": ("ifo", "i", "f", "o", "if", "io", "fo")},
+    chosen={"peepholes": "f"},
+    stages=(
+        Stage(
+            "H",
+            (
+                Slot("z_i", (("W_i", "x"), ("U_i", "h_prev")), "b_i"),
+                Slot("z_f", (("W_f", "x"), ("U_f", "h_prev")), "b_f"),
+                Slot("z_g", (("W_g", "x"), ("U_g", "h_prev")), "b_g"),
+                Slot("z_o", (("W_o", "x"), ("U_o", "h_prev")), "b_o"),
+            ),
+        ),
+    ),
+)
+
+multiply_1_x = Product(run=4, gates=4, low=0)
+multiply_1_h_prev = Product(run=4, gates=4, low=0)
+transpose_1_h_prev = Transposed(run=4, gates=4, low=0)
+
+
+
+def step(z_i, z_f, z_g, z_o, c_prev, p_f):
+    """Return h, c, and for the derivatives i, f, g, o, tanh_c.  Cost: 2 add, 4 mul, 3 sigmoid, 2 tanh."""
+
+    # gates
+    i = sigmoid(z_i)
+    # f = sigmoid(z_f + p_f * c_prev)
+    a_f = z_f + p_f * c_prev
+    f = sigmoid(a_f)
+    g = tanh(z_g)
+
+    # states
+    c = f * c_prev + g * i
+
+    # gates
+    o = sigmoid(z_o)
+
+    # h = o * tanh(c)
+    tanh_c = tanh(c)
+    h = o * tanh_c
+
+    return h, c, i, f, g, o, tanh_c
+
+
+def step_vjp(d_h, d_c_next, c_prev, p_f, i, f, g, o, tanh_c):
+    """Pull d_h, d_c_next back to z_i, z_f, z_g, z_o, c_prev, p_f; d_v means dL/dv.  Cost: 7 add, 18 mul."""
+
+    # h = o * tanh(c),  c also feeds the next step
+    d_o = d_h * tanh_c
+    d_c = d_c_next + d_h * o * (1 - tanh_c * tanh_c)
+
+    # c = f * c_prev + g * i
+    d_i = d_c * g
+    d_f = d_c * c_prev
+    d_g = d_c * i
+
+    # i = sigmoid(z_i)
+    d_z_i = d_i * i * (1 - i)
+
+    # f = sigmoid(z_f + p_f * c_prev)
+    d_a_f = d_f * f * (1 - f)
+    d_z_f = d_a_f
+    d_c_prev = d_a_f * p_f + d_c * f
+    d_p_f = d_a_f * c_prev
+
+    # g = tanh(z_g),  o = sigmoid(z_o)
+    d_z_g = d_g * (1 - g * g)
+    d_z_o = d_o * o * (1 - o)
+
+    return d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev, d_p_f
+
+
+def step_jvp(dot_z_i, dot_z_f, dot_z_g, dot_z_o, dot_c_prev, dot_p_f, c_prev, p_f, i, f, g, o, tanh_c):
+    """Push dot_z_i, dot_z_f, dot_z_g, dot_z_o, dot_c_prev, dot_p_f forward to dot_h, dot_c.  Cost: 11 add, 18 mul."""
+
+    # i = sigmoid(z_i)
+    dot_i = dot_z_i * i * (1 - i)
+
+    # f = sigmoid(z_f + p_f * c_prev)
+    dot_a_f = dot_z_f + dot_c_prev * p_f + dot_p_f * c_prev
+    dot_f = dot_a_f * f * (1 - f)
+
+    # g = tanh(z_g)
+    dot_g = dot_z_g * (1 - g * g)
+
+    # c = f * c_prev + g * i
+    dot_c = dot_c_prev * f + dot_f * c_prev + dot_g * i + dot_i * g
+
+    # o = sigmoid(z_o)
+    dot_o = dot_z_o * o * (1 - o)
+
+    # h = o * tanh(c)
+    dot_tanh_c = dot_c * (1 - tanh_c * tanh_c)
+    dot_h = dot_o * tanh_c + dot_tanh_c * o
+
+    return dot_h, dot_c
+
+
+def project(begin, end, batch, first, rows, kept, slots_1_row, N, H, seq_x, slots_1, weights_1_x, bias_1):
+    """Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."""
+    units_1 = units_of(slots_1, 4)
+    panels_1 = panels_of(H, units_1)
+    for row in range(rows):
+        panel, panels = 0, panels_1
+        spread(end - begin, panel * 4 * units_1, panels * 4 * units_1, bias_1, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+        multiply_1_x(end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+
+
+def forward(
+    begin, end, batch, first, counts, depth, kept, hoisted, H_row, slots_1_row, N, H, seq_x, slots_1, weights_1_x,
+    weights_1_h_prev, bias_1, param_p_f, all_h, all_c, kept_tanh_c, start_h, start_c, out_h, resets,
+):
+    """Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 4)
+    panels_1 = panels_of(H, units_1)
+    for now in range(begin, end):
+        rows = counts[now]
+        if rows == 0:
+            break
+        before = now % depth * batch + first
+        after = (now + 1) % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        if resets.size:
+            restore(rows, resets, given, start_h, first, all_h, before, H_row)
+            restore(rows, resets, given, start_c, first, all_c, before, H_row)
+
+        # 1. affine
+        #    z_i = W_i x + U_i h_prev + b_i
+        #    z_f = W_f x + U_f h_prev + b_f
+        #    z_g = W_g x + U_g h_prev + b_g
+        #    z_o = W_o x + U_o h_prev + b_o
+        at_once = together(rows, panels_1, 4 * units_1)
+        for panel in range(0, panels_1, at_once):
+            panels = min(at_once, panels_1 - panel)
+            if not hoisted:
+                spread(rows, panel * 4 * units_1, panels * 4 * units_1, bias_1, slots_1, kept_at * slots_1_row, slots_1_row)
+                multiply_1_x(rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row, slots_1_row)
+            multiply_1_h_prev(rows, panel, panels, 0, H, all_h, before * H_row, H_row, weights_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row)
+
+            # 1. pointwise
+            for row in range(rows):
+                for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                    slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 4 * units_1 + unit % units_1
+                    z_i = load(slots_1, slot_1)
+                    z_f = load(slots_1, slot_1 + units_1)
+                    z_g = load(slots_1, slot_1 + 2 * units_1)
+                    z_o = load(slots_1, slot_1 + 3 * units_1)
+                    c_prev = load(all_c, (before + row) * H_row + unit)
+                    p_f = load(param_p_f, unit)
+                    h, c, i, f, g, o, tanh_c = step(z_i, z_f, z_g, z_o, c_prev, p_f)
+                    store(all_h, (after + row) * H_row + unit, h)
+                    store_first(out_h, (given + row) * H + unit, h, H - unit)
+                    store(all_c, (after + row) * H_row + unit, c)
+                    store(slots_1, slot_1, i)
+                    store(slots_1, slot_1 + units_1, f)
+                    store(slots_1, slot_1 + 2 * units_1, g)
+                    store(slots_1, slot_1 + 3 * units_1, o)
+                    store(kept_tanh_c, (kept_at + row) * H_row + unit, tanh_c)
+
+
+def backward(
+    begin, end, batch, first, counts, depth, kept, slots_1_row, H_row, H, slots_1, back_1_h_prev, ends_1_h_prev,
+    param_p_f, all_c, kept_tanh_c, d_all_h, d_out_h, d_all_c, d_param_p_f, d_start_h, d_start_c, resets,
+):
+    """Steps end - 1 .. begin: adjoints of slots, states, pointwise inputs and pointwise parameters."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 4)
+    panels_1 = panels_of(H, units_1)
+    for now in range(end - 1, begin - 1, -1):
+        rows = counts[now]
+        before = now % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        later = (now + 1) % 2 * batch + first
+        earlier = now % 2 * batch + first
+
+        # 1. pointwise, transposed
+        panel, panels = 0, panels_1
+        for row in range(rows):
+            for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 4 * units_1 + unit % units_1
+                d_h = load(d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit)
+                d_c_next = load(d_all_c, (later + row) * H_row + unit)
+                c_prev = load(all_c, (before + row) * H_row + unit)
+                p_f = load(param_p_f, unit)
+                i = load(slots_1, slot_1)
+                f = load(slots_1, slot_1 + units_1)
+                g = load(slots_1, slot_1 + 2 * units_1)
+                o = load(slots_1, slot_1 + 3 * units_1)
+                tanh_c = load(kept_tanh_c, (kept_at + row) * H_row + unit)
+                d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev, d_p_f = step_vjp(d_h, d_c_next, c_prev, p_f, i, f, g, o, tanh_c)
+                store(slots_1, slot_1, d_z_i)
+                store(slots_1, slot_1 + units_1, d_z_f)
+                store(slots_1, slot_1 + 2 * units_1, d_z_g)
+                store(slots_1, slot_1 + 3 * units_1, d_z_o)
+                store(d_all_c, (earlier + row) * H_row + unit, d_c_prev)
+                store(d_param_p_f, (first + row) * H_row + unit, load(d_param_p_f, (first + row) * H_row + unit) + d_p_f)
+
+        # 1. affine, transposed
+        clear(rows, d_all_h, earlier, H_row)
+        transpose_1_h_prev(rows, 0, panels_1, panels_1, ends_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row, back_1_h_prev, d_all_h, earlier * H_row, H_row, H)
+
+        if resets.size:
+            release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)
+            release(rows, resets, given, d_all_c, earlier, d_start_c, first, H_row)

@@ -1,0 +1,172 @@
+"""Simple recurrent network: one step, its derivatives, and the kernels of a sequence.
+
+GENERATED - edit derive/cells/rnn.py, then run
+
+    derive generate rnn
+
+Equations  sha256 64f034db89d7182bf82b9f15cf99a6e56ab444e4e0d3577ec89869387d3f13ae   (SymPy 1.14.0)
+Reference  J. L. Elman, "Finding structure in time", Cognitive Science 14(2):179-211, 1990
+
+    h = relu(W @ x + U @ h_prev + b)
+
+In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
+"""
+
+from lstm_numba.functions import positive, relu
+from lstm_numba.spec import CellSpec, Slot, Stage
+from lstm_numba.words import (
+    Product,
+    Transposed,
+    clear,
+    lanes,
+    load,
+    load_first,
+    panels_of,
+    release,
+    restore,
+    spread,
+    store,
+    store_first,
+    together,
+    units_of,
+)
+
+CELL = CellSpec(
+    name="rnn",
+    module="rnn_relu",
+    title="Simple recurrent network",
+    year=1990,
+    reference="J. L. Elman, \"Finding structure in time\", Cognitive Science 14(2):179-211, 1990",
+    equations_hash="64f034db89d7182bf82b9f15cf99a6e56ab444e4e0d3577ec89869387d3f13ae",
+    inputs={"x": "N"},
+    outputs=("h",),
+    states={"h": "H"},
+    parameters={"W": ("H", "N"), "U": ("H", "H"), "b": ("H",)},
+    biases=("b",),
+    options={"activation": ("tanh", "relu")},
+    chosen={"activation": "relu"},
+    stages=(
+        Stage(
+            "H",
+            (
+                Slot("z_h", (("W", "x"), ("U", "h_prev")), "b"),
+            ),
+        ),
+    ),
+)
+
+multiply_1_x = Product(run=1, gates=1, low=0)
+multiply_1_h_prev = Product(run=1, gates=1, low=0)
+transpose_1_h_prev = Transposed(run=1, gates=1, low=0)
+
+
+
+def step(z_h):
+    """Return h.  Cost: 1 relu."""
+
+    # states
+    h = relu(z_h)
+
+    return (h,)
+
+
+def step_vjp(d_h, h):
+    """Pull d_h back to z_h; d_v means dL/dv.  Cost: 1 mul, 1 positive."""
+
+    # h = relu(z_h)
+    d_z_h = d_h * positive(h)
+
+    return (d_z_h,)
+
+
+def step_jvp(dot_z_h, h):
+    """Push dot_z_h forward to dot_h.  Cost: 1 mul, 1 positive."""
+
+    # h = relu(z_h)
+    dot_h = dot_z_h * positive(h)
+
+    return (dot_h,)
+
+
+def project(begin, end, batch, first, rows, kept, slots_1_row, N, H, seq_x, slots_1, weights_1_x, bias_1):
+    """Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."""
+    units_1 = units_of(slots_1, 1)
+    panels_1 = panels_of(H, units_1)
+    for row in range(rows):
+        panel, panels = 0, panels_1
+        spread(end - begin, panel * 1 * units_1, panels * 1 * units_1, bias_1, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+        multiply_1_x(end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+
+
+def forward(
+    begin, end, batch, first, counts, depth, kept, hoisted, H_row, slots_1_row, N, H, seq_x, slots_1, weights_1_x,
+    weights_1_h_prev, bias_1, all_h, start_h, out_h, resets,
+):
+    """Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 1)
+    panels_1 = panels_of(H, units_1)
+    for now in range(begin, end):
+        rows = counts[now]
+        if rows == 0:
+            break
+        before = now % depth * batch + first
+        after = (now + 1) % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        if resets.size:
+            restore(rows, resets, given, start_h, first, all_h, before, H_row)
+
+        # 1. affine
+        #    z_h = W x + U h_prev + b
+        at_once = together(rows, panels_1, 1 * units_1)
+        for panel in range(0, panels_1, at_once):
+            panels = min(at_once, panels_1 - panel)
+            if not hoisted:
+                spread(rows, panel * 1 * units_1, panels * 1 * units_1, bias_1, slots_1, kept_at * slots_1_row, slots_1_row)
+                multiply_1_x(rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row, slots_1_row)
+            multiply_1_h_prev(rows, panel, panels, 0, H, all_h, before * H_row, H_row, weights_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row)
+
+            # 1. pointwise
+            for row in range(rows):
+                for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                    slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 1 * units_1 + unit % units_1
+                    z_h = load(slots_1, slot_1)
+                    h, = step(z_h)
+                    store(slots_1, slot_1, h)
+                    store(all_h, (after + row) * H_row + unit, h)
+                    store_first(out_h, (given + row) * H + unit, h, H - unit)
+
+
+def backward(
+    begin, end, batch, first, counts, depth, kept, slots_1_row, H_row, H, slots_1, back_1_h_prev, ends_1_h_prev,
+    d_all_h, d_out_h, d_start_h, resets,
+):
+    """Steps end - 1 .. begin: adjoints of slots, states, pointwise inputs and pointwise parameters."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 1)
+    panels_1 = panels_of(H, units_1)
+    for now in range(end - 1, begin - 1, -1):
+        rows = counts[now]
+        before = now % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        later = (now + 1) % 2 * batch + first
+        earlier = now % 2 * batch + first
+
+        # 1. pointwise, transposed
+        panel, panels = 0, panels_1
+        for row in range(rows):
+            for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 1 * units_1 + unit % units_1
+                d_h = load(d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit)
+                h = load(slots_1, slot_1)
+                d_z_h, = step_vjp(d_h, h)
+                store(slots_1, slot_1, d_z_h)
+
+        # 1. affine, transposed
+        clear(rows, d_all_h, earlier, H_row)
+        transpose_1_h_prev(rows, 0, panels_1, panels_1, ends_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row, back_1_h_prev, d_all_h, earlier * H_row, H_row, H)
+
+        if resets.size:
+            release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)

@@ -1,0 +1,196 @@
+"""A recurrent layer: one generated cell at one size."""
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lstm_numba import checks, clock, registry
+from lstm_numba.batch import Batch
+from lstm_numba.cpu.engine import Engine
+from lstm_numba.errors import ArgumentError
+from lstm_numba.parameters import Parameters, initialise
+from lstm_numba.run import Run
+from lstm_numba.spec import CellSpec
+
+States = Mapping[str, ArrayLike]
+
+
+class Layer:
+    """A recurrent layer over sequences (T, B, N), with exact gradients through time.
+
+    Args:
+        name: a cell, one of `lstm_numba.cells()`.
+        input_size, hidden_size: N and H.
+        dtype: "float32" or "float64", of everything that comes in and goes out.
+        seed: of the initial parameters: uniform in +-1/sqrt(H), biases 0 or what the cell says (the forget gate's 1).
+        threads: chunks of the batch that run side by side; the results do not depend on it.
+        reverse: read each row from its last valid step to its first; outputs stand at the steps that they belong to.
+        options: the cell's own, e.g. peepholes="io", activation="relu", truncated=True, periods=[1, 2, 4, 8]; sizes of
+            further spaces by their letters, e.g. P=32 for a projection.
+
+    Attributes:
+        parameters: name -> writable array, e.g. "W_i" (H, N), "U_i" (H, H), "b_i" (H,); `parameters.flat` is all of them.
+        constants: arrays that training leaves alone, e.g. the reservoir of `esn`.
+
+    Raises:
+        UnknownCellError, OptionError, DtypeError, ArgumentError: for what cannot be made.
+    """
+
+    def __init__(
+        self,
+        name: str | ModuleType,
+        input_size: int,
+        hidden_size: int,
+        *,
+        dtype: Any = "float32",
+        seed: int = 0,
+        threads: int = 1,
+        reverse: bool = False,
+        **options: Any,
+    ) -> None:
+        sizes = {"N": checks.positive("input_size", input_size), "H": checks.positive("hidden_size", hidden_size)}
+        module, options = _module(name, options)
+        self.spec: CellSpec = module.CELL
+        self.dtype = checks.dtype_of(dtype)
+        self.threads, self.reverse = checks.positive("threads", threads), bool(reverse)
+        self.spaces = sizes | self._further_spaces(options)
+        self.options = {**self.spec.chosen, **{k: v for k, v in options.items() if k == registry.CLOCK_OPTION}}
+        periods = clock.unit_periods(options.get("periods"), self.hidden_size) if self.spec.clock else None
+        self._make_parameters(seed)
+        self._engine = Engine(module, self.spaces, self.dtype, periods)
+        self._masks = self._structures()
+        self._clear_masked(self._theta)
+
+    def _further_spaces(self, options: dict[str, Any]) -> dict[str, int]:
+        """Sizes of spaces besides N and H, given by their letters."""
+        wanted = [space for space in self.spec.spaces if space not in ("N", "H")]
+        missing = [space for space in wanted if space not in options]
+        if missing:
+            raise ArgumentError(f"{self.spec.name} has a space {missing[0]}: give its size, e.g. {missing[0]}=32.")
+        return {space: checks.positive(space, options[space]) for space in wanted}
+
+    def _make_parameters(self, seed: int) -> None:
+        trained = {name: self._shape(shape) for name, shape in self.spec.parameters.items()}
+        fixed = {name: self._shape(shape) for name, shape in self.spec.constants.items()}
+        for name, shape in {**trained, **fixed}.items():
+            checks.countable(f"parameter {name}", *shape)
+        self._theta = Parameters({**trained, **fixed}, self.dtype)
+        size = sum(int(np.prod(shape)) for shape in trained.values())
+        self.parameters = Parameters(trained, self.dtype, self._theta.flat[:size])
+        self.constants = Parameters(fixed, self.dtype, self._theta.flat[size:])
+        initialise(self._theta, self.spec, self.hidden_size, checks.positive("seed", seed, least=0))
+
+    def _shape(self, spaces: tuple[str, ...]) -> tuple[int, ...]:
+        return tuple(self.spaces[space] for space in spaces)
+
+    def _structures(self) -> dict[str, NDArray[np.bool_]]:
+        """Matrix -> where it is zero by its structure."""
+        masks = {}
+        for name in self.spec.structures:
+            starts = self._engine.module_starts(self._theta[name].shape[0])
+            masks[name] = np.arange(self._theta[name].shape[1])[None, :] < starts[:, None]
+        return masks
+
+    def _clear_masked(self, parameters: Parameters) -> None:
+        for name, mask in self._masks.items():
+            if name in parameters:
+                parameters[name][mask] = 0
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def input_size(self) -> int:
+        return self.spaces["N"]
+
+    @property
+    def hidden_size(self) -> int:
+        return self.spaces["H"]
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f"Layer({self.name!r}, {self.input_size}, {self.hidden_size}, dtype={self.dtype.name!r}{options})"
+
+    # --- running
+
+    def forward(
+        self,
+        x: ArrayLike,
+        state: States | None = None,
+        lengths: Sequence[int] | NDArray[Any] | None = None,
+        resets: NDArray[np.bool_] | None = None,
+        *,
+        save: bool = True,
+        **inputs: ArrayLike,
+    ) -> Run:
+        """Run the layer over a batch of sequences.
+
+        Args:
+            x: (T, B, N), time-major.
+            state: first states, e.g. {"h": (B, H), "c": (B, H)}; what is left out is 0.
+            lengths: (B,) integers in [0, T]. Past a row's end its state is held and its outputs are 0.
+            resets: (T, B) bool; before a step where it is true the row's state returns to its first value.
+            save: keep what `backward` needs; without it memory does not grow with T.
+            inputs: the cell's further input sequences, e.g. c_lower (T, B, H); what is left out is 0.
+
+        T = 0, B = 0 and length 0 are legal: they give the first state, and zero gradients.
+
+        Raises:
+            ShapeError, DtypeError, ArgumentError, OptionError: before anything is computed.
+        """
+        x = checks.array("x", x, self.dtype, (None, None, self.input_size), f"N = {self.input_size} is the layer's input_size")
+        steps, size = x.shape[:2]
+        checks.countable("the batch's slots", steps + 1, size, self.hidden_size, 8, len(self.spec.stages) + 1)
+        given = self._inputs(x, inputs)
+        first = self._state("state", state, size)
+        ends = checks.lengths(lengths, steps, size)
+        marks = checks.resets(resets, steps, size)
+        return Run(self, given, first, ends, marks, bool(save))
+
+    def _inputs(self, x: NDArray[Any], inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+        main, *further = self.spec.inputs
+        checks.only("the layer's inputs", inputs, tuple(further))
+        steps, size = x.shape[:2]
+        found = {main: x}
+        for name in further:
+            shape = (steps, size, self.spaces[self.spec.inputs[name]])
+            source = f"(T, B) = ({steps}, {size}) was read from {main}, {shape[2]} from the layer"
+            found[name] = checks.array(name, inputs[name], self.dtype, shape, source) if name in inputs else np.zeros(shape, self.dtype)
+        return found
+
+    def _state(self, what: str, state: States | None, size: int) -> dict[str, NDArray[Any]]:
+        """One array (B, space) for each state; zeros where none is given."""
+        given = checks.only(what, state, tuple(self.spec.states))
+        found = {}
+        for name, space in self.spec.states.items():
+            shape = (size, self.spaces[space])
+            source = f"B = {size} was read from x, {space} = {shape[1]} from the layer"
+            value = given.get(name)
+            found[name] = np.zeros(shape, self.dtype) if value is None else checks.array(f"{what}[{name!r}]", value, self.dtype, shape, source)
+        return found
+
+    def _packed(self, backward: bool) -> dict[str, NDArray[Any]]:
+        """The parameters in the kernels' order, structure applied."""
+        theta = self._theta
+        if self._masks:
+            theta = Parameters({name: view.shape for name, view in theta.items()}, self.dtype, theta.flat.copy())
+            self._clear_masked(theta)
+        return self._engine.pack(theta, backward)
+
+    def _batch(self, steps: int, size: int, lengths: NDArray[np.int64] | None, resets: NDArray[np.uint8] | None) -> Batch:
+        return Batch(steps, size, lengths, resets, self.threads)
+
+
+def _module(name: str | ModuleType, options: dict[str, Any]) -> tuple[ModuleType, dict[str, Any]]:
+    """The generated module of a cell's name, or the module itself where one is given."""
+    if isinstance(name, ModuleType):
+        return name, options
+    if not isinstance(name, str):
+        raise ArgumentError(f"name must be the name of a cell, one of {', '.join(registry.cells())}; got {name!r}.")
+    sizes = {key: value for key, value in options.items() if len(key) == 1 and key.isupper()}
+    own = {key: value for key, value in options.items() if key not in sizes}
+    return registry.find(name, own), options

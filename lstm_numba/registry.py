@@ -1,0 +1,55 @@
+"""Which cells are generated, and which module holds a cell with given options."""
+
+import difflib
+import importlib
+import pkgutil
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from lstm_numba import generated
+from lstm_numba.errors import OptionError, UnknownCellError
+from lstm_numba.spec import CellSpec
+
+# Options of a layer rather than of equations, for cells with a clock.
+CLOCK_OPTION = "periods"
+
+
+@cache
+def modules() -> dict[str, ModuleType]:
+    """Module name -> generated module of a cell."""
+    names = sorted(found.name for found in pkgutil.iter_modules(generated.__path__))
+    loaded = {name: importlib.import_module(f"{generated.__name__}.{name}") for name in names}
+    return {name: module for name, module in loaded.items() if hasattr(module, "CELL")}
+
+
+def cells() -> tuple[str, ...]:
+    """The names that `Layer` takes, oldest cell first."""
+    specs = [module.CELL for module in modules().values()]
+    return tuple(dict.fromkeys(spec.name for spec in sorted(specs, key=lambda spec: (spec.year, spec.name))))
+
+
+def find(name: str, options: dict[str, Any]) -> ModuleType:
+    """The generated module of a cell with these options."""
+    variants = [module for module in modules().values() if module.CELL.name == name]
+    if not variants:
+        raise UnknownCellError(f"there is no cell {name!r}{_did_you_mean(name)}; there are {', '.join(cells())}.")
+    spec = variants[0].CELL
+    chosen = {option: options.get(option, values[0]) for option, values in spec.options.items()}
+    check_options(spec, options, chosen)
+    return next(module for module in variants if dict(module.CELL.chosen) == chosen)
+
+
+def check_options(spec: CellSpec, options: dict[str, Any], chosen: dict[str, Any]) -> None:
+    known = (*spec.options, *([CLOCK_OPTION] if spec.clock else []))
+    for option in options:
+        if option not in known:
+            raise OptionError(f"{spec.name} has no option {option!r}; its options: {', '.join(known) or 'none'}.")
+    for option, value in chosen.items():
+        if value not in spec.options[option]:
+            raise OptionError(f"{spec.name}: {option}={value!r} is not one of {', '.join(map(repr, spec.options[option]))}.")
+
+
+def _did_you_mean(name: Any) -> str:
+    close = difflib.get_close_matches(str(name), cells(), n=1)
+    return f": did you mean {close[0]!r}?" if close else ""

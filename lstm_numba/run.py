@@ -1,0 +1,134 @@
+"""One forward of a layer, and its backward."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lstm_numba import checks
+from lstm_numba.errors import TapeError
+from lstm_numba.parameters import Parameters
+
+if TYPE_CHECKING:
+    from lstm_numba.layer import Layer
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """dL of everything that a forward read, each in the shape of what it belongs to.
+
+    Attributes:
+        x: (T, B, N).
+        inputs: every input sequence, x among them.
+        parameters: as the layer's; `parameters.flat` is all of them.
+        state: the first states.
+    """
+
+    x: NDArray[Any]
+    inputs: Arrays
+    parameters: Parameters
+    state: Arrays
+
+
+class Run:
+    """What one forward gave.
+
+    Attributes:
+        output: (T, B, H), the cell's first output at every step; 0 past a row's end.
+        outputs: every output of the cell by its state's name.
+        state: each row's state after its last valid step.
+    """
+
+    def __init__(self, layer: "Layer", inputs: Arrays, start: Arrays, lengths: Any, resets: Any, save: bool) -> None:
+        self._layer, self._engine, self._lengths = layer, layer._engine, lengths
+        self._main = next(iter(inputs))
+        self.steps, self.size = inputs[self._main].shape[:2]
+        self._flip = self._reversal(lengths) if layer.reverse else None
+        marks = None if resets is None else self._turned(resets)
+        self._batch = layer._batch(self.steps, self.size, lengths, marks)
+        ordered = {name: np.ascontiguousarray(self._to_ours(array)) for name, array in inputs.items()}
+        first = {name: self._batch.arrange(array, 0) for name, array in start.items()}
+        self._tape = self._engine.forward(self._batch, layer._packed(save), ordered, first, save)
+        self.outputs = {name: self._to_theirs(self._output(name)) for name in layer.spec.outputs}
+        last = self._engine.last_states(self._tape)
+        self.state = {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in last.items()}
+
+    @property
+    def output(self) -> NDArray[Any]:
+        return self.outputs[self._layer.spec.outputs[0]]
+
+    def _output(self, name: str) -> NDArray[Any]:
+        size = self._layer.spaces[self._layer.spec.states[name]]
+        return self._tape.arrays[f"out_{name}"].reshape(self.steps, self.size, size)
+
+    # --- between the user's time and rows and the kernels'
+
+    def _reversal(self, lengths: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """(T, B): the step that stands at each place when the valid part of every row is turned round."""
+        time = np.arange(self.steps)[:, None]
+        ends = np.full(self.size, self.steps) if lengths is None else lengths
+        return np.where(time < ends, ends - 1 - time, time)
+
+    def _turned(self, array: NDArray[Any]) -> NDArray[Any]:
+        if self._flip is None:
+            return array
+        return np.ascontiguousarray(array[self._flip, np.arange(self.size)])
+
+    def _to_ours(self, array: NDArray[Any]) -> NDArray[Any]:
+        return self._batch.arrange(self._turned(array), 1)
+
+    def _to_theirs(self, array: NDArray[Any]) -> NDArray[Any]:
+        return self._turned(self._batch.restore(array, 1))
+
+    # --- backward
+
+    def backward(
+        self,
+        d_output: ArrayLike | None = None,
+        d_state: Mapping[str, ArrayLike] | None = None,
+        *,
+        d_outputs: Mapping[str, ArrayLike] | None = None,
+    ) -> Gradients:
+        """Pull a loss's derivatives back through all steps.
+
+        Args:
+            d_output: (T, B, H), dL/d output; what stands past a row's end is ignored.
+            d_state: dL/d state of the final states, e.g. {"c": (B, H)}.
+            d_outputs: dL/d outputs by name, instead of d_output, for cells with several.
+
+        What is left out is 0.  May be called again: each call is exact and independent.
+
+        Raises:
+            TapeError: the forward was run with save=False.
+            ShapeError, DtypeError, ArgumentError: before anything is computed.
+        """
+        if not self._tape.saved:
+            raise TapeError("this forward kept nothing for a backward: it was called with save=False; call it with save=True.")
+        layer, engine = self._layer, self._engine
+        wanted = self._d_outputs(d_output, d_outputs)
+        last = {name: self._batch.arrange(array, 0) for name, array in layer._state("d_state", d_state, self.size).items()}
+        grads, inputs, first, arrays = engine.backward(self._tape, wanted, last)
+        parameters = Parameters({name: view.shape for name, view in layer.parameters.items()}, layer.dtype)
+        engine.unpack(grads, arrays, self._batch, parameters)
+        layer._clear_masked(parameters)
+        found = {name: self._to_theirs(array) for name, array in inputs.items()}
+        state = {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in first.items()}
+        return Gradients(found[self._main], found, parameters, state)
+
+    def _d_outputs(self, d_output: ArrayLike | None, d_outputs: Mapping[str, ArrayLike] | None) -> Arrays:
+        spec, spaces, dtype = self._layer.spec, self._layer.spaces, self._layer.dtype
+        given = dict(checks.only("d_outputs", d_outputs, spec.outputs))
+        if d_output is not None:
+            given.setdefault(spec.outputs[0], d_output)
+        found = {}
+        for name in spec.outputs:
+            shape = (self.steps, self.size, spaces[spec.states[name]])
+            what = "d_output" if name == spec.outputs[0] and d_output is not None else f"d_outputs[{name!r}]"
+            value = given.get(name)
+            full = np.zeros(shape, dtype) if value is None else checks.array(what, value, dtype, shape, "the shape of the output")
+            found[name] = np.ascontiguousarray(self._to_ours(full))
+        return found

@@ -1,0 +1,71 @@
+"""What a generated module says of its cell: names, spaces and the products that it is made of.  Data only; the equations are in `derive`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One pre-activation: the sum of matrix times vector over its terms, plus a bias."""
+
+    name: str
+    terms: tuple[tuple[str, str], ...]
+    bias: str | None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The products of one level into one space."""
+
+    space: str
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSpec:
+    """One generated cell.
+
+    Attributes:
+        inputs, states: name -> space.
+        outputs: states that leave the layer at every step.
+        parameters, constants: name -> spaces of its axes; () is one number.
+        biases: parameters that are only added to a product; they start at 0 unless `initial` says otherwise.
+        pointwise: parameters and constants that scalar mathematics reads.
+        accumulated: those of them that receive a gradient.
+        kept: values with an array of their own -> space.
+        structures: matrix -> "block_upper".
+        clock: whether units follow periods; sleeping: whether the work of silent units is left out.
+        chosen: the options that this module was generated for; options: all that the cell offers, the default first.
+    """
+
+    name: str
+    module: str
+    title: str
+    year: int
+    reference: str
+    equations_hash: str
+    inputs: Mapping[str, str]
+    outputs: tuple[str, ...]
+    states: Mapping[str, str]
+    parameters: Mapping[str, tuple[str, ...]]
+    stages: tuple[Stage, ...]
+    constants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    initial: Mapping[str, float] = field(default_factory=dict)
+    biases: tuple[str, ...] = ()
+    pointwise: tuple[str, ...] = ()
+    accumulated: tuple[str, ...] = ()
+    pointwise_inputs: tuple[str, ...] = ()
+    kept: Mapping[str, str] = field(default_factory=dict)
+    structures: Mapping[str, str] = field(default_factory=dict)
+    clock: bool = False
+    sleeping: bool = False
+    options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """Every space, N and H first."""
+        shapes = (*self.parameters.values(), *self.constants.values())
+        found = [*self.inputs.values(), *self.states.values(), *(space for shape in shapes for space in shape)]
+        return tuple(dict.fromkeys(["N", "H", *found]))
