@@ -162,6 +162,8 @@ def sizes(cell: Cell, inputs: int, hidden: int) -> dict[str, int]:
     """Space -> size; a space beyond N and H gets the next free size above H."""
     spaces = {space: None for symbol in cell.symbols.values() for space in symbol.shape}
     others = [space for space in spaces if space not in (N, H, ONE)]
+    # modules have equal sizes
+    hidden = -(-hidden // len(PERIODS)) * len(PERIODS) if needs_periods(cell) else hidden
     return {N: inputs, H: hidden, ONE: 1} | {space: hidden + 1 + k for k, space in enumerate(others)}
 
 

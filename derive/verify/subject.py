@@ -1,0 +1,31 @@
+"""What the ladder is held against: anything that runs a problem forward and pulls its cotangents back."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from derive.verify.analytic import Array
+from derive.verify.derivative import Gradient
+from derive.verify.problem import Problem
+
+Named = dict[str, Array]
+
+
+class Result(Protocol):
+    """A forward run."""
+
+    @property
+    def outputs(self) -> Named: ...  # (T, B, space)
+
+    @property
+    def state(self) -> Named: ...  # (B, space), after the last step of each row
+
+
+class Subject(Protocol):
+    """An implementation of a cell over sequences; `name` is what the report calls it."""
+
+    name: str
+
+    def forward(self, problem: Problem) -> Result: ...
+
+    def gradient(self, problem: Problem) -> Gradient: ...
