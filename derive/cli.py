@@ -188,7 +188,7 @@ COMMANDS = (
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="derive", description="From the equations of a recurrent cell to its kernels.")
+    parser = argparse.ArgumentParser(prog="derive", description="From a recurrent cell's equations to kernels.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         made = commands.add_parser(command.name, help=command.help, description=command.help)

@@ -44,11 +44,12 @@ SQUARES = _stage(H, u, [Eq(square, u**2)])
 
 # --- The text
 
-HEADER = '''"""Penalty against vanishing gradients and its gradient.  GENERATED - edit derive/penalty.py, then run
+HEADER = '''"""Penalty against vanishing gradients: its value, and its derivative by the recurrent matrix.
 
-    python -m derive generate
+GENERATED - edit derive/penalty.py, then run
 
-Source     derive/penalty.py
+    derive generate
+
 Reference  {reference}
 
     w = diag(phi'(a)) v,   u = U' w,   v = dE/dh of the step

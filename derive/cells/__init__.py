@@ -25,6 +25,10 @@ ORDER = (
 class _Cells(ModuleType, Mapping[str, Cell]):
     """This folder as a mapping: a cell's file is read when the cell is asked for."""
 
+    # A mapping compares its items and has no hash; tools that walk sys.modules put modules in sets.
+    __eq__ = ModuleType.__eq__
+    __hash__ = ModuleType.__hash__
+
     def __getitem__(self, name: str) -> Cell:
         if name not in ORDER:
             raise UnknownCellError(f"there is no cell {name!r}; there are {', '.join(ORDER)}")
