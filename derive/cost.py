@@ -19,8 +19,9 @@ from sympy import Add, Expr, Integer
 
 from derive.cell import Cell
 from derive.differentiate import PASSIVE, Vjp, vjp
-from derive.emit.printer import fraction, terms
-from derive.functions import Elementwise, stop
+from derive.emit.printer import code
+from derive.emit.scalar import operations as printed_operations
+from derive.functions import TABLE
 from derive.program import Affine, Pointwise, Program, split
 from derive.symbols import ONE, Matrix, Vector
 
@@ -187,28 +188,15 @@ def _applied(equations: tuple[tuple[Vector, Expr], ...]) -> int:
 
 
 def operations(expression: Expr) -> int:
-    """How many + - * / the printed expression has."""
-    if expression.is_Add:
-        parts = terms(expression)
-        return len(parts) - 1 + sum(operations(term) for term in parts)
-    if expression.is_Mul or expression.is_Pow:
-        return _factors(expression)
-    return sum(operations(argument) for argument in expression.args)
-
-
-def _factors(expression: Expr) -> int:
-    """a * b * c / d has three; a factor of one is not printed."""
-    parts = fraction(expression)
-    factors = len(parts.above) + len(parts.below) + (parts.number != 1) + (parts.divisor != 1)
-    powers = sum(int(factor.exp) - 1 for factor in (*parts.above, *parts.below) if factor.is_Pow)
-    inner = sum(operations(factor.base if factor.is_Pow else factor) for factor in (*parts.above, *parts.below))
-    return factors - bool(parts.above or parts.number != 1) + powers + inner
+    """How many + - * / and ** the printed expression has; a sign is free."""
+    counted = printed_operations(code(expression))
+    return sum(counted.get(name, 0) for name in ("add", "mul", "div", "pow"))
 
 
 def applications(expression: Expr) -> int:
-    """How many functions the expression applies; `stop` is the identity."""
-    called = isinstance(expression, Elementwise) and not isinstance(expression, stop)
-    return int(called) + sum(map(applications, expression.args))
+    """How many functions the printed expression applies."""
+    counted = printed_operations(code(expression))
+    return sum(number for name, number in counted.items() if name in TABLE)
 
 
 def _tidy(expression: Expr) -> Expr:

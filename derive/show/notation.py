@@ -92,10 +92,12 @@ def _sum(notation: Notation, printer: Printer, expression: Add) -> Printed:
 
 def _term(notation: Notation, printer: Printer, expression: Expr) -> Printed:
     parts = fraction(expression)
-    above, below = _factors(notation, printer, parts.above), _factors(notation, printer, parts.below)
+    is_fraction = bool(parts.below) or parts.divisor != 1
+    above = _factors(notation, printer, parts.above, alone=is_fraction and parts.number == 1)
+    below = _factors(notation, printer, parts.below, alone=parts.divisor == 1)
     times = notation.times if expression.has(Vector) else notation.scale  # 4 H N is a number, not a vector
     text = _scaled(notation, parts.number, above, times)
-    if below or parts.divisor != 1:
+    if is_fraction:
         text = notation.fraction(text, _scaled(notation, parts.divisor, below, times))
     return (notation.minus + text, SUM) if parts.sign < 0 else (text, TERM if len(parts.above) > 1 or below else ATOM)
 
@@ -106,7 +108,9 @@ def _scaled(notation: Notation, number: int, factors: list[str], times: str) -> 
     return f"{number}{notation.scale}{product}" if factors and number != 1 else product or str(number)
 
 
-def _factors(notation: Notation, printer: Printer, factors: tuple[Expr, ...]) -> list[str]:
+def _factors(notation: Notation, printer: Printer, factors: tuple[Expr, ...], alone: bool) -> list[str]:
+    if alone and len(factors) == 1 and not factors[0].is_Pow:
+        return [printer(factors[0])]  # the stroke of a fraction brackets it
     counts = Counter(factors)  # x, x is x squared; a Counter keeps the order
     return [_power_text(notation, printer, base, count) for base, count in counts.items()]
 
