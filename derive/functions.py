@@ -60,7 +60,9 @@ def _exp(u: Any) -> Any:
 def _softplus(u: Any) -> Any:
     right = np.real(u) > 0
     with np.errstate(under="ignore"):
-        return np.where(right, u, 0) + np.log1p(np.exp(np.where(right, -u, u)))
+        e = np.exp(np.where(right, -u, u))
+        # log(1 + e); NumPy's log1p of a complex number forgets a small real part
+        return np.where(right, u, 0) + 2 * np.arctanh(e / (2 + e))
 
 
 def _relu(u: Any) -> Any:

@@ -65,14 +65,17 @@ def _where(cell: "Cell", equation: sympy.Eq) -> str:
 
 
 def names_are_plain(cell: "Cell") -> None:
-    try:
-        check_name(cell.name)
-    except NameRuleError as error:
-        raise NameRuleError(f"the cell's name: {error}") from None
+    _check_plain("the cell's name", cell.name)
     for equation in cell.equations:
         for symbol in symbols_of(equation):
-            if symbol.role != "slot":
-                check_name(symbol.name)
+            _check_plain(f"cell {cell.name}", symbol.name)
+
+
+def _check_plain(place: str, name: str) -> None:
+    try:
+        check_name(name)
+    except NameRuleError as error:
+        raise NameRuleError(f"{place}: {error}") from None
 
 
 def there_are_equations(cell: "Cell") -> None:

@@ -173,10 +173,15 @@ def _term(printer: Printer, expression: Expr) -> Printed:
 
 
 def _power(printer: Printer, expression: Pow) -> Printed:
-    power = expression.exp
-    if not power.is_Integer or power > LONGEST_PRODUCT:
-        return f"{printer(expression.base, ATOM)}**{printer(power, ATOM)}", ATOM
+    if not expression.exp.is_Integer:
+        raise PrintError(f"{sympy.sstr(expression)}: the generated text has integer exponents only")
+    if expression.exp > LONGEST_PRODUCT:
+        return _any_power(printer, expression)
     return _term(printer, expression)
+
+
+def _any_power(printer: Printer, expression: Pow) -> Printed:
+    return f"{printer(expression.base, ATOM)}**{printer(expression.exp, ATOM)}", ATOM
 
 
 def _application(printer: Printer, expression: Elementwise) -> Printed:
@@ -204,7 +209,9 @@ RULES: dict[type, Callable[[Printer, Any], Printed]] = {
 # what runs: stop() only matters to the derivative, and products are the runtime's
 _code = Printer({**RULES, stop: _passed})
 # what a person reads: also what no law has looked at yet, in SymPy's own words
-_equation = Printer({**RULES, Product: _product, sympy.Basic: lambda _, e: (sympy.sstr(e), SUM)})
+UNCHECKED = {Product: _product, sympy.Basic: lambda _, e: (sympy.sstr(e), SUM)}
+UNCHECKED[Pow] = lambda printer, e: (_power if e.exp.is_Integer else _any_power)(printer, e)
+_equation = Printer({**RULES, **UNCHECKED})
 
 code = lru_cache(maxsize=4096)(_code.__call__)
 equation = lru_cache(maxsize=4096)(_equation.__call__)
