@@ -66,6 +66,7 @@ def _where(cell: "Cell", equation: sympy.Eq) -> str:
 
 def names_are_plain(cell: "Cell") -> None:
     _check_plain("the cell's name", cell.name)
+    _check_plain(f"cell {cell.name}, the name of its module", cell.module)
     for equation in cell.equations:
         for symbol in symbols_of(equation):
             _check_plain(f"cell {cell.name}", symbol.name)
@@ -76,6 +77,16 @@ def _check_plain(place: str, name: str) -> None:
         check_name(name)
     except NameRuleError as error:
         raise NameRuleError(f"{place}: {error}") from None
+
+
+def texts_are_one_plain_line(cell: "Cell") -> None:
+    """Title and reference are copied into generated files, so nothing in them may end a docstring."""
+    for field in ("title", "reference"):
+        text = getattr(cell, field)
+        if not isinstance(text, str) or not text.isprintable() or '"""' in text or "\\" in text:
+            raise CellError(f"cell {cell.name}: {field} is {text!r}; give one line without \\ and triple quotes")
+    if isinstance(cell.year, bool) or not isinstance(cell.year, int):
+        raise CellError(f"cell {cell.name}: year is {cell.year!r}; give a whole number")
 
 
 def there_are_equations(cell: "Cell") -> None:
@@ -209,12 +220,18 @@ def one_name_means_one_thing(cell: "Cell") -> None:
                     f"{_describe(symbol)}; rename one"
                 )
     for equation in cell.equations:
-        slot = f"z_{equation.lhs}"
-        if slot in seen:
-            raise NameRuleError(
-                f"{_where(cell, equation)}: {slot} is what the generated text calls the pre-activation of "
-                f"{equation.lhs}; rename {slot}"
-            )
+        for name, meaning in _implied(equation.lhs).items():
+            if name in seen and seen[name].role != "previous":
+                raise NameRuleError(
+                    f"{_where(cell, equation)}: {name} is what the generated text calls {meaning} of {equation.lhs}; "
+                    f"rename {name}"
+                )
+
+
+def _implied(lhs: Vector) -> dict[str, str]:
+    """Names that come into being with a definition."""
+    slot = {f"z_{lhs}": "the pre-activation"}
+    return slot | {f"{lhs}_prev": "the previous value"} if lhs.role == "state" else slot
 
 
 def _describe(symbol: Vector | Matrix) -> str:
@@ -304,6 +321,7 @@ def initial_values_are_numbers(cell: "Cell") -> None:
 
 
 LAWS: tuple[Callable[["Cell"], None], ...] = (
+    texts_are_one_plain_line,
     there_are_equations,
     left_sides_are_names,
     names_are_plain,

@@ -94,6 +94,12 @@ REFUSED = {
         "pre-activation of i",
         "rename z_i",
     ),
+    "the name of a previous value": (
+        [Eq(value("h_prev"), W @ x), Eq(h, value("h_prev"))],
+        NameRuleError,
+        "the previous value of h",
+        "rename h_prev",
+    ),
     "a name defined twice": ([Eq(h, h_prev), Eq(h, 2 * h_prev)], RedefinedNameError, "a value already", "own name"),
     "a name never defined": ([Eq(h, i * h_prev)], UndefinedNameError, "never defined", "add Eq(i"),
     "a name defined later": ([Eq(h, i * h_prev), Eq(i, h_prev)], UndefinedNameError, "later equation", "move that"),
@@ -138,6 +144,30 @@ def test_an_error_shows_the_equation_as_it_is_written():
 def test_the_name_of_a_cell_becomes_a_file_and_is_checked(name):
     with pytest.raises(NameRuleError, match="the cell's name"):
         make(Eq(h, h_prev), name=name)
+
+
+@pytest.mark.parametrize(
+    "text", ['a """ b', "a\nb", "a\\", "a\x00b", "a\u2028b", 3], ids=["quotes", "line", "backslash", "nul", "ls", "int"]
+)
+@pytest.mark.parametrize("field", ["title", "reference"])
+def test_what_is_copied_into_a_docstring_cannot_end_it(field, text):
+    given = {"title": "", "reference": "", field: text}
+    with pytest.raises(CellError, match="one line without"):
+        Cell(name="mine", year=2024, equations=[Eq(h, h_prev)], **given)
+
+
+def test_the_year_is_a_number():
+    with pytest.raises(CellError, match="whole number"):
+        Cell(name="mine", title="", year="2024", reference="", equations=[Eq(h, h_prev)])
+
+
+def test_an_option_that_would_not_make_a_module_name_is_refused():
+    @family(depth=("one", "../two"))
+    def cell(depth):
+        return make(Eq(h, h_prev))
+
+    with pytest.raises(NameRuleError, match="module"):
+        cell.variant(depth="../two")
 
 
 def test_a_previous_value_has_the_space_of_the_new_one():
