@@ -72,27 +72,36 @@ def folder() -> Path | None:
 class _Locator(_CacheLocator):
     """Numba's question where to keep a function, answered with our folder."""
 
-    def __init__(self, text_hash: str) -> None:
-        self._text_hash = text_hash
-
     def get_cache_path(self) -> str:
         return str(folder())
 
     def get_source_stamp(self) -> str:
-        return self._text_hash
+        return fingerprint()
 
     def get_disambiguator(self) -> str:
-        return self._text_hash[:16]
+        return ""
+
+    @classmethod
+    def from_function(cls, *_):
+        return cls()
+
+
+class _Impl(FunctionCache._impl_class):
+    _locator_classes = (_Locator,)
 
 
 class KernelCache(FunctionCache):
-    """One function's entries; every failure of the disk means compiling, never an error."""
+    """One function's entries, keyed by the text that it comes from; every failure of the disk means compiling, never an error."""
+
+    _impl_class = _Impl
 
     def __init__(self, function, text: str) -> None:
-        locator = _Locator(hashlib.sha256(text.encode()).hexdigest())
-        chosen = type("_Impl", (self._impl_class,), {"_locator_classes": [_Found(locator)]})
-        self._impl_class = chosen
+        self._text_hash = hashlib.sha256(text.encode()).hexdigest()
         super().__init__(function)
+
+    def _index_key(self, signature, codegen):
+        # Numba would hash the byte code and the closure, which holds objects that are new in every process
+        return signature, codegen.magic_tuple(), self._text_hash
 
     def load_overload(self, signature, target_context):
         try:
@@ -110,13 +119,6 @@ class KernelCache(FunctionCache):
     def _forget(self) -> None:
         for path in Path(self.cache_path).glob(f"{self._impl.filename_base}*"):
             path.unlink(missing_ok=True)
-
-
-class _Found:
-    """A class of locators, as Numba expects it, that always gives the same one."""
-
-    def __init__(self, locator) -> None:
-        self.from_function = lambda *_: locator
 
 
 def keep(dispatcher, text: str):

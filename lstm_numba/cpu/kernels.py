@@ -7,6 +7,7 @@ from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 from numba import njit
+from numba.extending import register_jitable
 
 from lstm_numba import words
 from lstm_numba.cpu import elementary, outer, packing, product, rows, simd  # noqa: F401  (elementary registers itself)
@@ -42,7 +43,7 @@ def _transpose(run: int, gates: int, low: int):
 @cache
 def outer_of(run: int, gates: int, low: int):
     """The compiled gradient of a packed product."""
-    return compiled(outer.make_outer(run, gates, low).py_func, f"outer {run} {gates} {low}")
+    return compiled(outer.make_outer(run, gates, low), f"outer {run} {gates} {low}")
 
 
 def _meanings(module: ModuleType) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def _meanings(module: ModuleType) -> dict[str, Any]:
         elif isinstance(value, words.Transposed):
             meanings[name] = _transpose(value.run, value.gates, value.low)
         elif name == "step" or name.startswith("step_"):
-            meanings[name] = njit(forceinline=True, error_model="numpy")(value)
+            meanings[name] = register_jitable(forceinline=True)(value)
     return meanings
 
 
@@ -67,7 +68,7 @@ def kernels_of(module: ModuleType) -> SimpleNamespace:
 
 
 pack = SimpleNamespace(
-    **{name: keep(njit(**OPTIONS)(function.py_func), name) for name, function in vars(packing).items() if hasattr(function, "py_func")}
+    **{name: keep(njit(**OPTIONS)(function), name) for name, function in vars(packing).items() if isinstance(function, FunctionType)}
 )
 
 

@@ -5,11 +5,11 @@ run over the rows in order: the result does not depend on how panels are divided
 """
 
 import numpy as np
-from numba import njit
+from numba.extending import register_jitable
 
-from lstm_numba.cpu.product import make_rows
 from lstm_numba.cpu.simd import lanes, load, store
 from lstm_numba.cpu.target import HEIGHTS, tile_width, unit_vectors
+from lstm_numba.cpu.tile import make_rows
 
 ROWS = 256
 
@@ -21,7 +21,7 @@ def make_outer(run: int, gates: int, low: int):
     groups, panel_vectors, low_vectors = run * units // width, gates * units, low * units
     height, rows_times = HEIGHTS[width][0], make_rows(width)
 
-    @njit
+    @register_jitable
     def pack_rows(index, i0, count, start, depth, a, a_row, packed):
         """a's columns in strips of a tile's height, each strip row by row."""
         for i in range(count):
@@ -31,7 +31,7 @@ def make_outer(run: int, gates: int, low: int):
                 for r in range(strip):
                     packed[(k - start) * count + i * strip + r] = a[base + k + r]
 
-    @njit
+    @register_jitable
     def pack_slots(index, i0, count, slots, slots_row, column, packed, sums, place):
         """One group of slots row by row, added up on the way."""
         lane = lanes(slots)
@@ -43,7 +43,7 @@ def make_outer(run: int, gates: int, low: int):
                 total = total + value
             store(sums, place + v * lane, total)
 
-    @njit
+    @register_jitable
     def outer(first, last, index, start, depth, a, a_row, slots, slots_row, grad, sums):
         n = width * lanes(slots)
         strips, strip_slots = np.empty(ROWS * (depth - start), a.dtype), np.empty(ROWS * n, a.dtype)

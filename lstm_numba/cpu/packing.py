@@ -5,10 +5,7 @@
     back      [group][panel][slot][n]   columns are the operand's units; padded rows and columns are 0
 """
 
-from numba import njit
 
-
-@njit
 def pack_matrix(theta, source, rows, depth, packed, target, place, run, units, n):
     """W (rows, depth) -> slot `place` of `run` in the panels from index `target` on."""
     panels, groups = -(-rows // units), run * units // n
@@ -21,7 +18,6 @@ def pack_matrix(theta, source, rows, depth, packed, target, place, run, units, n
                 packed[base + k * n] += theta[line + k]
 
 
-@njit
 def pack_transposed(theta, source, rows, depth, packed, target, place, run, units, wide, lane):
     """W (rows, depth) -> its transpose, one panel of slots after the other."""
     panels = -(-rows // units)
@@ -36,7 +32,6 @@ def pack_transposed(theta, source, rows, depth, packed, target, place, run, unit
         base, column = base + panels * run * units * n, column + n
 
 
-@njit
 def unpack_matrix(packed, target, theta, source, rows, depth, place, run, units, n):
     """The gradient of a packed matrix, added to theta."""
     groups = run * units // n
@@ -47,21 +42,18 @@ def unpack_matrix(packed, target, theta, source, rows, depth, place, run, units,
             theta[source + j * depth + k] += packed[base + k * n]
 
 
-@njit
 def pack_vector(theta, source, size, packed, target, place, gates, units, panels):
     """A vector -> slot `place` of the panels; a vector of size 1 fills all units."""
     for j in range(panels * units):
         packed[target + j // units * gates * units + place * units + j % units] += theta[source + min(j, size - 1)]
 
 
-@njit
 def unpack_sums(sums, target, theta, source, size, place, run, units):
     """A bias's gradient from the slots' sums."""
     for j in range(size):
         theta[source + j] += sums[target + j // units * run * units + place * units + j % units]
 
 
-@njit
 def sum_rows(rows, array, row, space, theta, source, size):
     """A pointwise parameter's gradient: rows added in order; one number collects all units."""
     for r in range(rows):

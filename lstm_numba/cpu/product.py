@@ -3,49 +3,11 @@
 A row's sum runs over k in order whatever the blocking, so a row's bits do not depend on the batch it is part of.
 """
 
-from numba import njit
+from numba.extending import register_jitable
 
 from lstm_numba.cpu.simd import lanes
-from lstm_numba.cpu.target import BLOCK_BYTES, HEIGHTS, REGISTER_BYTES, WIDE, groups_at_once, tile_width, unit_vectors
-from lstm_numba.cpu.tile import make_tile
-
-
-def make_rows(width: int):
-    """Return rows_times(rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row): one group, any number of rows."""
-    most, *heights = HEIGHTS[width]
-    tall = make_tile(most, width)
-    finish = _make_finish(heights, width)
-
-    @njit(inline="never")
-    def rows_times(rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row):
-        r = 0
-        while r + most <= rows:
-            tall(count, a, a0 + r * a_row, a_row, a_k, b, b0, b_k, 0, c, c0 + r * c_row, c_row, 0)
-            r += most
-        if r < rows:
-            finish(r, rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row)
-
-    return rows_times
-
-
-def _make_finish(heights, width):
-    """Return a function for the rows that a full tile leaves over: one `while` for each lower height."""
-    tile, height = make_tile(heights[0], width), heights[0]
-    rest = _make_finish(heights[1:], width) if len(heights) > 1 else _nothing
-
-    @njit
-    def finish(r, rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row):
-        while r + height <= rows:
-            tile(count, a, a0 + r * a_row, a_row, a_k, b, b0, b_k, 0, c, c0 + r * c_row, c_row, 0)
-            r += height
-        rest(r, rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row)
-
-    return finish
-
-
-@njit
-def _nothing(r, rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row):
-    pass
+from lstm_numba.cpu.target import BLOCK_BYTES, REGISTER_BYTES, WIDE, groups_at_once, tile_width, unit_vectors
+from lstm_numba.cpu.tile import make_rows, make_tile
 
 
 def _block(width: int) -> int:
@@ -62,7 +24,7 @@ def make_multiply(run: int, gates: int, low: int):
     regular = groups == 1 or run == gates
     rows_times, flat = make_rows(width), make_tile(1, width, at_once)
 
-    @njit
+    @register_jitable
     def multiply(rows, panel, panels, start, depth, a, a0, a_row, w, c, c0, c_row):
         n, length = width * lanes(c), panel_vectors * lanes(c)
         base = c0 + low_vectors * lanes(c)
@@ -89,7 +51,7 @@ def make_transpose(run: int, gates: int, low: int):
     wide_rows, one_rows, at_once = make_rows(WIDE), make_rows(1), groups_at_once(1, WIDE)
     flat, block = make_tile(1, WIDE, at_once), _block(WIDE)
 
-    @njit
+    @register_jitable
     def columns(rows, count, a, a0, a_row, k, w, depth, ends, used, c, c0, c_row, size, group, column):
         """c[:, column:] += a[:, k : k + count] w[group][k : k + count] for every group that reaches so far."""
         lane = lanes(c)
@@ -105,7 +67,7 @@ def make_transpose(run: int, gates: int, low: int):
                     one_rows(rows, terms, a, a0, a_row, 1, w, offset + k * n, n, c, c0 + column, c_row)
             offset, column, group = offset + depth * n, column + n, group + 1
 
-    @njit
+    @register_jitable
     def transpose(rows, low, high, panels, ends, slots, a0, a_row, w, c, c0, c_row, size):
         lane = lanes(c)
         used, length, base = used_vectors * lane, panel_vectors * lane, a0 + low_vectors * lane

@@ -1,41 +1,58 @@
 """The words that work on whole rows, compiled."""
 
-from numba import njit
+from numba.extending import register_jitable
 
 from lstm_numba import words
 from lstm_numba.cpu.simd import lanes
 from lstm_numba.cpu.target import SLOTS_TOGETHER, unit_vectors
 
-panels_of, restore, release = njit(words.panels_of), njit(words.restore), njit(words.release)
+panels_of = register_jitable(words.panels_of)
 
 
 UNIT_VECTORS = tuple(unit_vectors(gates) for gates in range(1, 33))
 
 
-@njit
+@register_jitable
 def units_of(slots, gates):
     return lanes(slots) * UNIT_VECTORS[gates - 1]
 
 
-@njit
+@register_jitable
 def together(rows, panels, units):
     return max(1, min(panels, SLOTS_TOGETHER // (rows * units)))
 
 
-@njit
+@register_jitable
 def spread(rows, low, length, bias, slots, base, row):
     for r in range(rows):
         for k in range(low, low + length):
             slots[base + r * row + k] = bias[k]
 
 
-@njit
+@register_jitable
 def clear(rows, array, first, row):
     for k in range(first * row, (first + rows) * row):
         array[k] = 0
 
 
-@njit
+@register_jitable
 def ring(now, periods, tick, size):
     for j in range(size):
         tick[j] = now % periods[j] == 0
+
+
+@register_jitable
+def restore(rows, resets, given, start, first, states, before, row):
+    for r in range(rows):
+        if resets[given + r]:
+            for k in range(row):
+                states[(before + r) * row + k] = start[(first + r) * row + k]
+
+
+@register_jitable
+def release(rows, resets, given, adjoints, earlier, start, first, row):
+    for r in range(rows):
+        if resets[given + r]:
+            for k in range(row):
+                start[(first + r) * row + k] += adjoints[(earlier + r) * row + k]
+                adjoints[(earlier + r) * row + k] = 0

@@ -11,6 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from lstm_numba.cpu.simd import I64, Register, pointer, splat, vector_intrinsic
+from lstm_numba.cpu.target import HEIGHTS
 
 
 def make_tile(rows: int, vectors: int, groups: int = 1):
@@ -31,6 +32,37 @@ def make_tile(rows: int, vectors: int, groups: int = 1):
         return types.void(*kinds), build
 
     return tile
+
+
+def make_rows(vectors: int):
+    """Return rows_times(rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row): one group, any number of rows.
+
+    The highest tile as often as it fits, then each lower one.
+    """
+
+    @intrinsic
+    def rows_times(typing_context, rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row):
+        size = types.intp
+        kinds = (size, size, a, size, size, size, b, size, size, c, size, size)
+
+        def build(context, builder, signature, arguments):
+            rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row = arguments
+            tile_kinds = (size, a_kind, size, size, size, b_kind, size, size, size, c_kind, size, size, size)
+            done = I64(0)
+            for height in HEIGHTS[vectors]:
+                times = builder.sdiv(builder.sub(rows, done), I64(height))
+                with cgutils.for_range(builder, times, intp=I64) as loop:
+                    r = builder.add(done, builder.mul(loop.index, I64(height)))
+                    a_first, c_first = builder.add(a0, builder.mul(r, a_row)), builder.add(c0, builder.mul(r, c_row))
+                    values = (count, a, a_first, a_row, a_k, b, b0, b_k, I64(0), c, c_first, c_row, I64(0))
+                    _Tile(context, builder, tile_kinds, values, (height, 1, vectors)).emit()
+                done = builder.add(done, builder.mul(times, I64(height)))
+            return context.get_dummy_value()
+
+        a_kind, b_kind, c_kind = a, b, c
+        return types.void(*kinds), build
+
+    return rows_times
 
 
 class _Tile:
