@@ -112,7 +112,9 @@ class Trainer:
     def load(cls, path: Path, corpus: Corpus, threads: int = 1) -> "Trainer":
         """Make the trainer that was saved; CheckpointError if it was another corpus or model."""
         arrays, facts = checkpoint.load(path)
-        if facts.get("corpus") != corpus.digest:
+        if not facts.keys() >= FACTS:
+            raise CheckpointError(f"{path} is a checkpoint, but not one of a training run.")
+        if facts["corpus"] != corpus.digest:
             raise CheckpointError(
                 f"{path} was trained on another text: the standard library here is not the one it began with.\n"
                 "    Continue with the Python that started it, or start anew."
@@ -156,6 +158,7 @@ def calibrated(settings: Settings, corpus: Corpus, threads: int, seconds: float)
     return replace(settings, steps=max(LEAST_STEPS, int(seconds / median(times))))
 
 
+FACTS = {"settings", "corpus", "step", "shift", "rng", "losses", "curve"}  # beside the arrays, what a checkpoint holds
 CALIBRATION_STEPS, LEAST_STEPS = 12, 20
 
 
