@@ -19,7 +19,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +98,32 @@ def _check(_options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     from derive import verify
-    from derive.load import named, names, resolve
+    from derive.load import resolve
 
-    cells = [resolve(spelling) for spelling in options.cells] or [named(name) for name in names()]
-    report = verify.run(cells, quick=options.quick)
+    spellings = options.cells or _every_spelling(options.quick)
+    cells = [resolve(spelling) for spelling in spellings]  # all of them, before the first minute is spent
+    reports = []
+    for number, (cell, spelling) in enumerate(zip(cells, spellings, strict=True), 1):
+        _progress(f"verifying {spelling} ({number} of {len(cells)})")
+        reports.append(verify.run([cell], quick=options.quick, sources=[spelling]))
+    _progress("")
+    report = replace(reports[0], cells=tuple(found for report in reports for found in report.cells))
     print(report.json() if options.json else report.text())
     return GOOD if report.ok else DOES_NOT_HOLD
+
+
+def _every_spelling(quick: bool) -> list[str]:
+    """Every cell; without --quick, every variant of it."""
+    from derive.load import named, names
+    from derive.verify import spelling
+
+    return [spelling(cell) for name in names() for cell in named(name).variants()[: 1 if quick else None]]
+
+
+def _progress(text: str) -> None:
+    """Say what is going on, in one line that is overwritten; only to a person."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _flow(options: argparse.Namespace) -> int:
@@ -141,7 +161,7 @@ def _size(text: str) -> int:
 LARGEST = 1000
 JSON = (("--json",), {"action": "store_true", "help": "print JSON"})
 ONE_CELL = (("cell",), {"metavar": "CELL", "help": CELL})
-CELLS = (("cells",), {"metavar": "CELL", "nargs": "*", "help": f"{CELL}; default: every cell"})
+CELLS = (("cells",), {"metavar": "CELL", "nargs": "*", "help": f"{CELL}; default: every one"})
 
 COMMANDS = (
     Command("list", _list, "the cells of the package", (JSON,)),

@@ -15,6 +15,7 @@ import numpy as np
 from sympy import Expr
 
 from derive.cell import Cell
+from derive.functions import where
 from derive.jacobian import Block, evaluate
 from derive.program import Affine, Program
 from derive.symbols import ONE, H, Matrix, N, Product
@@ -30,7 +31,7 @@ STEP = 1e-30
 
 @dataclass(frozen=True)
 class Run:
-    """A cell with numbers for all that it reads.
+    """A cell with numbers for all that it reads in a number of steps.
 
     Args:
         numbers: parameters and constants, by name; inputs: sequences (T, 1, space); state: first states (1, space).
@@ -40,11 +41,8 @@ class Run:
     numbers: Named
     inputs: Named
     state: Named
+    steps: int
     interpreter: Interpreter = field(default_factory=partial(Interpreter, PERIODS))
-
-    @property
-    def steps(self) -> int:
-        return next(iter(self.inputs.values())).shape[0]
 
     @property
     def rows(self) -> dict[str, slice]:
@@ -137,7 +135,15 @@ def default_run(cell: Cell, hidden: int, steps: int, seed: int) -> Run:
     numbers |= {name: _scaled(numbers[name]) for name, symbol in cell.constants.items() if symbol.shape == (H, H)}
     numbers |= {name: np.full_like(numbers[name], value) for name, value in cell.initial.items()}
     inputs = {name: rng.normal(0, 1, (steps, 1, size[space])) for name, space in cell.inputs.items()}
-    return Run(cell, numbers, inputs, {name: np.zeros((1, size[space])) for name, space in cell.states.items()})
+    inputs |= {name: (inputs[name] > 0).astype(float) for name in _conditions(cell)}
+    return Run(cell, numbers, inputs, {name: np.zeros((1, size[space])) for name, space in cell.states.items()}, steps)
+
+
+def _conditions(cell: Cell) -> tuple[str, ...]:
+    """The inputs that choose between two values: masks of 0 and 1."""
+    chosen = (choice.args[0] for equation in cell.equations for choice in equation.rhs.atoms(where))
+    conditions = {str(condition) for condition in chosen}
+    return tuple(name for name in cell.inputs if name in conditions)
 
 
 def _sizes(cell: Cell, hidden: int) -> dict[str, int]:

@@ -134,11 +134,12 @@ def _read(path: Path) -> str | None:
 
 
 def _ours(path: Path) -> bool:
-    return MARK in (_read(path) or "")[:HEAD]
+    """Whether a file may be deleted; an __init__.py makes the folder a package, whoever wrote it."""
+    return path.name != "__init__.py" and MARK in (_read(path) or "")[:HEAD]
 
 
 def _counts(path: Path) -> bool:
-    # A hand-made Python file in the folder shows up as stale; a package needs its __init__.py.
+    """Whether a file must be in the manifest: a hand-made Python file in the folder shows up as stale."""
     return _ours(path) or (path.suffix == ".py" and path.name != "__init__.py")
 
 
