@@ -44,7 +44,8 @@ class Curve:
         """The factor a step: exp of the slope of log norm against the lag; 0 if the norm reaches 0."""
         if (self.norms < np.finfo(float).tiny).any():
             return 0.0
-        slope, _ = np.polyfit(np.arange(len(self.norms)), np.log(self.norms), 1)
+        lags = np.flatnonzero(np.isfinite(self.norms))  # what explodes leaves the range of numbers at last
+        slope, _ = np.polyfit(lags, np.log(self.norms[lags]), 1)
         return float(np.exp(slope))
 
     @property
@@ -137,10 +138,12 @@ def _curves(run: Run, taken: tuple[Step, ...]) -> Iterator[Curve]:
 def _norms(jacobians: list[Array], rows: slice) -> Array:
     """||(J_T ... J_{T-k+1})[rows, rows]|| for k = 0, 1, ... T."""
     product = np.eye(len(jacobians[0]))
-    norms = [np.linalg.norm(product[rows, rows], 2)]
+    norms = [1.0]
     for step in reversed(jacobians):
-        product = product @ step
-        norms.append(np.linalg.norm(product[rows, rows], 2))
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = product @ step
+        block = product[rows, rows]
+        norms.append(float(np.linalg.norm(block, 2)) if np.isfinite(block).all() else np.inf)
     return np.array(norms)
 
 
@@ -149,7 +152,8 @@ def _direct_curve(run: Run, taken: tuple[Step, ...], block: Block) -> Curve:
     program = split(run.cell)
     only = replace(block, words=((block.direct, ()),))
     diagonals = [np.diag(from_formula((only,), program, run, step)[0]) for step in reversed(taken)]
-    products = np.cumprod([np.ones_like(diagonals[0]), *diagonals], axis=0)
+    with np.errstate(over="ignore"):
+        products = np.cumprod([np.ones_like(diagonals[0]), *diagonals], axis=0)
     return Curve(f"{run.cell.module}: {block.state.name} directly", np.abs(products).max(axis=1))
 
 

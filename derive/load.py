@@ -10,6 +10,7 @@ Whatever is wrong with the file or the name becomes one error with the place, th
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Mapping
 from importlib import import_module
@@ -148,6 +149,7 @@ def _stem(file: Path) -> str:
 def _executed(text: str, file: Path) -> Cell:
     module = ModuleType(f"derive_cell_{_stem(file)}")
     module.__file__ = str(file)
+    sys.modules[module.__name__] = module  # dataclasses look their module up there
     try:
         code = compile(text, str(file), "exec", dont_inherit=True)
         exec(code, module.__dict__)  # noqa: S102 (the user's own file: trusted as an import of it is)
@@ -158,6 +160,8 @@ def _executed(text: str, file: Path) -> Cell:
         raise CellFileError(f"{file}, line {line}: not Python: {error.msg}{_source(text, line)}") from None
     except BaseException as error:  # SystemExit too: a cell file must not end the program that reads it
         raise _explained(error, text, file) from error
+    finally:
+        del sys.modules[module.__name__]
     return _cell(module, file)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from sympy import Expr
 
 from derive.cell import Cell
+from derive.errors import DeriveError
 from derive.functions import where
 from derive.jacobian import Block, evaluate
 from derive.program import Affine, Program
@@ -27,6 +28,10 @@ Named = Mapping[str, Array]
 PERIODS = (1, 2, 4, 8)
 RADIUS = 0.9  # the spectral radius of a constant recurrent matrix, as echo state networks have it
 STEP = 1e-30
+
+
+class NotFiniteError(DeriveError, ArithmeticError):
+    """The values of a cell leave the range of numbers, so that nothing can be measured."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,20 @@ def unrolled(run: Run) -> Iterator[Step]:
     state = dict(run.state)
     for t in range(run.steps):
         given = {**run.numbers, **{name: inputs[t] for name, inputs in run.inputs.items()}, **_clock(run, t)}
-        step = Step(run.interpreter.step(run.cell, given | _previous(state)), _jacobian(run, given, state))
+        with np.errstate(all="ignore"):
+            step = Step(run.interpreter.step(run.cell, given | _previous(state)), _jacobian(run, given, state))
+        _check_finite(run, step, t)
         yield step
         state = {name: step.known[name] for name in state}
+
+
+def _check_finite(run: Run, step: Step, t: int) -> None:
+    lost = [name for name, values in step.known.items() if not np.isfinite(values).all()]
+    if lost or not np.isfinite(step.jacobian).all():
+        raise NotFiniteError(
+            f"cell {run.cell.name}: {', '.join(lost) or 'the Jacobian'} is not finite at step {t} of a run with random "
+            "weights and inputs; set what must be positive, or small, with initial={...}"
+        )
 
 
 def _jacobian(run: Run, given: Named, state: Named) -> Array:

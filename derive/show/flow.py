@@ -52,6 +52,8 @@ def _row(row: list[str], widths: list[int]) -> str:
 
 
 def _number(value: float) -> str:
+    if not np.isfinite(value):
+        return "> 1e308"
     return f"{value:.3f}" if value == 0 or 0.01 <= value < 1000 else f"{value:.1e}"
 
 

@@ -8,9 +8,10 @@ import pytest
 import derive
 from derive.flow import Curve, flow, linear_rule, lyapunov
 from derive.jacobian import jacobian
+from derive.parse import parse
 from derive.program import split
 from derive.show.flow import PlotError, as_json, draw, text
-from derive.unroll import default_run, from_formula, unrolled
+from derive.unroll import NotFiniteError, default_run, from_formula, unrolled
 from tests.derive.all_cells import EVERY, each
 
 SMALL = {"hidden": 5, "steps": 12}
@@ -113,6 +114,21 @@ def test_the_factor_a_step_is_fitted_to_the_logarithms(norms, factor, verdict):
     measured = Curve("", norms)
     assert measured.factor == pytest.approx(factor)
     assert measured.verdict == verdict
+
+
+def test_what_explodes_beyond_the_numbers_is_infinite_and_still_fitted():
+    cell = parse("states: h\nparameters: u\ninitial: u=100\nh = u * h_prev")
+    measured = flow(cell, hidden=2, steps=200)
+    assert measured.curves[0].norms[-1] == np.inf
+    assert measured.curves[0].factor == pytest.approx(100)
+    assert "> 1e308" in text(measured)
+    assert json.loads(as_json(measured))["curves"][0]["norms"][-1] is None
+
+
+def test_a_cell_that_leaves_the_numbers_is_one_clear_error():
+    cell = parse("states: h\nparameters: b\ninitial: b=-1\nl = log(b)\nh = l + h_prev")
+    with pytest.raises(NotFiniteError, match=r"cell cell: l, h is not finite at step 0 .* initial="):
+        flow(cell, **SMALL)
 
 
 def test_the_same_seed_gives_the_same_figures():

@@ -53,6 +53,11 @@ def test_options_choose_a_variant_of_a_file(write):
     assert resolve(f"{write(FAMILY)}:squash=relu,twice").module == "mine_relu_twice"
 
 
+def test_a_file_may_hold_whatever_a_module_holds(write):
+    extra = "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n    b: int\n"
+    assert load(write(extra + MINE)).name == "mine"
+
+
 def test_loading_a_file_leaves_nothing_beside_it_and_shares_nothing_with_a_second_load(write):
     path = write(MINE)
     assert load(path) is not load(path)
