@@ -2,7 +2,8 @@
 
 Truth of a second origin: nothing here knows `derive` or `lstm_numba`.  One function is one step of one row of the
 batch, `step(p, s, x, t, **options) -> new state`, with p the parameters by name, s the previous state by name, and the
-letters of the papers: A_k is the gate affine W_k x + U_k h + b_k.  Sources stand above each step.
+letters of the papers: A_k is the gate affine W_k x + U_k h + b_k; further input sequences arrive by their own names.
+Sources stand above each step.
 """
 
 from collections.abc import Callable, Mapping
@@ -113,14 +114,25 @@ def clockwork(p: Named, s: Named, x: Array, t: int, periods: tuple[int, ...] = (
     return {"h": new}
 
 
-def unroll(step: Step, p: Named, state: Named, x: Array, **options: Any) -> dict[str, Array]:
-    """Every state at every step: name -> (T, B, H).  Arguments named in `options` go to the step as they are."""
-    steps, batch = x.shape[:2]
+# Yao et al. 2015, arXiv 1508.03790: a gate d for the lower layer's cell of the same step
+def depth_gated(p: Named, s: Named, x: Array, t: int, c_lower: Array) -> dict[str, Array]:
+    i = logistic(affine(p, "i", x, s["h"]) + p["p_i"] * s["c"])
+    f = logistic(affine(p, "f", x, s["h"]) + p["p_f"] * s["c"])
+    g = np.tanh(affine(p, "g", x, s["h"]))
+    d = logistic(p["W_d"] @ x + p["p_d"] * s["c"] + p["l_d"] * c_lower + p["b_d"])
+    c = d * c_lower + f * s["c"] + i * g
+    o = logistic(affine(p, "o", x, s["h"]) + p["p_o"] * c)
+    return {"h": o * np.tanh(c), "c": c}
+
+
+def unroll(step: Step, p: Named, state: Named, inputs: Named) -> dict[str, Array]:
+    """Every state at every step: name -> (T, B, H), from x (T, B, N) and what else the step takes by name."""
+    steps, batch = inputs["x"].shape[:2]
     history: dict[str, Array] = {name: np.zeros((steps, *value.shape)) for name, value in state.items()}
     for row in range(batch):
         s = {name: value[row] for name, value in state.items()}
         for t in range(steps):
-            s = step(p, s, x[t, row], t, **options)
+            s = step(p, s, t=t, **{name: values[t, row] for name, values in inputs.items()})
             for name, value in s.items():
                 history[name][t, row] = value
     return history

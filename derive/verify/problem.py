@@ -89,7 +89,9 @@ class Problem:
     def cast(self, dtype: Any) -> Problem:
         """The same problem with every array rounded to `dtype`."""
         groups = ("parameters", "constants", "inputs", "state", "d_outputs", "d_state")
-        return self._with({group: {k: v.astype(dtype) for k, v in getattr(self, group).items()} for group in groups})
+        return self._with(
+            {group: {k: v.astype(dtype, copy=False) for k, v in getattr(self, group).items()} for group in groups}
+        )
 
     def _with(self, changed: dict[str, Any]) -> Problem:
         return replace(self, **changed)

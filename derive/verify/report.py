@@ -8,8 +8,10 @@ peephole, dL/dp_f[5], float64, T=4 B=3 N=2 H=5:
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 
 import numpy as np
 
@@ -114,6 +116,11 @@ class Report:
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         failures = [failure for cell in self.cells for failure in cell.failures()]
         return "\n".join(lines) + "".join(f"\n\n{failure}" for failure in failures)
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were measured with."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("numpy", "numba", "sympy")}}
 
 
 HEADINGS = ("cell", "rung", "held against", "compared", "worst error", "allowed", "")

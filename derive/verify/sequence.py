@@ -13,9 +13,10 @@ Named = dict[str, Array]
 
 
 def known_at(problem: Problem, t: int, entering: Named) -> Named:
-    """Everything that step t is given, by name."""
+    """Everything that step t is given, by name; what stands past a row's end is not looked at."""
+    alive, _ = masks(problem, t)
     known = {**problem.parameters, **problem.constants}
-    known |= {name: sequence[t] for name, sequence in problem.inputs.items()}
+    known |= {name: np.where(alive, sequence[t], 0) for name, sequence in problem.inputs.items()}
     known |= {f"{name}_prev": value for name, value in entering.items()}
     clocks = [symbol for symbol in problem.cell.symbols.values() if symbol.role == "clock"]
     return known | {v.name: ticks(problem.size[v.space], problem.periods or (1,), t) for v in clocks}

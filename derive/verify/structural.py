@@ -7,7 +7,7 @@ the table at the end says for which cells that makes a difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -267,9 +267,9 @@ BROKEN: dict[type[Sweep], Applies] = {
 }
 
 
-def broken(program: Program) -> Iterator[type[Sweep]]:
-    """Every broken sweep that makes a difference for the program."""
+def broken(program: Program, silent: Collection[tuple[str, str]] = ()) -> Iterator[type[Sweep]]:
+    """Every broken sweep that makes a difference for the program; `silent` tensors have no gradient at all."""
     yield from (sweep for sweep, applies in BROKEN.items() if applies(program))
     cell = program.cell
     for group, names in (("inputs", cell.inputs), ("parameters", cell.parameters), ("state", cell.states)):
-        yield from (one_element(group, name) for name in names)
+        yield from (one_element(group, name) for name in names if (group, name) not in silent)

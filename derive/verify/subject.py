@@ -22,9 +22,15 @@ class Result(Protocol):
 
 
 class Subject(Protocol):
-    """An implementation of a cell over sequences; `name` is what the report calls it."""
+    """An implementation of a cell over sequences.
+
+    Attributes:
+        name: what the report calls it.
+        exact: whether a row's bits are the same in every batch.
+    """
 
     name: str
+    exact: bool
 
     def forward(self, problem: Problem) -> Result: ...
 

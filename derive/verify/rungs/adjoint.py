@@ -1,7 +1,7 @@
 """L3, the adjoint identity: <v, J u> = <J' v, u>, with J u from the generated tangent text and J' v from the subject.
 
-The two sides share no code but the forward text: a transposed weight, a lost sum or a step too early in either one breaks
-the identity.  u is random over all tensors, then over each one alone; the error is relative to |v| |J u|.
+The two sides share no code but the forward text: a transposed weight, a lost sum or a step too early in either one
+breaks the identity.  u is random over all tensors, then over each one alone; the error is relative to |v| |J u|.
 """
 
 from __future__ import annotations
@@ -18,18 +18,28 @@ from derive.verify.rungs.gradient import norm, quantity
 from derive.verify.subject import Subject
 
 
-def identity(subject: Subject, driver: Driver, problem: Problem, allowed: float) -> Iterator[Measurement]:
+def identity(
+    subject: Subject, driver: Driver, problem: Problem, allowed: float, rung: str = "adjoint"
+) -> Iterator[Measurement]:
     """Measure the identity for all tensors together and for each one alone."""
     pulled = subject.gradient(problem)
     everywhere = {key: u[0] for key, u in random_directions(problem, 1, problem.seed + 2).items()}
-    yield _measured("all tensors", subject, driver, problem, pulled, everywhere, allowed)
+    sides = subject.name, "tangent"
+    yield _measured(rung, "all tensors", sides, driver, problem, pulled, everywhere, allowed)
     for key in everywhere:
         alone = {other: u if other == key else np.zeros_like(u) for other, u in everywhere.items()}
-        yield _measured(quantity(*key), subject, driver, problem, pulled, alone, allowed)
+        yield _measured(rung, quantity(*key), sides, driver, problem, pulled, alone, allowed)
 
 
 def _measured(
-    what: str, subject: Subject, driver: Driver, problem: Problem, pulled: Gradient, u: Gradient, allowed: float
+    rung: str,
+    what: str,
+    sides: tuple[str, str],
+    driver: Driver,
+    problem: Problem,
+    pulled: Gradient,
+    u: Gradient,
+    allowed: float,
 ) -> Measurement:
     outputs, state = driver.tangent(problem, u)
     pairs = [(problem.d_outputs[name], pushed) for name, pushed in outputs.items()]
@@ -40,4 +50,4 @@ def _measured(
     difference = abs(pushed_side - pulled_side)
     error = difference / scale if scale > 0 else difference
     place = None if error <= allowed else Place((), pulled_side, pushed_side)
-    return Measurement("adjoint", what, (subject.name, "tangent"), float(error), allowed, describe(problem), place)
+    return Measurement(rung, f"<v, J u>, u in {what}", sides, float(error), allowed, describe(problem), place)

@@ -1,9 +1,9 @@
 """L1 and L2, on numbers: values and gradients of an implementation against the oracle's.
 
-    forward      outputs and final states of the equations, evaluated slowly
-    gradient     every element of the gradient by complex step, on a small problem
-    directions   eight random directions by complex step, on a larger one: |<g, u> - dL/du| <= allowed |g| for |u| = 1
-    differences  every element by six-point central differences of real numbers
+forward      outputs and final states of the equations, evaluated slowly
+gradient     every element of the gradient by complex step, on a small problem
+directions   eight random directions by complex step, on a larger one: |<g, u> - dL/du| <= allowed |g| for |u| = 1
+differences  every element by six-point central differences of real numbers
 """
 
 from __future__ import annotations

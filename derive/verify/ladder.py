@@ -1,0 +1,176 @@
+"""The ladder: the rungs in the order in which they are climbed, and what each one measures for a cell.
+
+rung           what is held            against                                     allowed
+symbols        generated text          derivation, sympy.diff                      0, a proof
+text           generated text          complex step on the equations               1e-13
+forward        kernels                 the equations, interpreted                  1e-13 sqrt(T)
+gradient       kernels                 complex step, every element                 1e-13
+directions     kernels                 complex step, 8 directions, larger sizes    1e-12
+differences    kernels                 six-point finite differences                1e-9
+adjoint        kernels                 generated tangent: <v, J u> = <J' v, u>     1e-13
+float32        kernels                 the same oracle, numbers rounded first      5e-6
+sizes          kernels                 complex step for T, B, N, H of 0, 1, odd    1e-13 sqrt(T)
+properties     kernels                 other runs of themselves                    0, or rounding
+threads        kernels                 one thread                                  0
+planted bugs   the ladder              every mutant of the backward text           0 escape
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from derive.cell import Cell
+from derive.verify import memory, properties
+from derive.verify.comparisons import Property, same_forward, same_gradient
+from derive.verify.derivative import Gradient, gradient
+from derive.verify.driver import Driver
+from derive.verify.kernel import Kernel, Maker
+from derive.verify.problem import CLEARANCE, Problem, make
+from derive.verify.report import Measurement
+from derive.verify.rungs import adjoint, planted, symbolic
+from derive.verify.rungs import gradient as numeric
+
+EXACT, DIRECTION, DIFFERENCE, SINGLE = 1e-13, 1e-12, 1e-9, 5e-6
+
+PROPERTIES: tuple[Property, ...] = (
+    properties.batch_splits,
+    properties.sequence_splits,
+    properties.resets_restart,
+    properties.padding_is_ignored,
+    properties.gradient_is_linear,
+    memory.runs_repeat,
+    memory.poison_does_not_show,
+    memory.inputs_stay,
+    memory.layout_does_not_matter,
+    memory.nan_stays_in_its_row,
+)
+# T, B, N, H; registers hold 8 or 16 numbers, so 17 and 33 leave one over
+SIZES = ((0, 3, 2, 5), (3, 0, 2, 5), (1, 1, 1, 1), (3, 1, 3, 17), (2, 7, 1, 9), (5, 2, 17, 33))
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A cell, its kernels and its problems; all made once, when a rung asks for them."""
+
+    cell: Cell
+    quick: bool = False
+    maker: Maker | None = None
+
+    @cached_property
+    def driver(self) -> Driver:
+        return Driver.of(self.cell)
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        return Kernel(self.cell, self.maker)
+
+    @cached_property
+    def small(self) -> Problem:
+        """Rows of different lengths, resets, away from kinks: every element of its gradient is looked at."""
+        return make(self.cell, lengths=True, resets=True, clearance=CLEARANCE)
+
+    @cached_property
+    def larger(self) -> Problem:
+        return make(self.cell, steps=11, batch=6, inputs=9, hidden=33, seed=1, lengths=True, resets=True)
+
+    @cached_property
+    def plain(self) -> Problem:
+        """Neither lengths nor resets."""
+        return make(self.cell, steps=9, batch=5, inputs=3, hidden=7, seed=2)
+
+    @cached_property
+    def slope(self) -> Gradient:
+        return gradient(self.small)
+
+
+def symbols(ladder: Ladder) -> Iterator[Measurement]:
+    program = ladder.driver.program
+    yield from symbolic.text_is_the_derivation(program)
+    yield from symbolic.derivation_is_the_derivative(program)
+    yield from symbolic.table_is_true(program)
+
+
+def text(ladder: Ladder) -> Iterator[Measurement]:
+    yield from numeric.forward(ladder.driver, ladder.small, EXACT, "text")
+    yield from numeric.full(ladder.driver, ladder.small, ladder.slope, EXACT, "text")
+    yield from adjoint.identity(ladder.driver, ladder.driver, ladder.small, EXACT, "text")
+
+
+def forward(ladder: Ladder) -> Iterator[Measurement]:
+    for problem in (ladder.small, ladder.plain, ladder.larger):
+        yield from numeric.forward(ladder.kernel, problem, EXACT * np.sqrt(problem.steps))
+
+
+def full_gradient(ladder: Ladder) -> Iterator[Measurement]:
+    yield from numeric.full(ladder.kernel, ladder.small, ladder.slope, EXACT)
+    if not ladder.quick:
+        yield from numeric.full(ladder.kernel, ladder.plain, gradient(ladder.plain), EXACT)
+
+
+def directions(ladder: Ladder) -> Iterator[Measurement]:
+    yield from numeric.directions(ladder.kernel, ladder.larger, DIRECTION)
+
+
+def differences(ladder: Ladder) -> Iterator[Measurement]:
+    yield from numeric.differences(ladder.kernel, ladder.small, DIFFERENCE)
+
+
+def adjoints(ladder: Ladder) -> Iterator[Measurement]:
+    for problem in (ladder.small, ladder.larger):
+        yield from adjoint.identity(ladder.kernel, ladder.driver, problem, EXACT)
+
+
+def single(ladder: Ladder) -> Iterator[Measurement]:
+    kernel, problem = Kernel(ladder.cell, ladder.kernel.maker, np.float32), ladder.small.cast(np.float32)
+    yield from numeric.forward(kernel, problem, SINGLE, "float32")
+    yield from numeric.full(kernel, problem, gradient(problem.cast(np.float64)), SINGLE, "float32")
+
+
+def sizes(ladder: Ladder) -> Iterator[Measurement]:
+    for k, (steps, batch, inputs, hidden) in enumerate(SIZES):
+        problem = make(ladder.cell, steps, batch, inputs, hidden, seed=10 + k)
+        allowed = EXACT * np.sqrt(max(steps, 1))
+        yield from numeric.forward(ladder.kernel, problem, allowed, "sizes")
+        yield from numeric.full(ladder.kernel, problem, gradient(problem), allowed, "sizes")
+
+
+def all_properties(ladder: Ladder) -> Iterator[Measurement]:
+    for claim in PROPERTIES:
+        yield from claim(ladder.kernel, ladder.plain)
+
+
+def threads(ladder: Ladder) -> Iterator[Measurement]:
+    forward, pulled = ladder.kernel.forward(ladder.larger), ladder.kernel.gradient(ladder.larger)
+    for count in (2, 3, 7):
+        kernel, claim = ladder.kernel.with_threads(count), f"{count} threads"
+        yield from same_forward(claim, kernel, kernel.forward(ladder.larger), forward, ladder.larger, "threads")
+        yield from same_gradient(claim, kernel, kernel.gradient(ladder.larger), pulled, ladder.larger, "threads")
+
+
+def bugs(ladder: Ladder) -> Iterator[Measurement]:
+    yield from planted.measure(ladder.cell, ladder.driver, EXACT)
+
+
+RUNGS: tuple[Callable[[Ladder], Iterator[Measurement]], ...] = (
+    symbols,
+    text,
+    forward,
+    full_gradient,
+    directions,
+    differences,
+    adjoints,
+    single,
+    sizes,
+    all_properties,
+    threads,
+    bugs,
+)
+
+
+def climb(ladder: Ladder) -> tuple[Measurement, ...]:
+    """Climb every rung, whatever the ones below say: what holds and what does not tell where to look."""
+    return tuple(measurement for rung in RUNGS for measurement in rung(ladder))
