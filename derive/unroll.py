@@ -18,7 +18,7 @@ from derive.cell import Cell
 from derive.errors import DeriveError
 from derive.functions import where
 from derive.jacobian import Block, evaluate
-from derive.program import Affine, Program
+from derive.program import Affine, Program, split
 from derive.symbols import ONE, H, Matrix, N, Product
 from derive.verify.oracle import Interpreter, ticks
 
@@ -142,17 +142,30 @@ def _with_split_names(program: Program, run: Run, step: Step) -> dict[str, Array
 
 
 def default_run(cell: Cell, hidden: int, steps: int, seed: int) -> Run:
-    """A run at the default initialisation: uniform in +-1/sqrt(H), then `cell.initial`; inputs are standard normal."""
-    rng = np.random.default_rng(seed)
-    size = _sizes(cell, hidden)
-    shapes = {name: symbol.shape for name, symbol in {**cell.parameters, **cell.constants}.items()}
-    bound = 1 / np.sqrt(hidden)
-    numbers = {name: rng.uniform(-bound, bound, [size[s] for s in shape]) for name, shape in shapes.items()}
-    numbers |= {name: _scaled(numbers[name]) for name, symbol in cell.constants.items() if symbol.shape == (H, H)}
-    numbers |= {name: np.full_like(numbers[name], value) for name, value in cell.initial.items()}
+    """A run at the default initialisation of a layer, driven by standard normal inputs."""
+    rng, size = np.random.default_rng(seed), _sizes(cell, hidden)
+    numbers = _initial(cell, size, rng)
     inputs = {name: rng.normal(0, 1, (steps, 1, size[space])) for name, space in cell.inputs.items()}
     inputs |= {name: (inputs[name] > 0).astype(float) for name in _conditions(cell)}
     return Run(cell, numbers, inputs, {name: np.zeros((1, size[space])) for name, space in cell.states.items()}, steps)
+
+
+def _initial(cell: Cell, size: dict[str, int], rng: np.random.Generator) -> dict[str, Array]:
+    """Uniform in +-1/sqrt(H), biases 0, and what the cell says of some: what a layer starts from, seed for seed."""
+    bound, numbers, biases = 1 / np.sqrt(size[H]), dict[str, Array](), _biases(cell)
+    for name, symbol in {**cell.parameters, **cell.constants}.items():
+        shape = [size[space] for space in symbol.shape]
+        if name in cell.initial:
+            numbers[name] = np.full(shape, float(cell.initial[name]))
+        elif name in biases and symbol.is_trained:
+            numbers[name] = np.zeros(shape)
+        else:
+            numbers[name] = rng.uniform(-bound, bound, shape)
+    return numbers | {name: _scaled(numbers[name]) for name, symbol in cell.constants.items() if symbol.shape == (H, H)}
+
+
+def _biases(cell: Cell) -> set[str]:
+    return {slot.bias.name for stage in split(cell).affine for slot in stage.slots if slot.bias is not None}
 
 
 def _conditions(cell: Cell) -> tuple[str, ...]:
@@ -165,7 +178,7 @@ def _conditions(cell: Cell) -> tuple[str, ...]:
 def _sizes(cell: Cell, hidden: int) -> dict[str, int]:
     """Every space has `hidden` elements: norms of square blocks can be compared."""
     spaces = [space for symbol in cell.symbols.values() for space in symbol.shape]
-    return {N: hidden, **dict.fromkeys(spaces, hidden), ONE: 1}
+    return {N: hidden, H: hidden, **dict.fromkeys(spaces, hidden), ONE: 1}
 
 
 def _scaled(matrix: Array) -> Array:

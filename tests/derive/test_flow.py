@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import derive
+import lstm_numba
 from derive.flow import Curve, flow, linear_rule, lyapunov
 from derive.jacobian import jacobian
 from derive.parse import parse
@@ -30,6 +31,14 @@ def test_the_printed_jacobian_is_the_complex_step_of_the_equations(cell):
         found = iter(from_formula(blocks, program, run, step))
         formula = np.block([[next(found) for _ in run.state] for _ in run.state])
         assert np.abs(formula - step.jacobian).max() <= 1e-13 * max(1, np.abs(step.jacobian).max())
+
+
+@pytest.mark.parametrize("name", ["lstm", "peephole", "gru_reset_after"])
+def test_a_run_starts_from_the_weights_of_a_layer(name):
+    layer = lstm_numba.Layer(name, input_size=4, hidden_size=4, dtype="float64", seed=3)
+    numbers = default_run(derive.cells[name], hidden=4, steps=1, seed=3).numbers
+    for parameter, values in layer.parameters.items():
+        np.testing.assert_array_equal(values, numbers[parameter])
 
 
 def test_the_complex_step_is_the_finite_difference():
