@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from lstm_numba import checks, clock, registry
 from lstm_numba.batch import Batch
 from lstm_numba.cpu.engine import Engine
+from lstm_numba.cpu.kernels import kernels_of
 from lstm_numba.errors import ArgumentError
 from lstm_numba.parameters import Parameters, initialise
 from lstm_numba.run import Run
@@ -60,9 +61,13 @@ class Layer:
         self.options = {**self.spec.chosen, **{k: v for k, v in options.items() if k == registry.CLOCK_OPTION}}
         periods = clock.unit_periods(options.get("periods"), self.hidden_size) if self.spec.clock else None
         self._make_parameters(seed)
-        self._engine = Engine(module, self.spaces, self.dtype, periods)
+        self._engine = Engine(module, self._kernels(module), self.spaces, self.dtype, periods)
         self._masks = self._structures()
         self._clear_masked(self._theta)
+
+    def _kernels(self, module: ModuleType) -> Any:
+        """The functions that run: the module's own text, compiled."""
+        return kernels_of(module)
 
     def _further_spaces(self, options: dict[str, Any]) -> dict[str, int]:
         """Sizes of spaces besides N and H, given by their letters."""

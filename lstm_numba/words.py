@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 def lanes(array: Array) -> int:
     """Numbers in one register."""
-    return REGISTER_BYTES // np.finfo(array.dtype).bits * 8
+    return REGISTER_BYTES // array.itemsize
 
 
 def units_of(slots: Array, gates: int) -> int:

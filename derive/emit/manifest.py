@@ -4,13 +4,22 @@ from collections.abc import Iterable
 
 from derive.cell import Cell
 from derive.emit.module import module_text
+from derive.load import named, names
+from derive.penalty import penalty_source
 
 
-def manifest(cells: Iterable[Cell]) -> dict[str, str]:
-    """The files of these cells, every variant one module, relative to the folder of generated modules."""
+def manifest(cells: Iterable[Cell] | None = None) -> dict[str, str]:
+    """The files of these cells, every variant one module, relative to the folder of generated modules.
+
+    Without `cells`: every cell of the package, and what belongs to no cell.
+    """
+    if cells is None:
+        return {**manifest(map(named, names())), "penalty.py": penalty_source()}
     variants = [variant for cell in cells for variant in cell.variants()]
     return {f"{variant.module}.py": _text(variant) for variant in variants}
 
 
 def _text(cell: Cell) -> str:
-    return module_text(cell, source=f"derive/cells/{cell.name}.py", command=f"derive generate {cell.name}")
+    if cell.name in names():
+        return module_text(cell, source=f"derive/cells/{cell.name}.py", command=f"derive generate {cell.name}")
+    return module_text(cell, source="the cell's file", command="derive generate FILE")

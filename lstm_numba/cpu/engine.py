@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from lstm_numba import clock
 from lstm_numba.batch import Batch, Chunk
 from lstm_numba.cpu import pool
-from lstm_numba.cpu.kernels import kernels_of, outer_of, pack, transposed_of
+from lstm_numba.cpu.kernels import outer_of, pack, transposed_of
 from lstm_numba.cpu.target import HEIGHTS, WIDE
 from lstm_numba.parameters import Parameters
 from lstm_numba.sizes import Packed, Sizes
@@ -51,20 +51,17 @@ class Tape:
 class Engine:
     """The kernels of a generated module at one size."""
 
-    def __init__(self, module: ModuleType, spaces: dict[str, int], dtype: np.dtype[Any], periods: NDArray[np.int64] | None) -> None:
+    def __init__(
+        self, module: ModuleType, kernels: Any, spaces: dict[str, int], dtype: np.dtype[Any], periods: NDArray[np.int64] | None
+    ) -> None:
         self.spec: CellSpec = module.CELL
         products = {name: value for name, value in vars(module).items() if isinstance(value, Product)}
         self.sizes, self.dtype, self.periods = Sizes(self.spec, products, spaces, dtype), dtype, periods
-        self.use(kernels_of(module), module)
+        self.kernels = kernels
+        self._names = {name: tuple(inspect.signature(getattr(module, name)).parameters) for name in ("project", "forward", "backward")}
         self._numbers = self._fixed_numbers()
         self._starts = {packed.key: self._panel_starts(packed) for packed in self.sizes.packed}
         self._ends = {packed.key: self.sizes.ends(packed, self._starts[packed.key]) for packed in self.sizes.packed}
-
-    def use(self, kernels: Any, module: ModuleType | None = None) -> None:
-        """Take project, forward and backward from here: the compiled ones, or the module itself to run it as plain Python."""
-        self.kernels = kernels
-        source = module or kernels
-        self._names = {name: tuple(inspect.signature(getattr(source, name)).parameters) for name in ("project", "forward", "backward")}
 
     def _fixed_numbers(self) -> dict[str, Any]:
         sizes = self.sizes
