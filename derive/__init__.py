@@ -14,6 +14,7 @@ HOME = {
     "family": "derive.cell",
     "Eq": "derive.symbols",
     "load": "derive.load",
+    "parse": "derive.parse",
     "split": "derive.program",
     "vjp": "derive.differentiate",
     "jvp": "derive.differentiate",

@@ -92,7 +92,7 @@ def _check(_options: argparse.Namespace) -> int:
     if not differences:
         print(f"{_short(PACKAGE)} is what the equations give")
         return GOOD
-    print(f"{len(differences)} files of {_short(PACKAGE)} are not what the equations give; to fix: derive generate")
+    print(f"{_short(PACKAGE)} is not what the equations give (files: {len(differences)}); to fix: derive generate")
     return DOES_NOT_HOLD
 
 

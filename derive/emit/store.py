@@ -17,7 +17,6 @@ from pathlib import Path, PurePosixPath
 
 from derive.cell import Cell
 from derive.errors import DeriveError
-from derive.load import named, names
 
 MARK = "GENERATED - edit"
 """Stands in the first lines of every generated file; what has it is ours to replace and to delete."""
@@ -44,7 +43,7 @@ def generate(cells: Sequence[Cell] | None = None, out: Path | None = None) -> li
     """Write the files of `cells` below `out`; return those whose text changed, and those deleted.
 
     Args:
-        cells: default is every cell of the package; only then are stale files deleted, and only in the package.
+        cells: default is the whole package; only then are stale files deleted, and only there.
         out: default is the package.
     """
     return store(texts_of(cells), out or PACKAGE, complete=cells is None and out is None)
@@ -61,8 +60,7 @@ def texts_of(cells: Sequence[Cell] | None = None) -> dict[str, str]:
     """The manifest: path below the output folder -> text."""
     from derive.emit.manifest import manifest  # here, so that storing can be tested without generating
 
-    wanted = [named(name) for name in names()] if cells is None else cells
-    return {PurePosixPath(path).as_posix(): text for path, text in manifest(wanted).items()}
+    return {PurePosixPath(path).as_posix(): text for path, text in manifest(cells).items()}
 
 
 def store(texts: Mapping[str, str], out: Path, *, complete: bool) -> list[Path]:

@@ -45,7 +45,7 @@ def problem(equation, head=HEAD):
 
 
 def test_a_text_and_a_python_file_give_the_same_equations():
-    cell = parse(LSTM)
+    cell = derive.parse(LSTM)
     assert cell.equations == derive.cells["lstm"].equations
     assert (cell.name, cell.year, cell.outputs, cell.states) == ("lstm_text", 2000, ("h",), {"h": "H", "c": "H"})
     assert cell.initial == {"b_f": 1, "b_o": -0.5}
