@@ -54,11 +54,15 @@ def page(cell: Cell, what: str) -> Document:
         return {**PAGES, **PARTICULAR}[what](cell)
     documents = [make(cell) for make in PAGES.values()]
     sections = tuple(
-        Section(f"{document.what}: {section.title}", section.lines, section.text)
+        Section(_heading(document.what, section.title), section.lines, section.text)
         for document in documents
         for section in document.sections
     )
     return Document(cell.module, "all", pages.head(cell), sections)
+
+
+def _heading(what: str, title: str) -> str:
+    return title if title.startswith(what) else f"{what}: {title}"
 
 
 def _check(kind: str, given: str, allowed: object) -> None:

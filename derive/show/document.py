@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import sympy
@@ -75,7 +76,7 @@ def _python(document: Document) -> str:
 def block(section: Section, notation: str, comment: str, indent: str) -> str:
     """Return a section as columns of text: `comment` before words, `indent` before lines."""
     head = [comment + section.title] if section.title else []
-    head += [comment + indent + text for text in section.text.splitlines()]
+    head += [comment + indent + text for line in section.text.splitlines() for text in wrap(line, LONGEST)]
     if notation == "python" and any(isinstance(line.left, Words) for line in section.lines):
         indent = "# "  # a table of facts, not assignments
     rows = [(_equation(line, notation, indent), _beside(line, notation)) for line in section.lines]
