@@ -114,8 +114,10 @@ class Cost:
 
     @cached_property
     def _kept(self) -> tuple[Vector, ...]:
-        saved = (name for adjoint in self._vjps.values() for name in adjoint.saved if name.role not in THERE)
-        unique = {_now(name): name for name in saved if _now(name) not in self.cell.outputs}
+        saved = [name for adjoint in self._vjps.values() for name in adjoint.saved]
+        multiplied = [vector for stage in self.program.affine for slot in stage.slots for vector in slot.operands]
+        read = (name for name in (*saved, *multiplied) if name.role not in THERE)
+        unique = {_now(name): name for name in read if _now(name) not in self.cell.outputs}
         return tuple(unique.values())
 
     @property

@@ -56,6 +56,10 @@ def test_the_lstm_costs_what_its_products_cost_and_a_little():
     assert counted.tape == 6 * H  # i f g o, tanh_c and the history of c
 
 
+def test_what_a_later_product_multiplies_is_kept_too():
+    assert cost(derive.cells["gru"]).tape == 4 * H  # r z n, and r * h_prev for the gradient of U_n
+
+
 def test_a_reservoir_has_no_weight_gradient_to_compute():
     counted = cost(derive.cells["esn"])
     assert counted.parameters == 0
