@@ -191,13 +191,16 @@ def _places(statement: ast.stmt) -> Iterator[ast.AST]:
 
 
 def _planted(function: ast.FunctionDef, statement: ast.stmt, node: ast.AST, changed: ast.AST, kind: str) -> Mutant:
+    text = ast.unparse(replaced(function, node, changed))
+    after = ast.unparse(replaced(statement, node, changed))
+    return Mutant(kind, function.name, ast.unparse(statement), after, text)
+
+
+def replaced(tree: ast.AST, old: ast.AST, new: ast.AST) -> Any:
+    """A copy of the tree with `new` in place of the node `old`."""
     memo: dict[int, ast.AST] = {}
-    copied = deepcopy(statement, memo)
-    replaced: Any = ast.fix_missing_locations(_Replace(memo[id(node)], deepcopy(changed)).visit(copied))
-    body = [replaced if line is statement else line for line in function.body]
-    whole = ast.FunctionDef(function.name, function.args, body, [])
-    text = ast.unparse(ast.fix_missing_locations(whole))
-    return Mutant(kind, function.name, ast.unparse(statement), ast.unparse(replaced), text)
+    whole = deepcopy(tree, memo)
+    return ast.fix_missing_locations(_Replace(memo[id(old)], deepcopy(new)).visit(whole))
 
 
 class _Replace(ast.NodeTransformer):
