@@ -8,6 +8,7 @@ from lstm_numba.train.adam import Adam
 from lstm_numba.train.clip import clip_by_norm, clip_by_value, global_norm
 from lstm_numba.train.embedding import Embedding
 from lstm_numba.train.loss import NATS_PER_BIT, cross_entropy, log_probabilities, squared_error
+from lstm_numba.train.penalty import vanishing_penalty
 from lstm_numba.train.readout import Readout
 from lstm_numba.train.schedule import cosine
 
@@ -24,4 +25,5 @@ __all__ = [
     "global_norm",
     "log_probabilities",
     "squared_error",
+    "vanishing_penalty",
 ]

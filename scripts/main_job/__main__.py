@@ -14,7 +14,7 @@ from scripts.main_job.baselines import ContextModel, gzip_bits
 from scripts.main_job.corpus import Corpus, python_source
 from scripts.main_job.folders import latest_folder, new_folder, resume_command
 from scripts.main_job.forecast import Effort, Forecasts, echo_state, recurrent
-from scripts.main_job.options import FULL, QUICK, parsed
+from scripts.main_job.options import parsed, size_of
 from scripts.main_job.progress import StopRequest, bar, headline, say
 from scripts.main_job.sunspots import Series, autoregression, naive, seasonal, sunspots
 from scripts.main_job.trainer import Settings, Trainer, calibrated
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 def started(options: argparse.Namespace, corpus: Corpus) -> tuple[Path, Trainer]:
     """Make a new run in a folder of its own; the time allowed becomes a number of steps."""
-    size = QUICK if options.quick else FULL
+    size = size_of(options)
     settings = Settings(
         cell=options.cell or "lstm",
         hidden_size=options.hidden or size.hidden,
@@ -128,7 +128,7 @@ def compared(trainer: Trainer) -> report.Language:
 
 def forecast(options: argparse.Namespace) -> tuple[Series, dict[str, Forecasts]]:
     headline("Sunspots: error of the forecast 1 and 5 years ahead, against the naive one")
-    size = QUICK if options.quick else FULL
+    size = size_of(options)
     series, effort = sunspots(), Effort(epochs=size.forecast_epochs, seeds=size.forecast_seeds)
     methods = {"naive": naive, "one cycle ago": seasonal, "AR(9)": autoregression}
     said = {name: {h: method(series, h) for h in report.HORIZONS} for name, method in methods.items()}

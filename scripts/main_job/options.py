@@ -2,16 +2,18 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import lstm_numba as ln
+from derive.load import names
 
 
 @dataclass(frozen=True)
 class Size:
     """How much of everything a job does."""
 
+    verified: tuple[str, ...]  # cells; none means all
     minutes: float
     hidden: int
     forecast_cells: tuple[str, ...]
@@ -19,13 +21,14 @@ class Size:
     forecast_seeds: int
 
 
-QUICK = Size(0.4, 128, ("rnn", "lstm", "gru"), 150, 2)
-FULL = Size(4.0, 256, ("rnn", "lstm1997", "lstm", "peephole", "coupled", "gru", "gru_reset_after", "clockwork"), 300, 5)
+QUICK = Size(("lstm",), 0.4, 128, ("rnn", "lstm", "gru"), 150, 2)
+FORECASTERS = ("rnn", "lstm1997", "lstm", "peephole", "coupled", "gru", "gru_reset_after", "clockwork")
+FULL = Size((), 4.0, 256, FORECASTERS, 300, 5)
 
 DECIDED = ("cell", "hidden", "layers", "minutes", "steps", "seed", "name")  # by the start; a resumed run keeps them
 
 
-def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
+def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/run", description="Train a character model on real text, forecast a real series, report."
     )
@@ -34,7 +37,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (runs)")
     parser.add_argument("--threads", type=whole, default=processors(), help="threads of the layers (all processors)")
     start = parser.add_argument_group("what a run is; a resumed one keeps its own")
-    start.add_argument("--cell", choices=ln.cells(), help="lstm")
+    start.add_argument("--cell", choices=names(), help="lstm")
     start.add_argument("--hidden", type=whole, help=f"units ({FULL.hidden}; quick {QUICK.hidden})")
     start.add_argument("--layers", type=whole, help="1")
     start.add_argument("--minutes", type=positive, help=f"to train ({FULL.minutes:g}; quick {QUICK.minutes:g})")
@@ -46,6 +49,10 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     if options.resume is not None and given:
         parser.error(f"a resumed run keeps what it began with: leave out {', '.join(given)}")
     return options
+
+
+def size_of(options: argparse.Namespace) -> Size:
+    return QUICK if options.quick else FULL
 
 
 def whole(text: str) -> int:

@@ -60,6 +60,7 @@ def test_autoregression_finds_a_linear_law():
     assert rmse(series, autoregression(series, 5), series.judge) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_recurrent_models_learn_a_wave_far_better_than_the_naive_forecast(cell):
     years = np.arange(1700, 2009)
@@ -68,6 +69,7 @@ def test_recurrent_models_learn_a_wave_far_better_than_the_naive_forecast(cell):
     assert rmse(series, said[1], series.judge) < 0.2 * rmse(series, naive(series, 1), series.judge)
 
 
+@pytest.mark.slow
 def test_on_sunspots_the_models_beat_the_naive_forecast(series):
     said = {"rnn": recurrent(series, "rnn", Effort(epochs=150, seeds=1)), "esn": echo_state(series, seeds=2)}
     for by_horizon in said.values():
