@@ -10,7 +10,7 @@ from derive.verify.analytic import Array
 from derive.verify.derivative import Gradient
 from derive.verify.problem import Problem
 from derive.verify.report import Measurement, compare
-from derive.verify.rungs.gradient import quantity
+from derive.verify.rungs.numeric import quantity
 from derive.verify.subject import Result, Subject
 
 Property = Callable[[Subject, Problem], Iterator[Measurement]]

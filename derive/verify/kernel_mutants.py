@@ -1,8 +1,8 @@
 """Planted bugs, in the sequence kernels: the text around the step functions with one thing wrong.
 
-A kernel moves numbers: it loads what a step needs from the right place, stores what it gave, multiplies, and goes through
-the steps in order.  So its bugs are other ones than those of a formula: a call left out, a step or a row left out, t + 1
-for t, two arguments exchanged, one addend lost, the slot of another gate, a number slightly off.
+A kernel moves numbers: it loads what a step needs from the right place, stores what it gave, multiplies, and goes
+through the steps in order.  So its bugs are other ones than those of a formula: a call left out, a step or a row left
+out, t + 1 for t, two arguments exchanged, one addend lost, the slot of another gate, a number slightly off.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ KERNELS = ("project", "forward", "backward")
 # places in time that are each other's mistake
 SIBLINGS = {"before": "after", "after": "before", "earlier": "later", "later": "earlier"}
 LOADS = ("load", "load_first")
+Names = frozenset[str]  # what a function assigns
 # a tick is 0 or 1, and what an input's adjoint is added to is 0
 UNSCALED = ("tick", "d_seq_")
 
@@ -25,20 +26,20 @@ def _called(node: ast.AST) -> str:
     return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
 
 
-def _dropped_call(node: ast.AST) -> Iterator[ast.AST]:
+def _dropped_call(node: ast.AST, _names: Names) -> Iterator[ast.AST]:
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         yield ast.Pass()
 
 
-def _wrong_step(node: ast.AST) -> Iterator[ast.AST]:
+def _wrong_step(node: ast.AST, names: Names) -> Iterator[ast.AST]:
     match node:
-        case ast.Name(name, ast.Load()) if name in SIBLINGS:
+        case ast.Name(name, ast.Load()) if SIBLINGS.get(name) in names:
             yield ast.Name(SIBLINGS[name], ast.Load())
         case ast.Name("now", ast.Load()):
             yield ast.BinOp(node, ast.Add(), ast.Constant(1))
 
 
-def _shorter_loop(node: ast.AST) -> Iterator[ast.AST]:
+def _shorter_loop(node: ast.AST, _names: Names) -> Iterator[ast.AST]:
     match node:
         case ast.Call(ast.Name("range") as name, [stop]):
             yield ast.Call(name, [ast.Constant(1), stop], [])
@@ -49,7 +50,7 @@ def _shorter_loop(node: ast.AST) -> Iterator[ast.AST]:
             yield ast.Call(name, [start, ast.BinOp(stop, ast.Sub(), by), *step], [])
 
 
-def _swapped_arguments(node: ast.AST) -> Iterator[ast.AST]:
+def _swapped_arguments(node: ast.AST, _names: Names) -> Iterator[ast.AST]:
     match node:
         case ast.Call(ast.Name(name) as function, arguments) if name.startswith("step"):
             yield from (ast.Call(function, swapped, []) for swapped in _neighbours(arguments))
@@ -63,25 +64,25 @@ def _neighbours(items: list[ast.expr]) -> Iterator[list[ast.expr]]:
         yield [*items[:k], items[k + 1], items[k], *items[k + 2 :]]
 
 
-def _dropped_addend(node: ast.AST) -> Iterator[ast.AST]:
+def _dropped_addend(node: ast.AST, _names: Names) -> Iterator[ast.AST]:
     match node:
         case ast.BinOp(left, ast.Add(), right) if _called(left) in LOADS and _called(right) in LOADS:
             yield from (left, right)
 
 
-def _wrong_slot(node: ast.AST) -> Iterator[ast.AST]:
+def _wrong_slot(node: ast.AST, _names: Names) -> Iterator[ast.AST]:
     match node:
         case ast.BinOp(ast.Name(name) as slot, ast.Add(), _) if name.startswith("slot_"):
             yield slot
 
 
-def _scaled(node: ast.AST) -> Iterator[ast.AST]:
+def _scaled(node: ast.AST, _names: Names) -> Iterator[ast.AST]:
     match node:
         case ast.Call(ast.Name(name), [ast.Name(array), *_]) if name in LOADS and not array.startswith(UNSCALED):
             yield ast.BinOp(ast.Constant(SLIGHTLY), ast.Mult(), node)
 
 
-RULES: dict[str, Callable[[ast.AST], Iterator[ast.AST]]] = {
+RULES: dict[str, Callable[[ast.AST, Names], Iterator[ast.AST]]] = {
     "dropped call": _dropped_call,
     "wrong step": _wrong_step,
     "shorter loop": _shorter_loop,
@@ -110,18 +111,20 @@ def kernel_mutants(text: str, reached: Callable[[str], bool]) -> Iterator[Mutant
 
 
 def _of_function(function: ast.FunctionDef, reached: Callable[[str], bool]) -> Iterator[Mutant]:
+    stored = (node for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    names = frozenset(node.id for node in stored)
     for statement in _statements(function.body):
         if _is_idle(statement, function) or not reached(ast.unparse(replaced(function, statement, _RAISE))):
             continue
         for node in _own_nodes(statement):
             for kind, rule in RULES.items():
-                for changed in rule(node):
+                for changed in rule(node, names):
                     text = ast.unparse(replaced(function, node, changed))
                     before, after = ast.unparse(node), ast.unparse(ast.fix_missing_locations(deepcopy(changed)))
                     yield Mutant(kind, function.name, before, after, text)
 
 
-_RAISE = ast.Raise(ast.Call(ast.Name("Reached", ast.Load()), [], []))
+_RAISE = ast.Raise(ast.Call(ast.Name("ReachedError", ast.Load()), [], []))
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:

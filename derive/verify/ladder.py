@@ -31,8 +31,8 @@ from derive.verify.driver import Driver
 from derive.verify.kernel import Kernel, Maker
 from derive.verify.problem import CLEARANCE, Problem, make
 from derive.verify.report import Measurement
-from derive.verify.rungs import adjoint, planted, symbolic
-from derive.verify.rungs import gradient as numeric
+from derive.verify.rungs import adjoint, numeric, planted, symbolic
+from derive.verify.rungs.planted_kernels import in_kernels
 
 EXACT, DIRECTION, DIFFERENCE, SINGLE = 1e-13, 1e-12, 1e-9, 5e-6
 
@@ -155,6 +155,8 @@ def threads(ladder: Ladder) -> Iterator[Measurement]:
 
 def bugs(ladder: Ladder) -> Iterator[Measurement]:
     yield from planted.measure(ladder.cell, ladder.driver, EXACT)
+    if not ladder.quick:
+        yield from planted.reported([("kernels", in_kernels(ladder.cell, EXACT))], ladder.small)
 
 
 RUNGS: tuple[Callable[[Ladder], Iterator[Measurement]], ...] = (

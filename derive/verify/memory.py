@@ -18,7 +18,7 @@ from derive.verify.analytic import Array
 from derive.verify.comparisons import same, same_forward, same_gradient, same_runs
 from derive.verify.problem import Problem
 from derive.verify.report import Measurement, describe
-from derive.verify.rungs.gradient import quantity
+from derive.verify.rungs.numeric import quantity
 from derive.verify.subject import Subject
 
 
@@ -93,7 +93,7 @@ def _reaches(subject: Subject, problem: Problem, reached: bool) -> Measurement:
 
 @contextmanager
 def poisoned_memory() -> Iterator[None]:
-    """Let np.empty and np.empty_like give NaN, so that what is not written shows."""
+    """Let np.empty and np.empty_like give NaN, so that what is not written shows; nothing may be compiled inside."""
     with patch.object(np, "empty", _filled(np.empty)), patch.object(np, "empty_like", _filled(np.empty_like)):
         yield
 

@@ -153,7 +153,7 @@ RULES: dict[str, Callable[[Site], Iterator[ast.AST]]] = {
 # --- Planting
 
 
-def mutants(text: str, suffix: str = "_vjp") -> Iterator[Mutant]:
+def mutants(text: str, suffix: str = "") -> Iterator[Mutant]:
     """Yield every mutant of the functions of `text` whose names end in `suffix`, in the order of the text."""
     for function in ast.parse(text).body:
         if isinstance(function, ast.FunctionDef) and function.name.endswith(suffix):

@@ -17,7 +17,7 @@ from derive.verify.comparisons import EXACT, rounding, same, same_runs
 from derive.verify.derivative import Gradient
 from derive.verify.problem import Problem
 from derive.verify.report import Measurement
-from derive.verify.rungs.gradient import quantity
+from derive.verify.rungs.numeric import quantity
 from derive.verify.slices import ending, rows, starting, steps
 from derive.verify.subject import Subject
 

@@ -14,7 +14,7 @@ from derive.verify.derivative import Gradient, random_directions
 from derive.verify.driver import Driver
 from derive.verify.problem import Problem
 from derive.verify.report import Measurement, Place, describe
-from derive.verify.rungs.gradient import norm, quantity
+from derive.verify.rungs.numeric import norm, quantity
 from derive.verify.subject import Subject
 
 

@@ -1,0 +1,102 @@
+"""L7, planted bugs in the sequence kernels: the generated module is run as plain Python, with one thing wrong in it.
+
+Two problems: few rows, where input products are taken for many steps at once, and more rows than a register tile has.
+Both have rows of different lengths and resets, and are run as two chunks of a batch on memory that is full of NaN, so
+that what is not written shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from types import ModuleType
+
+import numpy as np
+
+from derive.cell import Cell
+from derive.verify.derivative import Gradient, gradient
+from derive.verify.kernel import Kernel
+from derive.verify.kernel_mutants import kernel_mutants
+from derive.verify.memory import poisoned_memory
+from derive.verify.problem import Problem, make
+from derive.verify.rungs import numeric
+from derive.verify.rungs.planted import CRASHES, UNSOUND, Score
+
+
+class ReachedError(Exception):
+    """Raised by a planted statement: a run enters this place."""
+
+
+@dataclass(frozen=True)
+class KernelNursery:
+    """The problems on which a bug in a kernel is told from the truth."""
+
+    cell: Cell
+    allowed: float
+
+    @cached_property
+    def module(self) -> ModuleType:
+        from derive.build import module_of  # with the runtime: only when kernels are asked for
+
+        return module_of(self.cell)
+
+    @cached_property
+    def text(self) -> str:
+        from derive.emit.module import module_text
+
+        return module_text(self.cell, source="", command="")
+
+    @cached_property
+    def problems(self) -> tuple[Problem, ...]:
+        few = make(self.cell, lengths=True, resets=True)
+        more = make(self.cell, steps=3, batch=14, inputs=2, hidden=42, seed=1, lengths=True, resets=True)
+        return few, more
+
+    @cached_property
+    def truths(self) -> tuple[Gradient, ...]:
+        return tuple(map(gradient, self.problems))
+
+    def warm(self) -> None:
+        """Run once, so that nothing is compiled while memory is poisoned: Numba must find NumPy as it is."""
+        for problem in self.problems:
+            self.plain().gradient(problem)
+
+    def plain(self, text: str = "") -> Kernel:
+        """The module as plain Python, with the functions of `text` in place of its own."""
+        from lstm_numba.cpu.interpreted import PlainLayer
+
+        changed = ModuleType(self.module.__name__)
+        vars(changed).update(vars(self.module), ReachedError=ReachedError)
+        exec(compile(text, "<planted>", "exec"), vars(changed))  # noqa: S102 (our own printer's text, mutated)
+        return Kernel(self.cell, partial(PlainLayer, changed), threads=2)
+
+    def reached(self, text: str) -> bool:
+        return any(self.differs(self.plain(text), k) is None for k in range(len(self.problems)))
+
+    def kills(self, planted: Kernel) -> bool:
+        return any(self.differs(planted, k) for k in range(len(self.problems)))
+
+    def differs(self, planted: Kernel, k: int) -> bool | None:
+        """Whether a kernel is told from the truth, by a crash too; None where it was only there to be reached."""
+        problem = self.problems[k]
+        with poisoned_memory(), np.errstate(all="ignore"):
+            try:
+                pulled = numeric.full(planted, problem, self.truths[k], self.allowed)
+                pushed = numeric.forward(planted, problem, self.allowed)
+                return not all(measured.ok for measured in (*pulled, *pushed))
+            except ReachedError:
+                return None
+            except CRASHES:
+                return True
+
+
+def in_kernels(cell: Cell, allowed: float) -> Score:
+    """Plant every mutant of the kernels that a run reaches."""
+    nursery = KernelNursery(cell, allowed)
+    nursery.warm()
+    if nursery.kills(nursery.plain()):
+        return Score(1, (UNSOUND,))
+    planted = list(kernel_mutants(nursery.text, nursery.reached))
+    return Score(
+        len(planted), tuple(str(mutant) for mutant in planted if not nursery.kills(nursery.plain(mutant.text)))
+    )
