@@ -71,16 +71,22 @@ class Batch:
 
     def restore(self, array: NDArray[Any], axis: int) -> NDArray[Any]:
         """Our rows in the user's order."""
-        return array if self.order is None else np.take(array, np.argsort(self.order), axis=axis)
+        return array if self.order is None else np.take(array, self.places, axis=axis)
 
     # --- rows (t, b) that are valid, for the products after the time loop
 
     @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """Row of the user's batch -> its position in ours."""
+        return np.arange(self.size) if self.order is None else np.argsort(self.order)
+
+    @cached_property
     def index(self) -> NDArray[np.int64]:
-        """Flat numbers t B + b of the valid rows, in order."""
+        """Flat numbers t B + position of the valid rows, by step and then by the user's row: the order of every sum over rows."""
         if self.lengths is None:
             return np.arange(self.steps * self.size)
-        return np.flatnonzero(np.arange(self.running)[:, None] < self.sorted_lengths)
+        steps, rows = np.nonzero(np.arange(self.running)[:, None] < self.lengths)
+        return steps * self.size + self.places[rows]
 
     @cached_property
     def segments(self) -> list[tuple[int, int]]:

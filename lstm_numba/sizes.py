@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_numba.cpu.target import REGISTER_BYTES, WIDE, tile_width, unit_vectors
+from lstm_numba.cpu.target import LINE_BYTES, REGISTER_BYTES, WIDE, tile_width, unit_vectors
 from lstm_numba.spec import CellSpec
 from lstm_numba.words import Product, panels_of
 
-LINE_BYTES = 64
 # Rows a multiple of so many cache lines long would all meet in the same sets of a cache.
 CROWDED = 8
 

@@ -28,35 +28,26 @@ LOG2_HIGH = {types.float32: 0.693359375, types.float64: 6.93145751953125e-1}
 LOG2_LOW = {types.float32: -2.12194440054690583e-4, types.float64: 1.42860682030941723212e-6}
 # Arguments beyond these give infinity and 0 all the same; the bounded ones keep 2**n a normal number.
 LARGEST = {types.float32: 174.0, types.float64: 1416.0}
-BOUNDED = {types.float32: 87.0, types.float64: 708.0}
-
-# tanh(a) = a + a z P(z)/Q(z), z = a a, on |a| < 0.625.  Source: Cephes (Moshier), tanhf.c and tanh.c.
-TANH_SERIES = {
-    types.float32: ((-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1), (1.0,)),
-    types.float64: (
-        (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3),
-        (1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3),
-    ),
-}
-SMALL = 0.625
-
+BOUNDED = {types.float32: 87.5, types.float64: 708.5}
 
 # Inlined by LLVM: Numba's own inlining of nested functions takes minutes.
 INLINE = {"forceinline": True}
 inlined = register_jitable(**INLINE)
 
 
-def _horner(coefficients):
-    """Return a function: the polynomial with these coefficients, highest power first."""
+def _polynomial(coefficients):
+    """Return a function: the polynomial with these coefficients, lowest power first, in the fewest dependent steps (Estrin)."""
 
     @intrinsic
     def polynomial(typing_context, z):
         def build(context, builder, signature, arguments):
-            constants = [simd.as_register(builder, z, types.float64, ir.Constant(ir.DoubleType(), c)) for c in coefficients]
-            total = constants[0]
-            for constant in constants[1:]:
-                total = simd.vector_intrinsic(builder, "fma", z.llvm, [total, arguments[0], constant])
-            return total
+            terms = [simd.as_register(builder, z, types.float64, ir.Constant(ir.DoubleType(), c)) for c in coefficients]
+            power = arguments[0]
+            while len(terms) > 1:
+                pairs = [simd.vector_intrinsic(builder, "fma", z.llvm, [power, *pair]) for pair in zip(terms[1::2], terms[::2])]
+                terms = pairs + terms[2 * len(pairs) :]
+                power = builder.fmul(power, power)
+            return terms[0]
 
         return z(z), build
 
@@ -64,15 +55,19 @@ def _horner(coefficients):
 
 
 def _reduced(element, largest):
-    """Return a function: a -> (n, exp(r)), n = round(a / log 2), r = a - n log 2, |a| clamped to largest."""
-    series = _horner([1 / math.factorial(k) for k in range(EXP_TERMS[element], -1, -1)])
+    """Return a function: a -> (n, exp(r) - 1), n = round(a / log 2), r = a - n log 2, a clamped to +-largest.
+
+    exp(r) - 1 = r + r r (1/2 + r/6 + ...): small beside what it is added to, so that its rounding hardly matters.
+    """
     high, low, per_log2 = LOG2_HIGH[element], LOG2_LOW[element], 1 / math.log(2)
+    series = _polynomial([1 / math.factorial(k) for k in range(2, EXP_TERMS[element] + 1)])
 
     @inlined
     def reduced(a):
         a = if_less(a, -largest, -largest, if_less(largest, a, largest, a))
         n = nearest(a * per_log2)
-        return n, series(fma(n, filled(a, -low), fma(n, filled(a, -high), a)))
+        r = fma(n, filled(a, -low), fma(n, filled(a, -high), a))
+        return n, fma(r * r, series(r), r)
 
     return reduced
 
@@ -83,46 +78,36 @@ def _exp(element):
 
     @inlined
     def exp(a):
-        n, value = reduced(a)
+        n, m = reduced(a)
         half = nearest(n * 0.5)
-        return value * power_of_two(half) * power_of_two(n - half)
-
-    return exp
-
-
-def _bounded_exp(element):
-    """exp(a) for |a| <= BOUNDED, and exp(+-BOUNDED) beyond."""
-    reduced = _reduced(element, BOUNDED[element])
-
-    @inlined
-    def exp(a):
-        n, value = reduced(a)
-        return value * power_of_two(n)
+        return (1.0 + m) * power_of_two(half) * power_of_two(n - half)
 
     return exp
 
 
 def _sigmoid(element):
-    """1 / (1 + exp(-a))."""
-    exp = _bounded_exp(element)
+    """1 / (1 + exp(-a)) = 1 / ((1 + s) + s m), s = 2**n, m = exp(r) - 1."""
+    reduced = _reduced(element, BOUNDED[element])
 
     @inlined
     def sigmoid(a):
-        return 1.0 / (1.0 + exp(-a))
+        n, m = reduced(-a)
+        scale = power_of_two(n)
+        return 1.0 / fma(scale, m, 1.0 + scale)
 
     return sigmoid
 
 
 def _tanh(element):
-    """a + a z P/Q for small a, else 1 - 2/(exp(2|a|) + 1) with the sign of a."""
-    exp, numerator, denominator = _bounded_exp(element), *map(_horner, TANH_SERIES[element])
+    """tanh|a| = -d / (2 + d), d = exp(-2|a|) - 1 = (s - 1) + s m, which loses nothing near 0."""
+    reduced = _reduced(element, BOUNDED[element])
 
     @inlined
     def tanh(a):
-        z = a * a
-        series = fma(a * z, numerator(z) / denominator(z), a)
-        tail = with_sign(1.0 - 2.0 / (exp(2.0 * magnitude(a)) + 1.0), a)
-        return if_less(magnitude(a), SMALL, series, tail)
+        n, m = reduced(-2.0 * magnitude(a))
+        scale = power_of_two(n)
+        d = fma(scale, m, scale - 1.0)
+        return with_sign(-d / (2.0 + d), a)
 
     return tanh
 

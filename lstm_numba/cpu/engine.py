@@ -24,6 +24,7 @@ from lstm_numba import clock
 from lstm_numba.batch import Batch, Chunk
 from lstm_numba.cpu import pool
 from lstm_numba.cpu.kernels import outer_of, pack, transposed_of
+from lstm_numba.cpu.memory import Memory
 from lstm_numba.cpu.target import HEIGHTS, WIDE
 from lstm_numba.parameters import Parameters
 from lstm_numba.sizes import Packed, Sizes
@@ -34,6 +35,8 @@ Arrays = dict[str, NDArray[Any]]
 
 # Steps whose input products are computed ahead of the time loop where the batch is too short to fill a tile.
 AHEAD = 64
+# Arrays of a tape that only the kernels see, and that are lent to it.
+LENT = ("slots_", "kept_", "all_")
 EMPTY_BYTES = np.zeros(0, np.uint8)
 
 
@@ -44,8 +47,12 @@ class Tape:
     batch: Batch
     arrays: dict[str, Any]
     saved: bool
+    memory: Memory
     spent: bool = False
     chunk_arrays: list[dict[str, Any]] = field(default_factory=list)
+
+    def __del__(self) -> None:
+        self.memory.give([a for name, a in self.arrays.items() if name.startswith(LENT) and isinstance(a, np.ndarray)])
 
 
 class Engine:
@@ -57,7 +64,7 @@ class Engine:
         self.spec: CellSpec = module.CELL
         products = {name: value for name, value in vars(module).items() if isinstance(value, Product)}
         self.sizes, self.dtype, self.periods = Sizes(self.spec, products, spaces, dtype), dtype, periods
-        self.kernels = kernels
+        self.kernels, self.memory = kernels, Memory(dtype)
         self._names = {name: tuple(inspect.signature(getattr(module, name)).parameters) for name in ("project", "forward", "backward")}
         self._numbers = self._fixed_numbers()
         self._starts = {packed.key: self._panel_starts(packed) for packed in self.sizes.packed}
@@ -163,7 +170,7 @@ class Engine:
         arrays |= {f"seq_{name}": flat(array) for name, array in inputs.items()}
         arrays |= self._start(arrays, start, batch)
         arrays |= {"resets": batch.resets, "hoisted": hoisted}
-        tape = Tape(batch, arrays, save)
+        tape = Tape(batch, arrays, save, self.memory)
         tape.chunk_arrays = [self._clockwork(batch) for _ in batch.chunks]
         self.replay(tape)
         return tape
@@ -179,13 +186,13 @@ class Engine:
         return rows < HEIGHTS[WIDE][0] and batch.steps > 1 and not self.spec.sleeping
 
     def _memory(self, batch: Batch, kept: int, save: bool) -> dict[str, Any]:
-        spec, sizes, dtype = self.spec, self.sizes, self.dtype
+        spec, sizes, dtype, take = self.spec, self.sizes, self.dtype, self.memory.take
         depth = batch.steps + 1 if save else 2
         rows = {state: sizes.row(space) for state, space in spec.states.items()}
         arrays: dict[str, Any] = {"depth": depth, "kept": kept, "batch": batch.size}
-        arrays |= {f"slots_{k}": np.empty(kept * batch.size * row, dtype) for k, row in enumerate(sizes.slot_rows, start=1)}
-        arrays |= {f"kept_{name}": np.empty(kept * batch.size * sizes.row(space), dtype) for name, space in spec.kept.items()}
-        arrays |= {f"all_{state}": np.empty(depth * batch.size * row, dtype) for state, row in rows.items()}
+        arrays |= {f"slots_{k}": take(kept * batch.size * row) for k, row in enumerate(sizes.slot_rows, start=1)}
+        arrays |= {f"kept_{name}": take(kept * batch.size * sizes.row(space)) for name, space in spec.kept.items()}
+        arrays |= {f"all_{state}": take(depth * batch.size * row) for state, row in rows.items()}
         full = batch.lengths is None
         make = np.empty if full else np.zeros
         arrays |= {f"out_{name}": make(batch.steps * batch.size * sizes.spaces[spec.states[name]], dtype) for name in spec.outputs}
@@ -338,14 +345,16 @@ class Engine:
     def _input_gradients(self, tape: Tape, arrays: Arrays) -> Arrays:
         batch, found = tape.batch, {}
         for name, space in self.spec.inputs.items():
-            shape, row = (batch.steps, batch.size, self.sizes.spaces[space]), self.sizes.row(space)
+            size = self.sizes.spaces[space]
+            # whole registers write nothing beside the row, so it needs no padding
+            shape, row = (batch.steps, batch.size, size), self.sizes.row(space) if size % self.sizes.lanes else size
             reached = [packed for packed in self.sizes.packed if packed.operand == name]
             total = None
             if reached:
                 rows = np.zeros(batch.steps * batch.size * row, self.dtype)
                 for packed in reached:
                     self._input_gradient(tape, arrays, packed, rows, row)
-                total = np.ascontiguousarray(self._rows(rows, space)).reshape(shape)
+                total = np.ascontiguousarray(rows.reshape(-1, row)[:, :size]).reshape(shape)
             if f"d_seq_{name}" in arrays:
                 own = arrays[f"d_seq_{name}"].reshape(shape)
                 total = own if total is None else total + own
@@ -402,7 +411,7 @@ class Engine:
         shape = self.spec.parameters[name]
         space = shape[0] if shape else "H"
         pack.sum_rows(
-            batch.size, array, self.sizes.row(space), self.sizes.spaces[space], gradients.flat, gradients.offsets[name], gradients[name].size
+            batch.places, array, self.sizes.row(space), self.sizes.spaces[space], gradients.flat, gradients.offsets[name], gradients[name].size
         )
 
 

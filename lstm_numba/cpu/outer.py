@@ -9,7 +9,7 @@ from numba.extending import register_jitable
 
 from lstm_numba.cpu.simd import lanes, load, store
 from lstm_numba.cpu.target import HEIGHTS, tile_width, unit_vectors
-from lstm_numba.cpu.tile import make_rows
+from lstm_numba.cpu.tile import make_strip
 
 ROWS = 256
 
@@ -19,17 +19,27 @@ def make_outer(run: int, gates: int, low: int):
     units = unit_vectors(gates)
     width = tile_width(run * units)
     groups, panel_vectors, low_vectors = run * units // width, gates * units, low * units
-    height, rows_times = HEIGHTS[width][0], make_rows(width)
+    heights, strip_times = HEIGHTS[width], make_strip(width)
+
+    @register_jitable
+    def strip_of(left):
+        """The highest tile that fits."""
+        for height in heights:
+            if height <= left:
+                return height
+        return 1
 
     @register_jitable
     def pack_rows(index, i0, count, start, depth, a, a_row, packed):
         """a's columns in strips of a tile's height, each strip row by row."""
         for i in range(count):
             base = index[i0 + i] * a_row
-            for k in range(start, depth, height):
-                strip = min(height, depth - k)
+            k = start
+            while k < depth:
+                strip = strip_of(depth - k)
                 for r in range(strip):
                     packed[(k - start) * count + i * strip + r] = a[base + k + r]
+                k += strip
 
     @register_jitable
     def pack_slots(index, i0, count, slots, slots_row, column, packed, sums, place):
@@ -53,9 +63,10 @@ def make_outer(run: int, gates: int, low: int):
             for g in range(first * groups, last * groups):
                 column = (g // groups * panel_vectors + low_vectors) * lanes(slots) + g % groups * n
                 pack_slots(index, i0, count, slots, slots_row, column, strip_slots, sums, g * n)
-                for k in range(start, depth, height):
-                    strip = min(height, depth - k)
-                    place = (g * depth + k) * n
-                    rows_times(strip, count, strips, (k - start) * count, 1, strip, strip_slots, 0, n, grad, place, n)
+                k = start
+                while k < depth:
+                    strip = strip_of(depth - k)
+                    strip_times(strip, count, strips, (k - start) * count, strip_slots, 0, grad, (g * depth + k) * n, n)
+                    k += strip
 
     return outer

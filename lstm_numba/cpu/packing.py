@@ -54,8 +54,8 @@ def unpack_sums(sums, target, theta, source, size, place, run, units):
         theta[source + j] += sums[target + j // units * run * units + place * units + j % units]
 
 
-def sum_rows(rows, array, row, space, theta, source, size):
-    """A pointwise parameter's gradient: rows added in order; one number collects all units."""
-    for r in range(rows):
+def sum_rows(places, array, row, space, theta, source, size):
+    """A pointwise parameter's gradient: rows added in the order of the user's batch; one number collects all units."""
+    for place in places:
         for j in range(space):
-            theta[source + min(j, size - 1)] += array[r * row + j]
+            theta[source + min(j, size - 1)] += array[place * row + j]

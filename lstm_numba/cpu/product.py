@@ -7,7 +7,7 @@ from numba.extending import register_jitable
 
 from lstm_numba.cpu.simd import lanes
 from lstm_numba.cpu.target import BLOCK_BYTES, REGISTER_BYTES, WIDE, groups_at_once, tile_width, unit_vectors
-from lstm_numba.cpu.tile import make_rows, make_tile
+from lstm_numba.cpu.tile import make_flat, make_rows
 
 
 def _block(width: int) -> int:
@@ -22,7 +22,7 @@ def make_multiply(run: int, gates: int, low: int):
     groups, panel_vectors, low_vectors = run * units // width, gates * units, low * units
     block, at_once = _block(width), groups_at_once(1, width)
     regular = groups == 1 or run == gates
-    rows_times, flat = make_rows(width), make_tile(1, width, at_once)
+    rows_times, flat = make_rows(width), make_flat(width, at_once)
 
     @register_jitable
     def multiply(rows, panel, panels, start, depth, a, a0, a_row, w, c, c0, c_row):
@@ -33,13 +33,13 @@ def make_multiply(run: int, gates: int, low: int):
             step = length if groups == 1 else n
             while g + at_once <= last:
                 w0 = (g * depth + start) * n
-                flat(depth - start, a, a0 + start, a_row, 1, w, w0, n, depth * n, c, base + g * step, c_row, step)
+                flat(depth - start, a, a0 + start, w, w0, depth * n, c, base + g * step, step)
                 g += at_once
         for k in range(start, depth, block):
             count = min(block, depth - k)
             for h in range(g, last):
                 column = base + h // groups * length + h % groups * n
-                rows_times(rows, count, a, a0 + k, a_row, 1, w, (h * depth + k) * n, n, c, column, c_row)
+                rows_times(rows, count, a, a0 + k, a_row, w, (h * depth + k) * n, depth * n, c, column, c_row)
 
     return multiply
 
@@ -49,7 +49,7 @@ def make_transpose(run: int, gates: int, low: int):
     units = unit_vectors(gates)
     panel_vectors, low_vectors, used_vectors, whole = gates * units, low * units, run * units, run == gates
     wide_rows, one_rows, at_once = make_rows(WIDE), make_rows(1), groups_at_once(1, WIDE)
-    flat, block = make_tile(1, WIDE, at_once), _block(WIDE)
+    flat, block = make_flat(WIDE, at_once), _block(WIDE)
 
     @register_jitable
     def columns(rows, count, a, a0, a_row, k, w, depth, ends, used, c, c0, c_row, size, group, column):
@@ -62,9 +62,9 @@ def make_transpose(run: int, gates: int, low: int):
             terms = min(count, ends[group] * used - k)
             if terms > 0:
                 if wide:
-                    wide_rows(rows, terms, a, a0, a_row, 1, w, offset + k * n, n, c, c0 + column, c_row)
+                    wide_rows(rows, terms, a, a0, a_row, w, offset + k * n, depth * n, c, c0 + column, c_row)
                 else:
-                    one_rows(rows, terms, a, a0, a_row, 1, w, offset + k * n, n, c, c0 + column, c_row)
+                    one_rows(rows, terms, a, a0, a_row, w, offset + k * n, depth * n, c, c0 + column, c_row)
             offset, column, group = offset + depth * n, column + n, group + 1
 
     @register_jitable
@@ -74,7 +74,7 @@ def make_transpose(run: int, gates: int, low: int):
         column, group, n, depth = 0, 0, WIDE * lane, panels * used
         if rows == 1 and whole and low == 0 and high == panels and ends[0] == panels:
             while column + at_once * n - lane < size:
-                flat(depth, slots, base, a_row, 1, w, column * depth, n, depth * n, c, c0 + column, c_row, n)
+                flat(depth, slots, base, w, column * depth, depth * n, c, c0 + column, n)
                 column, group = column + at_once * n, group + at_once
         # the slots that an operand reaches are contiguous over all panels only where it reaches every slot
         step = block if whole else used

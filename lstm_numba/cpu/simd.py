@@ -68,10 +68,6 @@ def vector_intrinsic(builder, name, register_llvm, arguments):
 # --- memory
 
 
-def _checked(array, *indices) -> bool:
-    return isinstance(array, types.Array) and array.ndim == 1 and array.dtype in ELEMENTS
-
-
 @intrinsic
 def lanes(typing_context, array):
     """Numbers of the array's type in one register, a compile-time constant."""
@@ -117,6 +113,21 @@ def _first(builder, register, count):
     return builder.icmp_signed("<", steps, splat(builder, count, register.lanes))
 
 
+def _masked(builder, register, name, result, address, count, *values):
+    """Call llvm.masked.NAME on the first `count` lanes."""
+    bits, mask = register.element.bitwidth, _first(builder, register, count)
+    before, after = values[: name == "store"], values[name == "store" :]
+    arguments = [*before, address, I32(bits // 8), mask, *after]
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.{name}.v{register.lanes}f{bits}.p0")
+    return builder.call(function, arguments)
+
+
+def _is_whole(builder, register, count):
+    """Whether all lanes are meant: a masked access costs many times a plain one."""
+    return builder.icmp_signed(">=", count, I64(register.lanes))
+
+
 @intrinsic
 def load_first(typing_context, array, index, count):
     """As load, but only the first `count` lanes are read; the others are 0."""
@@ -124,12 +135,17 @@ def load_first(typing_context, array, index, count):
 
     def build(context, builder, signature, arguments):
         address = pointer(context, builder, signature.args[0], *arguments[:2])
-        bits, vector = array.dtype.bitwidth, register.llvm
-        address = builder.bitcast(address, vector.as_pointer())
-        mask = _first(builder, register, arguments[2])
-        kind = ir.FunctionType(vector, [vector.as_pointer(), I32, mask.type, vector])
-        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.v{register.lanes}f{bits}.p0")
-        return builder.call(function, [address, I32(bits // 8), mask, ir.Constant(vector, None)])
+        address = builder.bitcast(address, register.llvm.as_pointer())
+        found = cgutils.alloca_once(builder, register.llvm)
+        with builder.if_else(_is_whole(builder, register, arguments[2]), likely=True) as (whole, part):
+            with whole:
+                value = builder.load(address)
+                value.align = array.dtype.bitwidth // 8
+                builder.store(value, found)
+            with part:
+                zeros = ir.Constant(register.llvm, None)
+                builder.store(_masked(builder, register, "load", register.llvm, address, arguments[2], zeros), found)
+        return builder.load(found)
 
     return register(array, types.intp, types.intp), build
 
@@ -140,14 +156,14 @@ def store_first(typing_context, array, index, value, count):
     register = Register(array.dtype)
 
     def build(context, builder, signature, arguments):
-        array_value, index_value, register_value, count_value = arguments
-        address = pointer(context, builder, signature.args[0], array_value, index_value)
-        bits, vector = array.dtype.bitwidth, register.llvm
-        address = builder.bitcast(address, vector.as_pointer())
-        mask = _first(builder, register, count_value)
-        kind = ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), I32, mask.type])
-        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.store.v{register.lanes}f{bits}.p0")
-        builder.call(function, [register_value, address, I32(bits // 8), mask])
+        address = pointer(context, builder, signature.args[0], *arguments[:2])
+        address = builder.bitcast(address, register.llvm.as_pointer())
+        with builder.if_else(_is_whole(builder, register, arguments[3]), likely=True) as (whole, part):
+            with whole:
+                written = builder.store(arguments[2], address)
+                written.align = array.dtype.bitwidth // 8
+            with part:
+                _masked(builder, register, "store", ir.VoidType(), address, arguments[3], arguments[2])
         return context.get_dummy_value()
 
     return types.void(array, types.intp, register, types.intp), build

@@ -18,9 +18,11 @@ INSTRUCTION_SETS = {"avx512": (64, 32), "avx2": (32, 16), "neon": (16, 32), "sse
 # Tiles by number of registers: vectors -> rows, most first, then the heights that finish a batch. Measured: a spill (3 x 4 with
 # 16 registers, 12 x 2 with 32) halves the speed or worse.
 TILES = {
-    16: {1: (8, 4, 2, 1), 2: (6, 3, 2, 1), 3: (4, 2, 1)},
-    32: {1: (12, 6, 3, 2, 1), 2: (8, 4, 2, 1), 3: (8, 4, 2, 1), 4: (6, 3, 2, 1), 5: (5, 3, 2, 1)},
+    16: {1: (8, 4, 2, 1), 2: (6, 4, 2, 1), 3: (4, 2, 1)},
+    32: {1: (12, 6, 4, 2, 1), 2: (8, 6, 4, 2, 1), 3: (8, 6, 4, 2, 1), 4: (6, 4, 2, 1), 5: (5, 3, 2, 1)},
 }
+# Cycles from one addition to the next that depends on it, and additions started in each: a low tile cannot be faster than the first.
+LATENCY, PER_CYCLE = 4, 2
 
 
 def _detect() -> str:
@@ -51,12 +53,26 @@ HEIGHTS = TILES[REGISTERS]
 # The widest tile for products that may choose theirs.
 WIDE = 2 if REGISTERS == 16 else 4
 
+LINE_BYTES = 64
+
 # Bytes of packed weights that stay in the first-level cache while the rows of a batch pass over them.
 BLOCK_BYTES = 16384
 
 
 # Slots of a batch that are computed together before the pointwise stage reads them: a share of the second-level cache.
 SLOTS_TOGETHER = 16384
+
+
+def finish(width: int) -> dict[int, dict[int, int]]:
+    """Rows left over -> how often each height covers them in the fewest cycles; up to a whole tile more than one."""
+    heights = HEIGHTS[width]
+    best: dict[int, tuple[float, dict[int, int]]] = {0: (0.0, {})}
+    for rows in range(1, 2 * heights[0]):
+        choices = [(best[rows - h][0] + max(LATENCY, h * width / PER_CYCLE), h) for h in heights if h <= rows]
+        cycles, height = min(choices)
+        times = best[rows - height][1]
+        best[rows] = cycles, {**times, height: times.get(height, 0) + 1}
+    return {rows: times for rows, (_, times) in best.items()}
 
 
 def tile_width(vectors: int) -> int:

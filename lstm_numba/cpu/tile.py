@@ -2,109 +2,187 @@
 
     c[r, v] += sum_k a[r, k] b[k, v]        r < rows, v < vectors x lanes
 
-The accumulators stay in registers for the whole sum; k runs in order, so a row's result does not depend on the tile it was in.
+The accumulators stay in registers for the whole sum; k runs in order, so a row's result does not depend on the tile it was in.  b is packed:
+its row k + 1 follows row k.  Addresses in the loop are a pointer for each row plus k, which leaves the integer registers unspilled.
 """
+
+from collections.abc import Sequence
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from lstm_numba.cpu.simd import I64, Register, pointer, splat, vector_intrinsic
-from lstm_numba.cpu.target import HEIGHTS
+from lstm_numba.cpu.simd import I32, I64, Register, pointer, splat, vector_intrinsic
+from lstm_numba.cpu.target import HEIGHTS, LINE_BYTES, finish
 
-
-def make_tile(rows: int, vectors: int, groups: int = 1):
-    """Return tile(count, a, a0, a_row, a_k, b, b0, b_k, b_group, c, c0, c_row, c_group): arrays, first indices and strides.
-
-    A group is one more set of vectors, b_group further on in b and c_group in c.
-    """
-
-    @intrinsic
-    def tile(typing_context, count, a, a0, a_row, a_k, b, b0, b_k, b_group, c, c0, c_row, c_group):
-        size = types.intp
-        kinds = (size, a, size, size, size, b, size, size, size, c, size, size, size)
-
-        def build(context, builder, signature, arguments):
-            _Tile(context, builder, signature.args, arguments, (rows, groups, vectors)).emit()
-            return context.get_dummy_value()
-
-        return types.void(*kinds), build
-
-    return tile
+SIZE = types.intp
+UNROLLED = 4
 
 
 def make_rows(vectors: int):
-    """Return rows_times(rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row): one group, any number of rows.
+    """Return rows_times(rows, count, a, a0, a_row, b, b0, b_next, c, c0, c_row): any number of rows, a's rows a_row apart.
 
-    The highest tile as often as it fits, then each lower one.
+    The highest tile as often as it fits, then lower ones.  What stands b_next further on in b is fetched from memory meanwhile.
     """
 
     @intrinsic
-    def rows_times(typing_context, rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row):
-        size = types.intp
-        kinds = (size, size, a, size, size, size, b, size, size, c, size, size)
+    def rows_times(typing_context, rows, count, a, a0, a_row, b, b0, b_next, c, c0, c_row):
+        kinds = (SIZE, SIZE, a, SIZE, SIZE, b, SIZE, SIZE, c, SIZE, SIZE)
 
         def build(context, builder, signature, arguments):
-            rows, count, a, a0, a_row, a_k, b, b0, b_k, c, c0, c_row = arguments
-            tile_kinds = (size, a_kind, size, size, size, b_kind, size, size, size, c_kind, size, size, size)
-            done = I64(0)
-            for height in HEIGHTS[vectors]:
-                times = builder.sdiv(builder.sub(rows, done), I64(height))
+            rows, count, a, a0, a_row, b, b0, b_next, c, c0, c_row = arguments
+            a_first, b_first, c_first = (pointer(context, builder, *place) for place in ((kinds[2], a, a0), (kinds[5], b, b0), (kinds[8], c, c0)))
+            tile, done = _Tile(builder, Register(kinds[2].dtype), vectors), I64(0)
+            for height, times in _times(builder, rows, vectors):
                 with cgutils.for_range(builder, times, intp=I64) as loop:
                     r = builder.add(done, builder.mul(loop.index, I64(height)))
-                    a_first, c_first = builder.add(a0, builder.mul(r, a_row)), builder.add(c0, builder.mul(r, c_row))
-                    values = (count, a, a_first, a_row, a_k, b, b0, b_k, I64(0), c, c_first, c_row, I64(0))
-                    _Tile(context, builder, tile_kinds, values, (height, 1, vectors)).emit()
+                    a_rows = tile.apart(tile.step(a_first, r, a_row), a_row, height)
+                    c_rows = tile.apart(tile.step(c_first, r, c_row), c_row, height)
+                    tall = height == HEIGHTS[vectors][0]
+                    tile.emit(count, a_rows, 1, [b_first], [c_rows], b_next if tall else None, UNROLLED if tall else 1)
                 done = builder.add(done, builder.mul(times, I64(height)))
             return context.get_dummy_value()
 
-        a_kind, b_kind, c_kind = a, b, c
         return types.void(*kinds), build
 
     return rows_times
 
 
+def _times(builder, rows, vectors: int):
+    """(height, how often) for this number of rows: whole tiles, then what finishes the rest in the fewest cycles."""
+    heights, splits = HEIGHTS[vectors], finish(vectors)
+    most = heights[0]
+    whole, rest = builder.sdiv(rows, I64(most)), builder.srem(rows, I64(most))
+    # a rest may be covered better together with one of the whole tiles
+    joined = builder.and_(_is_one_of(builder, rest, [r for r in range(1, most) if most not in splits[most + r]]), builder.icmp_signed(">", whole, I64(0)))
+    whole = builder.select(joined, builder.sub(whole, I64(1)), whole)
+    rest = builder.select(joined, builder.add(rest, I64(most)), rest)
+    yield most, whole
+    for height in heights[1:]:
+        times = I64(0)
+        for left, split in splits.items():
+            if height in split and most not in split:
+                times = builder.select(builder.icmp_signed("==", rest, I64(left)), I64(split[height]), times)
+        yield height, times
+
+
+def _is_one_of(builder, value, numbers):
+    found = ir.Constant(ir.IntType(1), 0)
+    for number in numbers:
+        found = builder.or_(found, builder.icmp_signed("==", value, I64(number)))
+    return found
+
+
+def make_strip(vectors: int):
+    """Return strip_times(rows, count, a, a0, b, b0, c, c0, c_row): a is packed too, its column k + 1 after column k.
+
+    `rows` is one of the tile's heights.
+    """
+
+    @intrinsic
+    def strip_times(typing_context, rows, count, a, a0, b, b0, c, c0, c_row):
+        kinds = (SIZE, SIZE, a, SIZE, b, SIZE, c, SIZE, SIZE)
+
+        def build(context, builder, signature, arguments):
+            rows, count, a, a0, b, b0, c, c0, c_row = arguments
+            a_first, b_first, c_first = (pointer(context, builder, *place) for place in ((kinds[2], a, a0), (kinds[4], b, b0), (kinds[6], c, c0)))
+            tile = _Tile(builder, Register(kinds[2].dtype), vectors)
+            for height in HEIGHTS[vectors]:
+                with builder.if_then(builder.icmp_signed("==", rows, I64(height))):
+                    a_rows, c_rows = tile.apart(a_first, I64(1), height), tile.apart(c_first, c_row, height)
+                    unrolled = UNROLLED if height == HEIGHTS[vectors][0] else 1
+                    tile.emit(count, a_rows, height, [b_first], [c_rows], None, unrolled)
+            return context.get_dummy_value()
+
+        return types.void(*kinds), build
+
+    return strip_times
+
+
+def make_flat(vectors: int, groups: int):
+    """Return flat_times(count, a, a0, b, b0, b_group, c, c0, c_group): one row with several groups of b, enough sums to hide latency."""
+
+    @intrinsic
+    def flat_times(typing_context, count, a, a0, b, b0, b_group, c, c0, c_group):
+        kinds = (SIZE, a, SIZE, b, SIZE, SIZE, c, SIZE, SIZE)
+
+        def build(context, builder, signature, arguments):
+            count, a, a0, b, b0, b_group, c, c0, c_group = arguments
+            a_first, b_first, c_first = (pointer(context, builder, *place) for place in ((kinds[1], a, a0), (kinds[3], b, b0), (kinds[6], c, c0)))
+            tile = _Tile(builder, Register(kinds[1].dtype), vectors)
+            b_groups, c_groups = tile.apart(b_first, b_group, groups), [[row] for row in tile.apart(c_first, c_group, groups)]
+            tile.emit(count, [a_first], 1, b_groups, c_groups, None, 1)
+            return context.get_dummy_value()
+
+        return types.void(*kinds), build
+
+    return flat_times
+
+
 class _Tile:
     """Emits one tile's loop."""
 
-    def __init__(self, context, builder, kinds, arguments, shape):
-        self.builder = builder
-        self.rows, self.groups, self.vectors = shape
-        self.count, a, a0, self.a_row, self.a_k, b, b0, self.b_k, self.b_group, c, c0, self.c_row, self.c_group = arguments
-        self.a = pointer(context, builder, kinds[1], a, a0)
-        self.b = pointer(context, builder, kinds[5], b, b0)
-        self.c = pointer(context, builder, kinds[9], c, c0)
-        self.register = Register(kinds[1].dtype)
+    def __init__(self, builder, register: Register, vectors: int) -> None:
+        self.builder, self.register, self.vectors = builder, register, vectors
+        self.lanes = register.lanes
 
-    def emit(self) -> None:
-        cells = [(r, g, v) for r in range(self.rows) for g in range(self.groups) for v in range(self.vectors)]
-        sums = {cell: cgutils.alloca_once_value(self.builder, self._load(self._c(*cell))) for cell in cells}
-        with cgutils.for_range(self.builder, self.count, intp=I64) as loop:
-            self._step(loop.index, sums)
-        for cell in cells:
-            self._store(self.builder.load(sums[cell]), self._c(*cell))
+    def step(self, address, index, stride):
+        return self.builder.gep(address, [self.builder.mul(index, stride)])
 
-    def _step(self, k, sums) -> None:
-        """One rank-one update: every row's a[r, k] times the vectors of b[k]."""
-        b_k = self._at(self.b, (k, self.b_k))
-        columns = {(g, v): self._load(self._at(b_k, (I64(g), self.b_group), (I64(v * self.register.lanes), I64(1))))
-                   for g in range(self.groups) for v in range(self.vectors)}
-        a_k = self._at(self.a, (k, self.a_k))
-        for r in range(self.rows):
-            row = splat(self.builder, self.builder.load(self._at(a_k, (I64(r), self.a_row))), self.register.lanes)
-            for (g, v), column in columns.items():
-                cell = sums[r, g, v]
-                total = vector_intrinsic(self.builder, "fma", self.register.llvm, [row, column, self.builder.load(cell)])
-                self.builder.store(total, cell)
+    def apart(self, address, stride, count: int) -> list:
+        """`count` addresses, each `stride` after the one before."""
+        return [self.step(address, I64(k), stride) for k in range(count)]
 
-    def _c(self, r, g, v):
-        return self._at(self.c, (I64(r), self.c_row), (I64(g), self.c_group), (I64(v * self.register.lanes), I64(1)))
+    def emit(self, count, a_rows: Sequence, a_k: int, b_groups: Sequence, c_groups: Sequence, b_next, unrolled: int) -> None:
+        """c[group][row] += a_rows times b_groups over k < count; a_k is the stride of k in a."""
+        builder = self.builder
+        cells = {(g, r, v): self._column(row, v) for g, rows in enumerate(c_groups) for r, row in enumerate(rows) for v in range(self.vectors)}
+        sums = {cell: cgutils.alloca_once_value(builder, self._load(address)) for cell, address in cells.items()}
+        whole = builder.mul(builder.sdiv(count, I64(unrolled)), I64(unrolled))
+        self._loop(I64(0), whole, unrolled, (a_rows, a_k, b_groups, b_next), sums)
+        if unrolled > 1:
+            self._loop(whole, count, 1, (a_rows, a_k, b_groups, None), sums)
+        for cell, address in cells.items():
+            self._store(builder.load(sums[cell]), address)
 
-    def _at(self, address, *steps):
-        for index, stride in steps:
-            address = self.builder.gep(address, [self.builder.mul(index, stride)])
-        return address
+    def _loop(self, first, last, unrolled: int, operands, sums) -> None:
+        a_rows, a_k, b_groups, b_next = operands
+        n = self.vectors * self.lanes
+        with cgutils.for_range_slice(self.builder, first, last, I64(unrolled), I64) as (k, _):
+            a_at = [self.step(row, k, I64(a_k)) for row in a_rows]
+            b_at = [self.step(group, k, I64(n)) for group in b_groups]
+            for ahead in range(unrolled):
+                if b_next is not None:
+                    self._prefetch(self._offset(self.builder.gep(b_at[0], [b_next]), ahead * n))
+                self._rank_one([self._offset(row, ahead * a_k) for row in a_at], [self._offset(group, ahead * n) for group in b_at], sums)
+
+    def _rank_one(self, a_at: Sequence, b_at: Sequence, sums) -> None:
+        """Every row's a[r, k] times the vectors of b[k]."""
+        columns = [[self._load(self._column(group, v)) for v in range(self.vectors)] for group in b_at]
+        for r, address in enumerate(a_at):
+            row = splat(self.builder, self.builder.load(address), self.lanes)
+            for g, group in enumerate(columns):
+                for v, column in enumerate(group):
+                    cell = sums[g, r, v]
+                    total = vector_intrinsic(self.builder, "fma", self.register.llvm, [row, column, self.builder.load(cell)])
+                    self.builder.store(total, cell)
+
+    def _prefetch(self, address) -> None:
+        """Ask for one row of b to be in the second-level cache soon."""
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
+        per_line = LINE_BYTES // (self.register.element.bitwidth // 8)
+        for offset in range(0, self.vectors * self.lanes, per_line):
+            line = self.builder.bitcast(self._offset(address, offset), byte)
+            self.builder.call(function, [line, I32(0), I32(2), I32(1)])  # to read, second level, data
+
+    def _column(self, address, v: int):
+        return self._offset(address, v * self.lanes)
+
+    def _offset(self, address, count: int):
+        return self.builder.gep(address, [I64(count)]) if count else address
 
     def _load(self, address):
         value = self.builder.load(self.builder.bitcast(address, self.register.llvm.as_pointer()))
