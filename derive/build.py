@@ -46,16 +46,15 @@ def module_of(cell: Cell) -> ModuleType:
 
 def _imported(cell: Cell, text: str) -> ModuleType:
     """The module from a file in the cache folder, or from memory where there is none."""
-    from lstm_numba.cpu.cache import folder
-
     from derive.emit.store import store
+    from lstm_numba.cpu.cache import folder
 
     name, home = f"lstm_numba_built_{cell.module}_{cell.equations_hash[:16]}", folder()
     if home is None:
         return _from_memory(name, text)
     store({f"{name}.py": text}, home, complete=False)
     spec = importlib.util.spec_from_file_location(name, home / f"{name}.py")
-    assert spec is not None and spec.loader is not None  # noqa: S101  (a .py path always has a loader)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

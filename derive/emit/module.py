@@ -6,7 +6,7 @@ from textwrap import wrap
 import sympy
 
 from derive.cell import Cell
-from derive.emit.cpu import kernels, products
+from derive.emit.kernels import kernels, products
 from derive.emit.layout import Layout
 from derive.emit.printer import equation
 from derive.emit.scalar import functions_used, scalar_source

@@ -133,7 +133,7 @@ def _function(
     takes, gives = tuple(v.name for v in arguments), tuple(v.name for v in results)
     cost = ", ".join(f"{number} {what}" for what, number in operations("\n".join(body)).items()) or "nothing"
     lines = [
-        *_bracketed(f"def {name}(", takes, "):"),
+        *bracketed(f"def {name}(", takes, "):"),
         *_indented([*_docstring(said, f"Cost: {cost}."), "", *body, "", *_returned(gives)]),
     ]
     return StepFunction(name, takes, gives, "\n".join(lines))
@@ -143,7 +143,7 @@ def _indented(lines: Iterable[str]) -> list[str]:
     return [INDENT + line if line else line for line in lines]
 
 
-def _bracketed(opening: str, items: tuple[str, ...], closing: str) -> list[str]:
+def bracketed(opening: str, items: tuple[str, ...], closing: str) -> list[str]:
     """One line if it fits, else the items on lines of their own between the brackets."""
     line = opening + ", ".join(items) + closing
     if len(line) <= WIDTH - len(INDENT):
@@ -155,7 +155,7 @@ def _returned(names: tuple[str, ...]) -> list[str]:
     if len(names) < 2:
         return [f"return ({names[0]},)" if names else "return ()"]
     line = f"return {', '.join(names)}"
-    return [line] if len(line) <= WIDTH - len(INDENT) else _bracketed("return (", names, ")")
+    return [line] if len(line) <= WIDTH - len(INDENT) else bracketed("return (", names, ")")
 
 
 def _docstring(said: str, cost: str) -> list[str]:

@@ -172,11 +172,23 @@ def project(
     panels_2 = panels_of(H, units_2)
     for row in range(rows):
         panel, panels = 0, panels_1
-        spread(end - begin, panel * 2 * units_1, panels * 2 * units_1, bias_1, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
-        multiply_1_x(end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+        spread(
+            end - begin, panel * 2 * units_1, panels * 2 * units_1, bias_1, slots_1,
+            (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
+        )
+        multiply_1_x(
+            end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1,
+            (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
+        )
         panel, panels = 0, panels_2
-        spread(end - begin, panel * 1 * units_2, panels * 1 * units_2, bias_2, slots_2, (begin % kept * batch + first + row) * slots_2_row, batch * slots_2_row)
-        multiply_2_x(end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_2_x, slots_2, (begin % kept * batch + first + row) * slots_2_row, batch * slots_2_row)
+        spread(
+            end - begin, panel * 1 * units_2, panels * 1 * units_2, bias_2, slots_2,
+            (begin % kept * batch + first + row) * slots_2_row, batch * slots_2_row,
+        )
+        multiply_2_x(
+            end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_2_x, slots_2,
+            (begin % kept * batch + first + row) * slots_2_row, batch * slots_2_row,
+        )
 
 
 def forward(
@@ -208,9 +220,18 @@ def forward(
         for panel in range(0, panels_1, at_once):
             panels = min(at_once, panels_1 - panel)
             if not hoisted:
-                spread(rows, panel * 2 * units_1, panels * 2 * units_1, bias_1, slots_1, kept_at * slots_1_row, slots_1_row)
-                multiply_1_x(rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row, slots_1_row)
-            multiply_1_h_prev(rows, panel, panels, 0, H, all_h, before * H_row, H_row, weights_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row)
+                spread(
+                    rows, panel * 2 * units_1, panels * 2 * units_1, bias_1, slots_1, kept_at * slots_1_row,
+                    slots_1_row,
+                )
+                multiply_1_x(
+                    rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row,
+                    slots_1_row,
+                )
+            multiply_1_h_prev(
+                rows, panel, panels, 0, H, all_h, before * H_row, H_row, weights_1_h_prev, slots_1,
+                kept_at * slots_1_row, slots_1_row,
+            )
 
             # 1. pointwise
             for row in range(rows):
@@ -230,9 +251,18 @@ def forward(
         for panel in range(0, panels_2, at_once):
             panels = min(at_once, panels_2 - panel)
             if not hoisted:
-                spread(rows, panel * 1 * units_2, panels * 1 * units_2, bias_2, slots_2, kept_at * slots_2_row, slots_2_row)
-                multiply_2_x(rows, panel, panels, 0, N, seq_x, given * N, N, weights_2_x, slots_2, kept_at * slots_2_row, slots_2_row)
-            multiply_2_rh(rows, panel, panels, 0, H, kept_rh, kept_at * H_row, H_row, weights_2_rh, slots_2, kept_at * slots_2_row, slots_2_row)
+                spread(
+                    rows, panel * 1 * units_2, panels * 1 * units_2, bias_2, slots_2, kept_at * slots_2_row,
+                    slots_2_row,
+                )
+                multiply_2_x(
+                    rows, panel, panels, 0, N, seq_x, given * N, N, weights_2_x, slots_2, kept_at * slots_2_row,
+                    slots_2_row,
+                )
+            multiply_2_rh(
+                rows, panel, panels, 0, H, kept_rh, kept_at * H_row, H_row, weights_2_rh, slots_2,
+                kept_at * slots_2_row, slots_2_row,
+            )
 
             # 2. pointwise
             for row in range(rows):
@@ -272,7 +302,9 @@ def backward(
             for unit in range(panel * units_2, (panel + panels) * units_2, width):
                 slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 2 * units_1 + unit % units_1
                 slot_2 = (kept_at + row) * slots_2_row + unit // units_2 * 1 * units_2 + unit % units_2
-                d_h = load(d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit)
+                d_h = load(
+                    d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit,
+                )
                 h_prev = load(all_h, (before + row) * H_row + unit)
                 z = load(slots_1, slot_1)
                 n = load(slots_2, slot_2)
@@ -283,7 +315,10 @@ def backward(
 
         # 2. affine, transposed
         clear(rows, d_kept_rh, first, H_row)
-        transpose_2_rh(rows, 0, panels_2, panels_2, ends_2_rh, slots_2, kept_at * slots_2_row, slots_2_row, back_2_rh, d_kept_rh, first * H_row, H_row, H)
+        transpose_2_rh(
+            rows, 0, panels_2, panels_2, ends_2_rh, slots_2, kept_at * slots_2_row, slots_2_row, back_2_rh, d_kept_rh,
+            first * H_row, H_row, H,
+        )
 
         # 1. pointwise, transposed
         panel, panels = 0, panels_1
@@ -301,7 +336,10 @@ def backward(
                 store(d_all_h, (earlier + row) * H_row + unit, load(d_all_h, (earlier + row) * H_row + unit) + d_h_prev)
 
         # 1. affine, transposed
-        transpose_1_h_prev(rows, 0, panels_1, panels_1, ends_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row, back_1_h_prev, d_all_h, earlier * H_row, H_row, H)
+        transpose_1_h_prev(
+            rows, 0, panels_1, panels_1, ends_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row, back_1_h_prev,
+            d_all_h, earlier * H_row, H_row, H,
+        )
 
         if resets.size:
             release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)

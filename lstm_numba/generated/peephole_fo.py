@@ -183,8 +183,14 @@ def project(begin, end, batch, first, rows, kept, slots_1_row, N, H, seq_x, slot
     panels_1 = panels_of(H, units_1)
     for row in range(rows):
         panel, panels = 0, panels_1
-        spread(end - begin, panel * 4 * units_1, panels * 4 * units_1, bias_1, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
-        multiply_1_x(end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row)
+        spread(
+            end - begin, panel * 4 * units_1, panels * 4 * units_1, bias_1, slots_1,
+            (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
+        )
+        multiply_1_x(
+            end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1,
+            (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
+        )
 
 
 def forward(
@@ -217,9 +223,18 @@ def forward(
         for panel in range(0, panels_1, at_once):
             panels = min(at_once, panels_1 - panel)
             if not hoisted:
-                spread(rows, panel * 4 * units_1, panels * 4 * units_1, bias_1, slots_1, kept_at * slots_1_row, slots_1_row)
-                multiply_1_x(rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row, slots_1_row)
-            multiply_1_h_prev(rows, panel, panels, 0, H, all_h, before * H_row, H_row, weights_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row)
+                spread(
+                    rows, panel * 4 * units_1, panels * 4 * units_1, bias_1, slots_1, kept_at * slots_1_row,
+                    slots_1_row,
+                )
+                multiply_1_x(
+                    rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row,
+                    slots_1_row,
+                )
+            multiply_1_h_prev(
+                rows, panel, panels, 0, H, all_h, before * H_row, H_row, weights_1_h_prev, slots_1,
+                kept_at * slots_1_row, slots_1_row,
+            )
 
             # 1. pointwise
             for row in range(rows):
@@ -266,7 +281,9 @@ def backward(
         for row in range(rows):
             for unit in range(panel * units_1, (panel + panels) * units_1, width):
                 slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 4 * units_1 + unit % units_1
-                d_h = load(d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit)
+                d_h = load(
+                    d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit,
+                )
                 d_c_next = load(d_all_c, (later + row) * H_row + unit)
                 c_prev = load(all_c, (before + row) * H_row + unit)
                 p_f = load(param_p_f, unit)
@@ -285,12 +302,19 @@ def backward(
                 store(slots_1, slot_1 + 2 * units_1, d_z_g)
                 store(slots_1, slot_1 + 3 * units_1, d_z_o)
                 store(d_all_c, (earlier + row) * H_row + unit, d_c_prev)
-                store(d_param_p_f, (first + row) * H_row + unit, load(d_param_p_f, (first + row) * H_row + unit) + d_p_f)
-                store(d_param_p_o, (first + row) * H_row + unit, load(d_param_p_o, (first + row) * H_row + unit) + d_p_o)
+                store(
+                    d_param_p_f, (first + row) * H_row + unit, load(d_param_p_f, (first + row) * H_row + unit) + d_p_f,
+                )
+                store(
+                    d_param_p_o, (first + row) * H_row + unit, load(d_param_p_o, (first + row) * H_row + unit) + d_p_o,
+                )
 
         # 1. affine, transposed
         clear(rows, d_all_h, earlier, H_row)
-        transpose_1_h_prev(rows, 0, panels_1, panels_1, ends_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row, back_1_h_prev, d_all_h, earlier * H_row, H_row, H)
+        transpose_1_h_prev(
+            rows, 0, panels_1, panels_1, ends_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row, back_1_h_prev,
+            d_all_h, earlier * H_row, H_row, H,
+        )
 
         if resets.size:
             release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)

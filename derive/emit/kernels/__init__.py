@@ -1,0 +1,29 @@
+"""Layout -> the sequence kernels of a cell as readable Python: loops over steps, panels, rows and units.
+
+    project     input products of many steps at once, for short batches
+    forward     steps first to last: 1. affine, 2. pointwise, for each stage
+    backward    steps last to first: 2. pointwise transposed, 1. affine transposed, for each stage
+
+The text runs as it is, slowly, on the words of `lstm_numba.words`; the runtime binds the same words to SIMD registers and compiles it.
+"""
+
+from derive.emit.kernels.backward import Backward
+from derive.emit.kernels.forward import Forward, Project
+from derive.emit.layout import Layout
+
+
+def kernels(layout: Layout) -> str:
+    """The kernels of a cell."""
+    return "\n\n\n".join([Project(layout).text(), Forward(layout).text(), Backward(layout).text()]) + "\n"
+
+
+def products(layout: Layout) -> str:
+    """The packed products that the kernels call, one line each."""
+    lines = [
+        f'multiply_{o.key} = Product(run={o.run}, gates={o.gates}, low={o.low})'
+        for operands in layout.operands.values() for o in operands
+    ] + [
+        f'transpose_{o.key} = Transposed(run={o.run}, gates={o.gates}, low={o.low})'
+        for k in layout.affine for o in layout.transposed(k)
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,165 @@
+"""What the kernels are made of: nested blocks of lines, the places of values, loops, and arguments noted as they are needed."""
+
+from collections.abc import Iterator
+from textwrap import wrap
+
+from derive.emit.layout import Home, Layout
+from derive.emit.scalar import INDENT, WIDTH, bracketed
+from derive.program import Affine, Pointwise
+from derive.symbols import Vector
+
+Block = list["str | Block"]
+
+HARD_SPACE = "\N{NO-BREAK SPACE}"  # inside an argument, where a line must not end
+
+# The kernel's own names; a symbol of the same name gets a `_` in the kernel.
+WORDS = set(
+    ["now", "begin", "end", "batch", "first", "rows", "row", "unit", "width", "depth", "kept", "counts", "given", "before", "after", "kept_at", "earlier", "later", "panel", "panels", "at_once", "together", "resets", "awake", "tick", "periods", "hoisted", "lanes", "load", "load_first", "store", "store_first", "units_of", "spread", "clear", "restore", "release", "ring", "panels_of", "stop"]
+)
+
+
+class Kernel:
+    """One function of the text: its body, then the arguments that the body turned out to need."""
+
+    name = ""
+    summary = ""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout, self.cell = layout, layout.program.cell
+        self.arguments: dict[str, None] = {}
+
+    def text(self) -> str:
+        body = lines_of(self.body())
+        arguments = tuple(sorted(self.arguments, key=argument_order))
+        head = bracketed(f"def {self.name}(", arguments, "):")
+        return "\n".join([*head, f'{INDENT}"""{self.summary}"""', *(INDENT + line if line else line for line in body)])
+
+    def body(self) -> Block:
+        raise TypeError(self.name)
+
+    def need(self, *names: str) -> str:
+        """Note arguments; return the first."""
+        self.arguments.update(dict.fromkeys(names))
+        return names[0]
+
+    def row_of(self, space: str) -> str:
+        """Numbers in one padded row of a space."""
+        return self.need(f"{space}_row")
+
+    def sizes(self) -> Block:
+        """Constants of the loops."""
+        lines: Block = []
+        for k, stage in self.layout.affine.items():
+            self.need(f"slots_{k}", stage.space)
+            lines.append(f"units_{k} = units_of(slots_{k}, {self.layout.gates(k)})")
+            lines.append(f"panels_{k} = panels_of({stage.space}, units_{k})")
+        return lines
+
+    def local(self, name: str) -> str:
+        return f"{name}_" if name in WORDS or name in self.layout.spaces else name
+
+    # --- places
+
+    def slot(self, home: Home, at: str) -> str:
+        offset = {0: "", 1: f" + units_{home.stage}"}.get(home.slot, f" + {home.slot} * units_{home.stage}")
+        return f"{self.need(f'slots_{home.stage}')}, {at}_{home.stage}{offset}"
+
+    def home(self, name: str, space: str) -> str:
+        """array, index of a remembered value at this step's row and unit."""
+        home = self.layout.homes[name]
+        if home.stage:
+            return self.slot(home, "slot")
+        return f"{self.need(f'kept_{name}')}, (kept_at + row) * {self.row_of(space)} + unit"
+
+    def slot_places(self, stage: Pointwise) -> Block:
+        """slot_1 = index of the first slot of this row and unit."""
+        homes = [self.layout.homes[v.name] for v in self._touched(stage) if v.name in self.layout.homes]
+        numbers = {home.stage for home in homes if home.stage} | ({self.layout.number(stage)} - {0})
+        return [
+            f"slot_{k} = (kept_at + row) * {self.need(f'slots_{k}_row')} + unit // units_{k} * {self._panel(k)} + unit % units_{k}"
+            for k in sorted(numbers)
+        ]
+
+    def _panel(self, k: int) -> str:
+        return f"{self.layout.gates(k)} * units_{k}"
+
+    def _touched(self, stage: Pointwise) -> Iterator[Vector]:
+        yield from stage.reads
+        yield from (name for name, _ in stage.equations)
+
+    def value(self, v: Vector, stage: Pointwise, previous: str) -> str:
+        """The expression that loads what a stage reads."""
+        if v.role == "slot" and v.name not in self.layout.homes:
+            number = self.layout.number(stage)
+            place = [s.name for s in self.layout.affine[number].slots].index(v.name)
+            return f"load({self.slot(Home(v.name, number, place), 'slot')})"
+        if v.role == "previous":
+            state = v.name.removesuffix("_prev")
+            return f"load({self.need(f'all_{state}')}, ({previous} + row) * {self.row_of(v.space)} + unit)"
+        if v.role == "input":
+            return f"load_first({self.need(f'seq_{v.name}')}, (given + row) * {v.space} + unit, {v.space} - unit)"
+        if v.role == "clock":
+            return f"load({self.need('tick')}, unit)"
+        if v.role in ("parameter", "constant"):
+            return f"load({self.need(f'param_{v.name}')}, unit)"
+        return f"load({self.home(v.name, v.space)})"
+
+    # --- loops
+
+    def over_units(self, stage: Pointwise, body: Block) -> Block:
+        """for row, for unit: body."""
+        number, space = self.layout.number(stage), stage.space
+        if not number:
+            return ["for row in range(rows):", [f"for unit in range(0, {self.need(space)}, width):", body]]
+        limits = f"panel * units_{number}, (panel + panels) * units_{number}, width"
+        return ["for row in range(rows):", [f"for unit in range({limits}):", body]]
+
+    def width(self) -> Block:
+        return [f"width = lanes({self.need(f'slots_{next(iter(self.layout.affine))}')})"]
+
+    def clockwork(self) -> Block:
+        if not self.cell.clock:
+            return []
+        self.need("periods", "tick", "H")
+        return ["ring(now, periods, tick, H)"]
+
+    def awake(self, number: int) -> str:
+        return f"{self.need('awake')}[now * panels_{number} + panel] == 0"
+
+
+def lines_of(block: Block, depth: int = 0) -> Iterator[str]:
+    """A block as lines, nested blocks indented, long calls over several lines."""
+    for item in block:
+        if isinstance(item, list):
+            yield from lines_of(item, depth + 1)
+        else:
+            yield from (INDENT * depth + line if line else "" for line in _broken(item, WIDTH - len(INDENT) * (depth + 1)))
+
+
+def _broken(line: str, width: int) -> list[str]:
+    """A statement that ends in a call: its arguments on lines of their own where it is too long."""
+    opening, bracket, rest = line.partition("(")
+    if len(line) <= width or line.startswith("#") or not rest.endswith(")"):
+        return [line]
+    arguments = [argument.replace(" ", HARD_SPACE) for argument in rest[:-1].split(", ")]
+    parts = wrap(", ".join(arguments) + ",", width - len(INDENT))
+    return [opening + bracket, *(INDENT + part.replace(HARD_SPACE, " ") for part in parts), ")"]
+
+
+FIXED = ("begin", "end", "batch", "first", "counts", "rows", "depth", "kept", "hoisted")
+KINDS = ("seq_", "slots_", "weights_", "bias_", "back_", "ends_", "starts_", "param_", "all_", "kept_", "start_", "out_", "d_")
+
+
+def argument_order(name: str) -> tuple[int, int]:
+    if name in FIXED:
+        return 0, FIXED.index(name)
+    if name[0].isupper() or name.endswith("_row"):
+        return 1, 0
+    return 2, next((rank for rank, kind in enumerate(KINDS) if name.startswith(kind)), len(KINDS))
+
+
+def formula(stage: Affine) -> Iterator[str]:
+    """# z_i = W_i x + U_i h_prev + b_i, one line for each slot."""
+    for slot in stage.slots:
+        terms = [f"{matrix.name} {vector.name}" for matrix, vector in slot.terms]
+        yield f"#    {slot.name} = {' + '.join([*terms, *([slot.bias.name] if slot.bias else [])])}"

@@ -1,0 +1,148 @@
+"""The kernels that run a sequence: input products ahead of time, and the time loop."""
+
+from derive.emit.kernels.base import Block, Kernel, formula
+from derive.emit.layout import Operand
+from derive.emit.scalar import Step
+from derive.program import Affine, Pointwise
+
+
+class Products(Kernel):
+    """What project and forward share: biases and products into slots."""
+
+    def spread(self, k: int, rows: str, base: str, row: str) -> Block:
+        self.need(f"bias_{k}", f"slots_{k}")
+        return [f"spread({rows}, panel * {self._panel(k)}, panels * {self._panel(k)}, bias_{k}, slots_{k}, {base}, {row})"]
+
+    def product(self, o: Operand, rows: str, a: str, base: str, row: str) -> str:
+        space = self.need(o.vector.space)
+        low = f"{self.need(f'starts_{o.key}')}[panel]" if o.structure else "0"
+        self.need(f"weights_{o.key}")
+        return f"multiply_{o.key}({rows}, panel, panels, {low}, {space}, {a}, weights_{o.key}, slots_{o.stage}, {base}, {row})"
+
+
+class Project(Products):
+    name = "project"
+    summary = "Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."
+
+    def body(self) -> Block:
+        self.need("begin", "end", "batch", "first", "rows", "kept")
+        loops: Block = []
+        for k in self.layout.affine:
+            inputs = [o for o in self.layout.operands[k] if o.is_input]
+            base = f"(begin % kept * batch + first + row) * {self.need(f'slots_{k}_row')}"
+            calls: Block = [
+                f"panel, panels = 0, panels_{k}",
+                *self.spread(k, "end - begin", base, f"batch * slots_{k}_row"),
+            ]
+            for o in inputs:
+                a = f"{self.need(f'seq_{o.vector.name}')}, (begin * batch + first + row) * {o.vector.space}, batch * {o.vector.space}"
+                calls.append(self.product(o, "end - begin", a, base, f"batch * slots_{k}_row"))
+            loops += calls
+        return [*self.sizes(), "for row in range(rows):", loops]
+
+
+class Forward(Products):
+    name = "forward"
+    summary = "Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."
+
+    def body(self) -> Block:
+        self.need("begin", "end", "batch", "first", "counts", "depth", "kept", "hoisted", "resets")
+        step: Block = [
+            "rows = counts[now]",
+            "if rows == 0:",
+            ["break"],
+            "before = now % depth * batch + first",
+            "after = (now + 1) % depth * batch + first",
+            "kept_at = now % kept * batch + first",
+            "given = now * batch + first",
+            *self._restore(),
+            *self.clockwork(),
+        ]
+        affine = None
+        for stage in self.layout.program.stages:
+            if isinstance(stage, Affine):
+                affine = stage
+                if not self._fused(stage):
+                    step += self._panels(stage, [])
+            else:
+                fused = affine is not None and self.layout.number(stage) == self.layout.number(affine)
+                step += self._panels(affine, self._pointwise(stage)) if fused else self._pointwise(stage)
+        return [*self.width(), *self.sizes(), "for now in range(begin, end):", step]
+
+    def _fused(self, stage: Affine) -> bool:
+        return any(self.layout.number(p) == self.layout.number(stage) for p in self.layout.steps)
+
+    def _restore(self) -> Block:
+        """A reset row starts again from its first states."""
+        calls: Block = []
+        for state, space in self.cell.states.items():
+            self.need(f"start_{state}", f"all_{state}")
+            calls.append(f"restore(rows, resets, given, start_{state}, first, all_{state}, before, {self.row_of(space)})")
+        return ["if resets.size:", calls]
+
+    def _panels(self, stage: Affine, pointwise: Block) -> Block:
+        """Products of a few panels, then the pointwise stage on them while they are in the cache."""
+        k = self.layout.number(stage)
+        row = self.need(f"slots_{k}_row")
+        base = f"kept_at * {row}"
+        inputs = [o for o in self.layout.operands[k] if o.is_input]
+        others = [o for o in self.layout.operands[k] if not o.is_input]
+        early: Block = [*self.spread(k, "rows", base, row)]
+        for o in inputs:
+            a = f"{self.need(f'seq_{o.vector.name}')}, given * {o.vector.space}, {o.vector.space}"
+            early.append(self.product(o, "rows", a, base, row))
+        late = [self.product(o, "rows", self._operand(o), base, row) for o in others]
+        skip = self._asleep(k) if self.layout.sleeping else []
+        many = "1" if self.layout.sleeping else f"together(rows, panels_{k}, {self._panel(k)})"
+        return [
+            "",
+            f"# {stage.level}. affine",
+            *formula(stage),
+            f"at_once = {many}",
+            f"for panel in range(0, panels_{k}, at_once):",
+            [f"panels = min(at_once, panels_{k} - panel)", *skip, "if not hoisted:", early, *late, *pointwise],
+        ]
+
+    def _operand(self, o: Operand) -> str:
+        space = o.vector.space
+        row = self.row_of(space)
+        if o.vector.role == "previous":
+            state = o.vector.name.removesuffix("_prev")
+            return f"{self.need(f'all_{state}')}, before * {row}, {row}"
+        return f"{self.need(f'kept_{o.vector.name}')}, kept_at * {row}, {row}"
+
+    def _asleep(self, k: int) -> Block:
+        """A silent panel keeps its states."""
+        body: Block = []
+        for state, space in self.cell.states.items():
+            self.need(f"all_{state}")
+            name = self.local(state)
+            body.append(f"{name} = load(all_{state}, (before + row) * {self.row_of(space)} + unit)")
+            body += self._state(state, space, name)
+        limits = f"panel * units_{k}, (panel + panels) * units_{k}, width"
+        return [f"if {self.awake(k)}:", ["for row in range(rows):", [f"for unit in range({limits}):", body], "continue"]]
+
+    def _pointwise(self, stage: Pointwise) -> Block:
+        step = self.layout.steps[stage]
+        reads: Block = [f"{self.local(v.name)} = {self.value(v, stage, 'before')}" for v in stage.reads]
+        results = ", ".join(map(self.local, step.forward.results))
+        call = f"{results}{',' if len(step.forward.results) == 1 else ''} = {step.forward.name}"
+        body: Block = [*self.slot_places(stage), *reads, f"{call}({', '.join(self.local(v.name) for v in stage.reads)})"]
+        body += self._stores(stage, step)
+        return ["", f"# {stage.level}. pointwise", *self.over_units(stage, body)]
+
+    def _stores(self, stage: Pointwise, step: Step) -> Block:
+        lines: Block = []
+        for name in step.forward.results:
+            if name in self.layout.homes:
+                lines.append(f"store({self.home(name, stage.space)}, {self.local(name)})")
+            if name in self.cell.states:
+                lines += self._state(name, self.cell.states[name], self.local(name))
+        return lines
+
+    def _state(self, state: str, space: str, name: str) -> Block:
+        lines: Block = [f"store({self.need(f'all_{state}')}, (after + row) * {self.row_of(space)} + unit, {name})"]
+        if state in self.cell.outputs:
+            self.need(f"out_{state}")
+            lines.append(f"store_first(out_{state}, (given + row) * {space} + unit, {name}, {space} - unit)")
+        return lines
