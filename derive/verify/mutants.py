@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,9 +191,10 @@ def _places(statement: ast.stmt) -> Iterator[ast.AST]:
 
 
 def _planted(function: ast.FunctionDef, statement: ast.stmt, node: ast.AST, changed: ast.AST, kind: str) -> Mutant:
-    text = ast.unparse(replaced(function, node, changed))
-    after = ast.unparse(replaced(statement, node, changed))
-    return Mutant(kind, function.name, ast.unparse(statement), after, text)
+    after = replaced(statement, node, changed)
+    whole = copy(function)  # shallow: only one statement is another one
+    whole.body = [after if line is statement else line for line in function.body]
+    return Mutant(kind, function.name, ast.unparse(statement), ast.unparse(after), ast.unparse(whole))
 
 
 def replaced(tree: ast.AST, old: ast.AST, new: ast.AST) -> Any:

@@ -184,11 +184,13 @@ def compare(
 def norm_error(found: Array, expected: Array) -> float:
     if found.shape != expected.shape:
         return float("inf")
+    if np.array_equal(found, expected):  # also where squares would underflow to equal norms
+        return 0.0
     difference = np.linalg.norm(np.ravel(np.subtract(found, expected, dtype=np.float64)))
     scale = np.linalg.norm(np.ravel(expected).astype(np.float64))
     if not np.isfinite(difference):
         return float("inf")
-    return float(difference / scale) if scale > 0 else float(np.inf if difference > 0 else 0)
+    return max(float(difference / scale), np.finfo(np.float64).tiny) if scale > 0 else float("inf")
 
 
 def _worst_place(found: Array, expected: Array) -> Place | None:

@@ -1,0 +1,78 @@
+"""Every cell climbs every rung: the generated text and the compiled kernels against the oracle.
+
+Truth checked here: derivation, text and machine code, for the cells of the package and for what users would write.
+"""
+
+from functools import cache, partial
+
+import pytest
+
+import derive
+from derive.verify import Ladder, run, spelling, verify
+from derive.verify.ladder import RUNGS
+from tests.derive.user_cells import CELLS as USER_CELLS
+
+CELLS = {cell.module: cell for name in derive.cells for cell in derive.cells[name].variants()}
+# the first three rungs and the last but one compile nothing
+KERNEL_RUNGS = [rung for rung in RUNGS if rung.__name__ not in ("symbols", "text", "planted_in_text")]
+TEXT_RUNGS = [rung for rung in RUNGS if rung not in KERNEL_RUNGS]
+# one variant of each family stands for it where kernels are compiled; the others take the long way
+SLOW = {"peephole_i", "peephole_f", "peephole_o", "peephole_if", "peephole_fo"}
+USERS_KERNELS = ("lem", "slstm", "fast_grnn", "projected")
+
+
+@cache
+def ladder(name):
+    """Of a package cell the kernels on disk, of a user's what `derive.build` makes."""
+    if name in USER_CELLS:
+        return Ladder(USER_CELLS[name], quick=True)
+    from lstm_numba import Layer
+
+    cell = CELLS[name]
+    return Ladder(cell, quick=True, maker=partial(Layer, cell.name, **cell.chosen))
+
+
+def holds(name, rung):
+    measured = list(rung(ladder(name)))
+    assert measured
+    assert not [measurement for measurement in measured if not measurement.ok]
+
+
+def marked(names, slow):
+    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
+
+
+@pytest.mark.parametrize("rung", TEXT_RUNGS, ids=lambda rung: rung.__name__)
+@pytest.mark.parametrize("name", [*CELLS, *USER_CELLS])
+def test_the_text_holds(name, rung):
+    holds(name, rung)
+
+
+@pytest.mark.parametrize("name", marked(CELLS, SLOW))
+@pytest.mark.parametrize("rung", KERNEL_RUNGS, ids=lambda rung: rung.__name__)
+def test_the_kernels_hold(name, rung):
+    holds(name, rung)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", USERS_KERNELS)
+@pytest.mark.parametrize("rung", KERNEL_RUNGS, ids=lambda rung: rung.__name__)
+def test_the_kernels_of_a_users_cell_hold(name, rung):
+    holds(name, rung)
+
+
+def test_a_report_has_every_rung_once():
+    found = verify(ladder("rnn"))
+    assert found.ok
+    assert len(found.rungs()) == len(RUNGS)
+    assert found.passed() == list(found.rungs())
+
+
+def test_a_variant_is_spelled_as_a_command_line_takes_it():
+    assert spelling(CELLS["peephole_io"]) == "peephole:peepholes=io"
+    assert spelling(CELLS["lstm1997_truncated"]) == "lstm1997:truncated=true"
+    assert spelling(CELLS["lstm"]) == "lstm"
+
+
+def test_no_cells_is_no_proof():
+    assert not run([]).ok
