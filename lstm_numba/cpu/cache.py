@@ -6,7 +6,10 @@ folder is writable, kernels are compiled in memory.
 """
 
 import hashlib
+import itertools
 import os
+import pickle
+import secrets
 import stat
 import sys
 import tempfile
@@ -15,12 +18,15 @@ from pathlib import Path
 
 import llvmlite
 import numba
-import numpy
+import numpy as np
+from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import FunctionCache, _CacheLocator
+from numba.core.serialize import dumps
 
 from lstm_numba.cpu import target
 
 PACKAGE = Path(__file__).resolve().parents[1]
+DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def _source(files) -> bytes:
@@ -30,7 +36,7 @@ def _source(files) -> bytes:
 @cache
 def fingerprint() -> str:
     """Hash of the source that every kernel is built from, of the tools and of the instruction set."""
-    versions = (sys.version, numba.__version__, llvmlite.__version__, numpy.__version__, target.NAME)
+    versions = (sys.version, numba.__version__, llvmlite.__version__, np.__version__, target.NAME)
     files = [*sorted(PACKAGE.glob("cpu/*.py")), PACKAGE / "words.py", PACKAGE / "functions.py"]
     return hashlib.sha256(_source(files) + repr(versions).encode()).hexdigest()[:16]
 
@@ -90,6 +96,54 @@ class _Impl(FunctionCache._impl_class):
     _locator_classes = (_Locator,)
 
 
+class Entries:
+    """In the place of Numba's index and data files: one file for each key, so that no two processes write to the same one."""
+
+    def __init__(self, cache_path: str, name: str) -> None:
+        self._base = Path(cache_path) / name
+
+    def _path(self, key) -> Path:
+        return self._base.with_name(f"{self._base.name}.{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.nbc")
+
+    def load(self, key):
+        """What was saved under the key, or None.  A file that is not as it was written raises ValueError."""
+        try:
+            content = self._path(key).read_bytes()
+        except FileNotFoundError:
+            return None
+        digest, data = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        if hashlib.sha256(data).digest() != digest:
+            raise ValueError(f"{self._path(key)} is damaged")
+        return pickle.loads(data)  # noqa: S301  (the folder is ours alone, see _is_private)
+
+    def save(self, key, data) -> None:
+        path, content = self._path(key), dumps(data)
+        unfinished = path.with_suffix(f".{secrets.token_hex(8)}")
+        try:
+            unfinished.write_bytes(hashlib.sha256(content).digest() + content)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        for path in self._base.parent.glob(f"{self._base.name}.*"):
+            path.unlink(missing_ok=True)
+
+
+def name_apart() -> None:
+    """Let the names of compiled functions differ from those of every other process.
+
+    Numba numbers functions from 1 in each process, and of two functions of one name the linker takes the first: kernels
+    that were cached by different processes would call each other's helpers.
+    """
+    FunctionIdentity._unique_ids = itertools.count(secrets.randbits(48))
+
+
+name_apart()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=name_apart)
+
+
 class KernelCache(FunctionCache):
     """One function's entries, keyed by the text that it comes from; every failure of the disk means compiling, never an error."""
 
@@ -98,6 +152,7 @@ class KernelCache(FunctionCache):
     def __init__(self, function, text: str) -> None:
         self._text_hash = hashlib.sha256(text.encode()).hexdigest()
         super().__init__(function)
+        self._cache_file = Entries(self.cache_path, self._impl.filename_base)
 
     def _index_key(self, signature, codegen):
         # Numba would hash the byte code and the closure, which holds objects that are new in every process
@@ -107,18 +162,14 @@ class KernelCache(FunctionCache):
         try:
             return super().load_overload(signature, target_context)
         except Exception:  # noqa: BLE001  (a damaged pickle can raise anything)
-            self._forget()
+            self.flush()
             return None
 
     def save_overload(self, signature, data):
         try:
             super().save_overload(signature, data)
         except OSError:  # a full disk; the kernel is in memory
-            self._forget()
-
-    def _forget(self) -> None:
-        for path in Path(self.cache_path).glob(f"{self._impl.filename_base}*"):
-            path.unlink(missing_ok=True)
+            self.flush()
 
 
 def keep(dispatcher, text: str):

@@ -68,7 +68,14 @@ class Data:
 
     @cached_property
     def state(self) -> Arrays:
-        return {name: self.draw((self.case.size[1], width)) for name, width in self.layer.state_sizes.items()}
+        _, B, _, H = self.case.size
+        return {name: self.draw((B, H)) for name in self.layer.spec.states}
+
+    @cached_property
+    def inputs(self) -> Arrays:
+        """Input sequences besides x: the depth-gated cell's c_lower."""
+        T, B, _, H = self.case.size
+        return {name: self.draw((T, B, H)) for name in self.layer.spec.inputs if name != "x"}
 
     @cached_property
     def d_output(self) -> NDArray:
