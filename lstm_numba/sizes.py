@@ -64,7 +64,7 @@ class Sizes:
         number, units = int(stage), unit_vectors(product.gates) * self.lanes
         size = self.spaces[self.spec.stages[number - 1].space]
         width = tile_width(product.run * unit_vectors(product.gates)) * self.lanes
-        panels = panels_of(size, units)
+        panels = self.slot_columns(number - 1) // units
         return Packed(f"{stage}_{operand}", operand, number, product, self._depth(operand), size, panels, units, width)
 
     def _depth(self, operand: str) -> int:
@@ -87,9 +87,10 @@ class Sizes:
         return tuple(padded(length, self.dtype.itemsize) for length in lengths)
 
     def slot_columns(self, k: int) -> int:
-        """Units of a stage (counted from 0), padding included."""
-        units = unit_vectors(len(self.spec.stages[k].slots)) * self.lanes
-        return panels_of(self.spaces[self.spec.stages[k].space], units) * units
+        """Units of a stage (counted from 0), padding included: as many in every stage of a space."""
+        space = self.spec.stages[k].space
+        units = max(unit_vectors(len(stage.slots)) for stage in self.spec.stages if stage.space == space) * self.lanes
+        return panels_of(self.spaces[space], units) * units
 
     def ends(self, packed: Packed, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Panels that reach each group of an operand's columns, in the order of the transposed product."""

@@ -25,9 +25,10 @@ def units_of(slots: Array, gates: int) -> int:
     return unit_vectors(gates) * lanes(slots)
 
 
-def panels_of(size: int, units: int) -> int:
-    """Panels that hold `size` units; the last one may be padded."""
-    return -(-size // units)
+def panels_of(size: int, units: int, beside: int = 0) -> int:
+    """Panels that hold `size` units; the last one may be padded, as far as those of the stages beside it."""
+    widest = max(units, beside)
+    return -(-size // widest) * widest // units
 
 
 def together(rows: int, panels: int, units: int) -> int:

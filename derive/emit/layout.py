@@ -69,6 +69,11 @@ class Layout:
     def gates(self, number: int) -> int:
         return len(self.affine[number].slots)
 
+    def beside(self, number: int) -> tuple[int, ...]:
+        """The other stages of the same space whose panels have another number of gates: all are padded alike."""
+        space, gates = self.affine[number].space, self.gates(number)
+        return tuple(k for k, stage in self.affine.items() if stage.space == space and self.gates(k) != gates)
+
     @cached_property
     def operands(self) -> dict[int, tuple[Operand, ...]]:
         """Affine stage -> its operands in order of appearance."""

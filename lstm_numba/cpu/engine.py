@@ -121,8 +121,9 @@ class Engine:
         target = np.zeros(packed.length, self.dtype)
         for matrix, place in self._terms(packed):
             pack.pack_matrix(
-                theta.flat, theta.offsets[matrix], packed.size, packed.depth, target, 0, place, packed.product.run, packed.units, packed.width
-            )
+                theta.flat, theta.offsets[matrix], packed.size, packed.depth, target, 0, place, packed.product.run, packed.units, packed.width,
+                packed.panels,
+            )  # fmt: skip
         return target
 
     def _packed_transposes(self, theta: Parameters, packed: Packed) -> NDArray[Any]:
@@ -130,8 +131,9 @@ class Engine:
         target = np.zeros(packed.columns * -(-packed.depth // lanes) * lanes, self.dtype)
         for matrix, place in self._terms(packed):
             pack.pack_transposed(
-                theta.flat, theta.offsets[matrix], packed.size, packed.depth, target, 0, place, packed.product.run, packed.units, WIDE, lanes
-            )
+                theta.flat, theta.offsets[matrix], packed.size, packed.depth, target, 0, place, packed.product.run, packed.units, WIDE, lanes,
+                packed.panels,
+            )  # fmt: skip
         return target
 
     def _biases(self, theta: Parameters, k: int) -> NDArray[Any]:

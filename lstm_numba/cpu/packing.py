@@ -6,9 +6,9 @@
 """
 
 
-def pack_matrix(theta, source, rows, depth, packed, target, place, run, units, n):
+def pack_matrix(theta, source, rows, depth, packed, target, place, run, units, n, panels):
     """W (rows, depth) -> slot `place` of `run` in the panels from index `target` on."""
-    panels, groups = -(-rows // units), run * units // n
+    groups = run * units // n
     for p in range(panels):
         for u in range(units):
             line = source + min(p * units + u, rows - 1) * depth
@@ -18,9 +18,8 @@ def pack_matrix(theta, source, rows, depth, packed, target, place, run, units, n
                 packed[base + k * n] += theta[line + k]
 
 
-def pack_transposed(theta, source, rows, depth, packed, target, place, run, units, wide, lane):
+def pack_transposed(theta, source, rows, depth, packed, target, place, run, units, wide, lane, panels):
     """W (rows, depth) -> its transpose, one panel of slots after the other."""
-    panels = -(-rows // units)
     column, base = 0, target
     while column < depth:
         n = wide * lane if column + (wide - 1) * lane < depth else lane

@@ -167,9 +167,9 @@ def project(
 ):
     """Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."""
     units_1 = units_of(slots_1, 2)
-    panels_1 = panels_of(H, units_1)
     units_2 = units_of(slots_2, 1)
-    panels_2 = panels_of(H, units_2)
+    panels_1 = panels_of(H, units_1, units_2)
+    panels_2 = panels_of(H, units_2, units_1)
     for row in range(rows):
         panel, panels = 0, panels_1
         spread(
@@ -199,9 +199,9 @@ def forward(
     """Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."""
     width = lanes(slots_1)
     units_1 = units_of(slots_1, 2)
-    panels_1 = panels_of(H, units_1)
     units_2 = units_of(slots_2, 1)
-    panels_2 = panels_of(H, units_2)
+    panels_1 = panels_of(H, units_1, units_2)
+    panels_2 = panels_of(H, units_2, units_1)
     for now in range(begin, end):
         rows = counts[now]
         if rows == 0:
@@ -285,9 +285,9 @@ def backward(
     """Steps end - 1 .. begin: adjoints of slots, states, pointwise inputs and pointwise parameters."""
     width = lanes(slots_1)
     units_1 = units_of(slots_1, 2)
-    panels_1 = panels_of(H, units_1)
     units_2 = units_of(slots_2, 1)
-    panels_2 = panels_of(H, units_2)
+    panels_1 = panels_of(H, units_1, units_2)
+    panels_2 = panels_of(H, units_2, units_1)
     for now in range(end - 1, begin - 1, -1):
         rows = counts[now]
         before = now % depth * batch + first

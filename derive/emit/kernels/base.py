@@ -52,7 +52,10 @@ class Kernel:
         for k, stage in self.layout.affine.items():
             self.need(f"slots_{k}", stage.space)
             lines.append(f"units_{k} = units_of(slots_{k}, {self.layout.gates(k)})")
-            lines.append(f"panels_{k} = panels_of({stage.space}, units_{k})")
+        for k, stage in self.layout.affine.items():
+            beside = [f"units_{other}" for other in self.layout.beside(k)]
+            widest = f"max({', '.join(beside)})" if len(beside) > 1 else "".join(beside)
+            lines.append(f"panels_{k} = panels_of({stage.space}, units_{k}{widest and ', '}{widest})")
         return lines
 
     def local(self, name: str) -> str:
@@ -110,9 +113,14 @@ class Kernel:
         """for row, for unit: body."""
         number, space = self.layout.number(stage), stage.space
         if not number:
-            return ["for row in range(rows):", [f"for unit in range(0, {self.need(space)}, width):", body]]
+            return ["for row in range(rows):", [f"for unit in range(0, {self.end(space)}, width):", body]]
         limits = f"panel * units_{number}, (panel + panels) * units_{number}, width"
         return ["for row in range(rows):", [f"for unit in range({limits}):", body]]
+
+    def end(self, space: str) -> str:
+        """Where the units of a space end, with the padding that its affine stages have."""
+        number = next((k for k, stage in self.layout.affine.items() if stage.space == space), 0)
+        return f"panels_{number} * units_{number}" if number else self.need(space)
 
     def width(self) -> Block:
         return [f"width = lanes({self.need(f'slots_{next(iter(self.layout.affine))}')})"]
