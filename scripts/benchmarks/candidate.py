@@ -19,11 +19,13 @@ class Candidate:
 def ours(data: Data, name: str = "ours") -> Candidate:
     """The layer itself: forward, and in training the full backward."""
 
+    given = {"lengths": data.lengths, "resets": data.resets, **data.inputs}
+
     def infer() -> Any:
-        return data.layer.forward(data.x, data.state, lengths=data.lengths, resets=data.resets, save=False), None
+        return data.layer.forward(data.x, data.state, save=False, **given), None
 
     def train() -> Any:
-        run = data.layer.forward(data.x, data.state, lengths=data.lengths, resets=data.resets)
+        run = data.layer.forward(data.x, data.state, **given)
         return run, run.backward(data.d_output)
 
     def values(result: Any) -> Arrays:

@@ -1,5 +1,6 @@
 """What is timed: a case, and the arrays that every candidate of the case shares."""
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -97,7 +98,12 @@ class Data:
 
     @property
     def flops(self) -> float:
-        """Two for each weight, step and row; a training step does it three times (forward, inputs, weights)."""
+        """Two for each weight, step and row; a training step does it three times (forward, inputs, weights).
+
+        Not a number for a cell with periods, which skips the silent units' share.
+        """
+        if self.layer.spec.clock:
+            return math.nan
         T, B, *_ = self.case.size
         weights = sum(array.size for array in self.layer.parameters.values() if array.ndim == 2)
         return 2.0 * weights * T * B * (3 if self.case.mode == "train" else 1)

@@ -14,6 +14,10 @@ def milliseconds(time: Timing) -> str:
     return f"{time.median * 1e3:.3g} ±{time.spread:.0%}"
 
 
+def figure(value: float, form: str) -> str:
+    return "" if math.isnan(value) else format(value, form)
+
+
 def line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -32,10 +36,10 @@ def row_cells(row: Row, head: Head) -> list[str]:
     return [
         row.case.label,
         milliseconds(row.times["ours"]),
-        f"{row.rate:.0f}",
-        f"{share(row, head):.0%}",
+        figure(row.rate, ".0f"),
+        figure(share(row, head), ".0%"),
         "; ".join(rivals + wrong) or "none installed",
-        "" if math.isnan(row.ratio) else f"{row.ratio:.2f}",
+        figure(row.ratio, ".2f"),
     ]
 
 
@@ -52,7 +56,7 @@ def share_of_peak(results: list[Result], head: Head) -> str:
         row.case.label: share(row, head)
         for result in results
         for row in result.rows
-        if row.case.mode == "train" and row.case.size[3] >= 256 and row.case.valid == 1 and row.case.cell != "clockwork"
+        if row.case.mode == "train" and row.case.size[3] >= 256 and row.case.valid == 1 and not math.isnan(row.rate)
     }
     if not rows:
         return ""
@@ -97,7 +101,7 @@ def row_json(row: Row) -> dict[str, Any]:
     return {
         "case": row.case.label,
         **size,
-        "flops": row.flops,
+        "flops": None if math.isnan(row.flops) else row.flops,
         "wrong": row.wrong,
         "ratio": None if math.isnan(row.ratio) else row.ratio,
         "seconds": {name: {"median": time.median, "samples": time.samples} for name, time in row.times.items()},

@@ -19,7 +19,8 @@ def build(data: Data, name: str = "torch loop", compiler: Callable = lambda func
     fused = fuse(OPS, cell, tensors(data.layer.parameters))
     leaves = {key: value.contiguous().requires_grad_() for key, value in fused.items()}
     state, options = tensors(data.state), dict(data.case.options)
-    loop = compiler(lambda x: unroll(cell, x, leaves, state, **options)[0])
+    extra = next(iter(tensors(data.inputs, trained=data.case.mode == "train").values()), None)
+    loop = compiler(lambda x: unroll(cell, x, leaves, state, extra, **options)[0])
     return candidate(name, data, loop, leaves, lambda found: unfuse(cell, found))
 
 
