@@ -40,7 +40,9 @@ def make_rows(vectors: int):
                     a_rows = tile.apart(tile.step(a_first, r, a_row), a_row, height)
                     c_rows = tile.apart(tile.step(c_first, r, c_row), c_row, height)
                     tall = height == HEIGHTS[vectors][0]
-                    tile.emit(count, a_rows, 1, [b_first], [c_rows], b_next if tall else None, UNROLLED if tall else 1)
+                    # the first tile fetches for all; the others ask again for what is there already
+                    ahead = builder.select(builder.icmp_signed("==", loop.index, I64(0)), b_next, I64(0)) if tall else None
+                    tile.emit(count, a_rows, 1, [b_first], [c_rows], ahead, UNROLLED if tall else 1)
                 done = builder.add(done, builder.mul(times, I64(height)))
             return context.get_dummy_value()
 
