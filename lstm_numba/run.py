@@ -1,5 +1,6 @@
 """One forward of a layer, and its backward."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,7 @@ class Run:
         self._batch = layer._batch(self.steps, self.size, lengths, marks)
         ordered = {name: np.ascontiguousarray(self._to_ours(array)) for name, array in inputs.items()}
         first = {name: self._batch.arrange(array, 0) for name, array in start.items()}
+        self._lock = threading.Lock()
         self._tape = self._engine.forward(self._batch, layer._packed(save), ordered, first, save)
         self.outputs = {name: self._to_theirs(self._output(name)) for name in layer.spec.outputs}
         last = self._engine.last_states(self._tape)
@@ -111,7 +113,8 @@ class Run:
         layer, engine = self._layer, self._engine
         wanted = self._d_outputs(d_output, d_outputs)
         last = {name: self._batch.arrange(array, 0) for name, array in layer._state("d_state", d_state, self.size).items()}
-        grads, inputs, first, arrays = engine.backward(self._tape, wanted, last)
+        with self._lock:  # a backward works in the tape's own arrays
+            grads, inputs, first, arrays = engine.backward(self._tape, wanted, last)
         parameters = Parameters({name: view.shape for name, view in layer.parameters.items()}, layer.dtype)
         engine.unpack(grads, arrays, self._batch, parameters)
         layer._clear_masked(parameters)

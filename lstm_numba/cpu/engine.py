@@ -254,6 +254,8 @@ class Engine:
     def backward(self, tape: Tape, d_outputs: Arrays, d_state: Arrays) -> tuple[NDArray[Any], Arrays, Arrays, Arrays]:
         """Adjoints of what `forward` gave -> flat sums for `unpack`; gradients of inputs and of first states, in the batch's order."""
         if tape.spent:
+            # the outputs of the first time are the user's
+            tape.arrays |= {name: np.empty_like(array) for name, array in tape.arrays.items() if name.startswith("out_")}
             self.replay(tape)
         tape.spent = True
         arrays = {**tape.arrays, **self._adjoints(tape.batch, d_outputs, d_state)}

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from numba import njit
 from numba.extending import register_jitable
@@ -59,12 +60,16 @@ def _meanings(module: ModuleType) -> dict[str, Any]:
 
 
 KERNELS = ("project", "forward", "backward")
+# Layers of one cell share their kernels: where no folder is writable each would compile its own.
+LOADED: WeakKeyDictionary[ModuleType, SimpleNamespace] = WeakKeyDictionary()
 
 
 def kernels_of(module: ModuleType) -> SimpleNamespace:
     """project, forward and backward of a generated module, compiled on first use."""
-    text, meanings = inspect.getsource(module), _meanings(module)
-    return SimpleNamespace(**{name: compiled(bound(getattr(module, name), meanings), text) for name in KERNELS})
+    if module not in LOADED:
+        text, meanings = inspect.getsource(module), _meanings(module)
+        LOADED[module] = SimpleNamespace(**{name: compiled(bound(getattr(module, name), meanings), text) for name in KERNELS})
+    return LOADED[module]
 
 
 pack = SimpleNamespace(

@@ -16,7 +16,8 @@ class Memory:
     """Arrays of one type by their length."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._dtype, self._lock = dtype, threading.Lock()
+        # Reentrant: a tape that the garbage collector finds while the lock is held gives its arrays back right there.
+        self._dtype, self._lock = dtype, threading.RLock()
         self._free: dict[int, list[NDArray[Any]]] = defaultdict(list)
 
     def take(self, length: int) -> NDArray[Any]:
@@ -31,8 +32,8 @@ class Memory:
         """Arrays that nobody reads any more; those of other lengths are dropped."""
         lengths = {array.size for array in arrays}
         with self._lock:
-            for length in [length for length in self._free if length not in lengths]:
-                del self._free[length]
+            for length in set(self._free) - lengths:
+                self._free.pop(length, None)
             for array in arrays:
                 self._free[array.size].append(array)
 
