@@ -54,7 +54,8 @@ def _imported(cell: Cell, text: str) -> ModuleType:
         return _from_memory(name, text)
     store({f"{name}.py": text}, home, complete=False)
     spec = importlib.util.spec_from_file_location(name, home / f"{name}.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -1,7 +1,7 @@
 """Where each name of a program lives between two stages and between two steps: arrays, slots, rows.
 
-    slots_1             one row for each step and batch row: panels of gates x units, the products of stage 1, then the values
-                        that the backward reads, then the adjoints of the products
+    slots_1             one row for each step and batch row: panels of gates x units, the products of stage 1, then the
+                        values that the backward reads, then the adjoints of the products
     all_h               every state's values, one row more than steps
     kept_s              a value that a later product reads, or for which a slot is not free
     weights_1_x         the packed matrices of stage 1 that multiply x; back_1_h_prev the same, transposed
@@ -10,6 +10,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+
+from sympy import Expr
 
 from derive.differentiate import Transpose
 from derive.emit.scalar import Step, steps
@@ -87,9 +89,8 @@ class Layout:
     @cached_property
     def homes(self) -> dict[str, Home]:
         """Slot or value -> where the backward, and later stages, find it."""
-        homes: dict[str, Home] = {}
-        for k, stage in self.affine.items():
-            homes |= {s.name: Home(s.name, k, place) for place, s in enumerate(stage.slots) if s.name in self._read_later}
+        slots = ((slot.name, k, place) for k, a in self.affine.items() for place, slot in enumerate(a.slots))
+        homes = {name: Home(name, k, place) for name, k, place in slots if name in self._read_later}
         for stage, step in self.steps.items():
             homes |= self._homes(stage, step, homes)
         return homes
@@ -98,8 +99,7 @@ class Layout:
         """Products' operands have arrays of their own; the rest takes free slots first."""
         number = self.number(stage)
         used = {home.slot for home in taken.values() if home.stage == number}
-        free = [place for place in range(self.gates(number))] if number else []
-        free = [place for place in free if place not in used]
+        free = [place for place in range(self.gates(number)) if place not in used] if number else []
         found = {}
         for name in self._remembered(stage, step):
             own = name in self._operand_names or not free
@@ -114,7 +114,8 @@ class Layout:
 
     @cached_property
     def _operand_names(self) -> set[str]:
-        return {o.vector.name for operands in self.operands.values() for o in operands if o.vector.role in ("value", "state")}
+        vectors = [o.vector for operands in self.operands.values() for o in operands]
+        return {v.name for v in vectors if v.role in ("value", "state")}
 
     @cached_property
     def _read_later(self) -> set[str]:
@@ -152,7 +153,8 @@ class Layout:
 
 def _operands(number: int, stage: Affine) -> Iterable[Operand]:
     places: dict[str, list[int]] = {}
-    symbols, structures = {}, {}
+    symbols: dict[str, Vector] = {}
+    structures: dict[str, str | None] = {}
     for place, slot in enumerate(stage.slots):
         for matrix, vector in slot.terms:
             places.setdefault(vector.name, []).append(place)
@@ -163,11 +165,9 @@ def _operands(number: int, stage: Affine) -> Iterable[Operand]:
         yield Operand(symbols[name], number, low, run, len(stage.slots), structures[name])
 
 
-def _is_held(state: Vector, expression, clocks: set[str]) -> bool:
+def _is_held(state: Vector, expression: Expr, clocks: set[str]) -> bool:
     """Whether an equation is s = where(tick, ..., s_prev)."""
     if type(expression).__name__ != "where":
         return False
     condition, _, otherwise = expression.args
     return condition.name in clocks and otherwise.name == f"{state.name}_prev"
-
-

@@ -15,8 +15,8 @@ from derive.symbols import Matrix
 
 WIDTH = 120
 WORDS = (
-    "Product", "Transposed", "clear", "lanes", "load", "load_first", "panels_of", "release", "restore", "ring", "spread", "store",
-    "store_first", "together", "units_of",
+    "Product", "Transposed", "clear", "lanes", "load", "load_first", "panels_of", "release", "restore", "ring",
+    "spread", "store", "store_first", "together", "units_of",
 )  # fmt: skip
 
 HEADER = '''"""{title}: one step, its derivatives, and the kernels of a sequence.
@@ -82,6 +82,12 @@ def _import(module: str, names: list[str]) -> list[str]:
 # --- What the runtime needs to know
 
 
+# Facts that a CellSpec has no default for.
+REQUIRED = (
+    "name", "module", "title", "year", "reference", "equations_hash", "inputs", "outputs", "states", "parameters",
+)  # fmt: skip
+
+
 def facts(layout: Layout) -> str:
     """CELL = CellSpec(...)."""
     return "\n".join(["CELL = CellSpec(", *(f"    {name}={text}," for name, text in _facts(layout).items()), ")", ""])
@@ -90,6 +96,7 @@ def facts(layout: Layout) -> str:
 def _facts(layout: Layout) -> dict[str, str]:
     cell = layout.program.cell
     own = {home.name: home for home in layout.homes.values() if not home.stage}
+    biases = [slot.bias.name for stage in layout.affine.values() for slot in stage.slots if slot.bias is not None]
     spaces = {v.name: v.space for stage in layout.steps for v, _ in stage.equations}
     known = {
         "name": cell.name,
@@ -104,7 +111,7 @@ def _facts(layout: Layout) -> dict[str, str]:
         "parameters": {name: symbol.shape for name, symbol in cell.parameters.items()},
         "constants": {name: symbol.shape for name, symbol in cell.constants.items()},
         "initial": cell.initial,
-        "biases": tuple(dict.fromkeys(s.bias.name for a in layout.affine.values() for s in a.slots if s.bias is not None)),
+        "biases": tuple(dict.fromkeys(biases)),
         "pointwise": tuple(v.name for v in layout.parameters),
         "accumulated": _accumulated(layout),
         "pointwise_inputs": tuple(v.name for v in layout.pointwise_inputs),
@@ -115,8 +122,7 @@ def _facts(layout: Layout) -> dict[str, str]:
         "options": cell.options,
         "chosen": cell.chosen,
     }
-    required = ("name", "module", "title", "year", "reference", "equations_hash", "inputs", "outputs", "states", "parameters")
-    texts = {name: _literal(value) for name, value in known.items() if value or name in required}
+    texts = {name: _literal(value) for name, value in known.items() if value or name in REQUIRED}
     return texts | {"stages": _stages(layout)}
 
 

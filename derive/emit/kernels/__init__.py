@@ -4,7 +4,8 @@
     forward     steps first to last: 1. affine, 2. pointwise, for each stage
     backward    steps last to first: 2. pointwise transposed, 1. affine transposed, for each stage
 
-The text runs as it is, slowly, on the words of `lstm_numba.words`; the runtime binds the same words to SIMD registers and compiles it.
+The text runs as it is, slowly, on the words of `lstm_numba.words`; the runtime binds the same words to SIMD registers
+and compiles it.
 """
 
 from derive.emit.kernels.backward import Backward
@@ -19,11 +20,7 @@ def kernels(layout: Layout) -> str:
 
 def products(layout: Layout) -> str:
     """The packed products that the kernels call, one line each."""
-    lines = [
-        f'multiply_{o.key} = Product(run={o.run}, gates={o.gates}, low={o.low})'
-        for operands in layout.operands.values() for o in operands
-    ] + [
-        f'transpose_{o.key} = Transposed(run={o.run}, gates={o.gates}, low={o.low})'
-        for k in layout.affine for o in layout.transposed(k)
-    ]
-    return "\n".join(lines) + "\n"
+    forward = [(f"multiply_{o.key}", "Product", o) for k in layout.affine for o in layout.operands[k]]
+    backward = [(f"transpose_{o.key}", "Transposed", o) for k in layout.affine for o in layout.transposed(k)]
+    lines = (f"{name} = {word}(run={o.run}, gates={o.gates}, low={o.low})\n" for name, word, o in forward + backward)
+    return "".join(lines)

@@ -53,7 +53,8 @@ class Backward(Kernel):
             self.need(f"back_{o.key}", f"ends_{o.key}", space)
             length, slots_row = self.row_of(space), self.need(f"slots_{k}_row")
             call = (
-                f"transpose_{o.key}(rows, {{low}}, {{high}}, panels_{k}, ends_{o.key}, slots_{k}, kept_at * {slots_row}, {slots_row}, "
+                f"transpose_{o.key}(rows, {{low}}, {{high}}, panels_{k}, ends_{o.key}, "
+                f"slots_{k}, kept_at * {slots_row}, {slots_row}, "
                 f"back_{o.key}, {array}, {row} * {length}, {length}, {space})"
             )
             lines += self._clear(o.vector)
@@ -85,9 +86,7 @@ class Backward(Kernel):
             body.append(f"{self.local(d.name)} = {self._incoming(write)}")
         body += [f"{self.local(v.name)} = {self._saved(v, stage)}" for v in step.vjp.saved]
         names = [d.name for d in step.vjp.incoming] + [v.name for v in step.vjp.saved]
-        results = ", ".join(self.local(d.name) for _, d in step.vjp.outputs)
-        comma = "," if len(step.vjp.outputs) == 1 else ""
-        body.append(f"{results}{comma} = {step.backward.name}({', '.join(map(self.local, names))})")
+        body.append(self.call([d.name for _, d in step.vjp.outputs], step.backward.name, names))
         for v, d in step.vjp.outputs:
             body += self._deliver(v, self.local(d.name), stage)
         return ["", f"# {stage.level}. pointwise, transposed", *self._loop(stage, body)]
@@ -106,9 +105,9 @@ class Backward(Kernel):
         body: Block = []
         for state, space in self.cell.states.items():
             index = f"(earlier + row) * {self.row_of(space)} + unit"
-            body.append(f"store({self.need(f'd_all_{state}')}, {index}, {self._incoming(Vector(state, 'state', space))})")
-        limits = f"panel * units_{k}, (panel + panels) * units_{k}, width"
-        return [f"if {self.awake(k)}:", ["for row in range(rows):", [f"for unit in range({limits}):", body], "continue"]]
+            arriving = self._incoming(Vector(state, "state", space))
+            body.append(f"store({self.need(f'd_all_{state}')}, {index}, {arriving})")
+        return [f"if {self.awake(k)}:", [*self.over_panels(k, body), "continue"]]
 
     def _incoming(self, write: Vector) -> str:
         """What arrives for a state: from step t+1, from the loss at t, from later stages of this step."""
@@ -145,7 +144,8 @@ class Backward(Kernel):
         return [f"store({place}, {added})"]
 
     def _slot_of(self, v: Vector) -> str:
-        number, place = next((k, [s.name for s in a.slots].index(v.name)) for k, a in self.layout.affine.items() if v.name in [s.name for s in a.slots])
+        slots = ((k, place, slot) for k, a in self.layout.affine.items() for place, slot in enumerate(a.slots))
+        number, place = next((k, place) for k, place, slot in slots if slot.name == v.name)
         return self.slot(Home(v.name, number, place), "slot")
 
     def _release(self) -> Block:
@@ -154,6 +154,6 @@ class Backward(Kernel):
         calls: Block = []
         for state, space in self.cell.states.items():
             clears += self._clear(Vector(f"{state}_prev", "previous", space))
-            self.need(f"d_start_{state}", f"d_all_{state}")
-            calls.append(f"release(rows, resets, given, d_all_{state}, earlier, d_start_{state}, first, {self.row_of(space)})")
+            start, adjoints = self.need(f"d_start_{state}"), self.need(f"d_all_{state}")
+            calls.append(f"release(rows, resets, given, {adjoints}, earlier, {start}, first, {self.row_of(space)})")
         return [*clears, "", "if resets.size:", calls]

@@ -1,6 +1,6 @@
-"""What the kernels are made of: nested blocks of lines, the places of values, loops, and arguments noted as they are needed."""
+"""What the kernels are made of: blocks of lines, places of values, loops, and arguments noted as they are needed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from derive.emit.layout import Home, Layout
@@ -13,9 +13,12 @@ Block = list["str | Block"]
 HARD_SPACE = "\N{NO-BREAK SPACE}"  # inside an argument, where a line must not end
 
 # The kernel's own names; a symbol of the same name gets a `_` in the kernel.
-WORDS = set(
-    ["now", "begin", "end", "batch", "first", "rows", "row", "unit", "width", "depth", "kept", "counts", "given", "before", "after", "kept_at", "earlier", "later", "panel", "panels", "at_once", "together", "resets", "awake", "tick", "periods", "hoisted", "lanes", "load", "load_first", "store", "store_first", "units_of", "spread", "clear", "restore", "release", "ring", "panels_of", "stop"]
-)
+WORDS = {
+    "now", "begin", "end", "batch", "first", "rows", "row", "unit", "width", "depth", "kept", "counts", "given",
+    "before", "after", "kept_at", "earlier", "later", "panel", "panels", "at_once", "together", "resets", "awake",
+    "tick", "periods", "hoisted", "lanes", "load", "load_first", "store", "store_first", "units_of", "spread", "clear",
+    "restore", "release", "ring", "panels_of", "stop",
+}  # fmt: skip
 
 
 class Kernel:
@@ -61,6 +64,11 @@ class Kernel:
     def local(self, name: str) -> str:
         return f"{name}_" if name in WORDS or name in self.layout.spaces else name
 
+    def call(self, results: Sequence[str], function: str, arguments: Sequence[str]) -> str:
+        """a, b = function(c, d), each under its name in the kernel."""
+        comma = "," if len(results) == 1 else ""
+        return f"{', '.join(map(self.local, results))}{comma} = {function}({', '.join(map(self.local, arguments))})"
+
     # --- places
 
     def slot(self, home: Home, at: str) -> str:
@@ -78,10 +86,10 @@ class Kernel:
         """slot_1 = index of the first slot of this row and unit."""
         homes = [self.layout.homes[v.name] for v in self._touched(stage) if v.name in self.layout.homes]
         numbers = {home.stage for home in homes if home.stage} | ({self.layout.number(stage)} - {0})
-        return [
-            f"slot_{k} = (kept_at + row) * {self.need(f'slots_{k}_row')} + unit // units_{k} * {self._panel(k)} + unit % units_{k}"
-            for k in sorted(numbers)
-        ]
+        return [self._slot_place(k, self.need(f"slots_{k}_row")) for k in sorted(numbers)]
+
+    def _slot_place(self, k: int, row: str) -> str:
+        return f"slot_{k} = (kept_at + row) * {row} + unit // units_{k} * {self._panel(k)} + unit % units_{k}"
 
     def _panel(self, k: int) -> str:
         return f"{self.layout.gates(k)} * units_{k}"
@@ -114,7 +122,11 @@ class Kernel:
         number, space = self.layout.number(stage), stage.space
         if not number:
             return ["for row in range(rows):", [f"for unit in range(0, {self.end(space)}, width):", body]]
-        limits = f"panel * units_{number}, (panel + panels) * units_{number}, width"
+        return self.over_panels(number, body)
+
+    def over_panels(self, k: int, body: Block) -> Block:
+        """The same over the units of panel .. panel + panels - 1."""
+        limits = f"panel * units_{k}, (panel + panels) * units_{k}, width"
         return ["for row in range(rows):", [f"for unit in range({limits}):", body]]
 
     def end(self, space: str) -> str:
@@ -141,7 +153,8 @@ def lines_of(block: Block, depth: int = 0) -> Iterator[str]:
         if isinstance(item, list):
             yield from lines_of(item, depth + 1)
         else:
-            yield from (INDENT * depth + line if line else "" for line in _broken(item, WIDTH - len(INDENT) * (depth + 1)))
+            lines = _broken(item, WIDTH - len(INDENT) * (depth + 1))
+            yield from (INDENT * depth + line if line else "" for line in lines)
 
 
 def _broken(line: str, width: int) -> list[str]:
@@ -155,7 +168,10 @@ def _broken(line: str, width: int) -> list[str]:
 
 
 FIXED = ("begin", "end", "batch", "first", "counts", "rows", "depth", "kept", "hoisted")
-KINDS = ("seq_", "slots_", "weights_", "bias_", "back_", "ends_", "starts_", "param_", "all_", "kept_", "start_", "out_", "d_")
+KINDS = (
+    "seq_", "slots_", "weights_", "bias_", "back_", "ends_", "starts_", "param_", "all_", "kept_", "start_", "out_",
+    "d_",
+)  # fmt: skip
 
 
 def argument_order(name: str) -> tuple[int, int]:

@@ -11,18 +11,21 @@ class Products(Kernel):
 
     def spread(self, k: int, rows: str, base: str, row: str) -> Block:
         self.need(f"bias_{k}", f"slots_{k}")
-        return [f"spread({rows}, panel * {self._panel(k)}, panels * {self._panel(k)}, bias_{k}, slots_{k}, {base}, {row})"]
+        limits = f"panel * {self._panel(k)}, panels * {self._panel(k)}"
+        return [f"spread({rows}, {limits}, bias_{k}, slots_{k}, {base}, {row})"]
 
     def product(self, o: Operand, rows: str, a: str, base: str, row: str) -> str:
         space = self.need(o.vector.space)
         low = f"{self.need(f'starts_{o.key}')}[panel]" if o.structure else "0"
-        self.need(f"weights_{o.key}")
-        return f"multiply_{o.key}({rows}, panel, panels, {low}, {space}, {a}, weights_{o.key}, slots_{o.stage}, {base}, {row})"
+        operands = f"{a}, {self.need(f'weights_{o.key}')}, slots_{o.stage}, {base}, {row}"
+        return f"multiply_{o.key}({rows}, panel, panels, {low}, {space}, {operands})"
 
 
 class Project(Products):
     name = "project"
-    summary = "Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."
+    summary = (
+        "Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."
+    )
 
     def body(self) -> Block:
         self.need("begin", "end", "batch", "first", "rows", "kept")
@@ -35,7 +38,8 @@ class Project(Products):
                 *self.spread(k, "end - begin", base, f"batch * slots_{k}_row"),
             ]
             for o in inputs:
-                a = f"{self.need(f'seq_{o.vector.name}')}, (begin * batch + first + row) * {o.vector.space}, batch * {o.vector.space}"
+                sequence, space = self.need(f"seq_{o.vector.name}"), o.vector.space
+                a = f"{sequence}, (begin * batch + first + row) * {space}, batch * {space}"
                 calls.append(self.product(o, "end - begin", a, base, f"batch * slots_{k}_row"))
             loops += calls
         return [*self.sizes(), "for row in range(rows):", loops]
@@ -58,15 +62,15 @@ class Forward(Products):
             *self._restore(),
             *self.clockwork(),
         ]
-        affine = None
+        affine: Affine | None = None
         for stage in self.layout.program.stages:
             if isinstance(stage, Affine):
                 affine = stage
-                if not self._fused(stage):
-                    step += self._panels(stage, [])
+                step += [] if self._fused(stage) else self._panels(stage, [])
+            elif affine is not None and self.layout.number(stage) == self.layout.number(affine):
+                step += self._panels(affine, self._pointwise(stage))
             else:
-                fused = affine is not None and self.layout.number(stage) == self.layout.number(affine)
-                step += self._panels(affine, self._pointwise(stage)) if fused else self._pointwise(stage)
+                step += self._pointwise(stage)
         return [*self.width(), *self.sizes(), "for now in range(begin, end):", step]
 
     def _fused(self, stage: Affine) -> bool:
@@ -76,8 +80,8 @@ class Forward(Products):
         """A reset row starts again from its first states."""
         calls: Block = []
         for state, space in self.cell.states.items():
-            self.need(f"start_{state}", f"all_{state}")
-            calls.append(f"restore(rows, resets, given, start_{state}, first, all_{state}, before, {self.row_of(space)})")
+            start, states = self.need(f"start_{state}"), self.need(f"all_{state}")
+            calls.append(f"restore(rows, resets, given, {start}, first, {states}, before, {self.row_of(space)})")
         return ["if resets.size:", calls]
 
     def _panels(self, stage: Affine, pointwise: Block) -> Block:
@@ -119,15 +123,13 @@ class Forward(Products):
             name = self.local(state)
             body.append(f"{name} = load(all_{state}, (before + row) * {self.row_of(space)} + unit)")
             body += self._state(state, space, name)
-        limits = f"panel * units_{k}, (panel + panels) * units_{k}, width"
-        return [f"if {self.awake(k)}:", ["for row in range(rows):", [f"for unit in range({limits}):", body], "continue"]]
+        return [f"if {self.awake(k)}:", [*self.over_panels(k, body), "continue"]]
 
     def _pointwise(self, stage: Pointwise) -> Block:
         step = self.layout.steps[stage]
         reads: Block = [f"{self.local(v.name)} = {self.value(v, stage, 'before')}" for v in stage.reads]
-        results = ", ".join(map(self.local, step.forward.results))
-        call = f"{results}{',' if len(step.forward.results) == 1 else ''} = {step.forward.name}"
-        body: Block = [*self.slot_places(stage), *reads, f"{call}({', '.join(self.local(v.name) for v in stage.reads)})"]
+        names = [v.name for v in stage.reads]
+        body: Block = [*self.slot_places(stage), *reads, self.call(step.forward.results, step.forward.name, names)]
         body += self._stores(stage, step)
         return ["", f"# {stage.level}. pointwise", *self.over_units(stage, body)]
 
