@@ -12,7 +12,8 @@ float32        kernels                 the same oracle, numbers rounded first   
 sizes          kernels                 complex step for T, B, N, H of 0, 1, odd    1e-13 sqrt(T)
 properties     kernels                 other runs of themselves                    0, or rounding
 threads        kernels                 one thread                                  0
-planted bugs   the ladder              every mutant of the backward text           0 escape
+bounds         kernel text             the sizes of its arrays                     0 places outside
+planted bugs   the ladder              every mutant of the generated text          0 escape
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from derive.verify.kernel import Kernel, Maker
 from derive.verify.problem import CLEARANCE, Problem, make
 from derive.verify.report import Measurement
 from derive.verify.rungs import adjoint, numeric, planted, symbolic
+from derive.verify.rungs.bounds import inside
 from derive.verify.rungs.planted_kernels import in_kernels
 
 EXACT, DIRECTION, DIFFERENCE, SINGLE = 1e-13, 1e-12, 1e-9, 5e-6
@@ -153,6 +155,13 @@ def threads(ladder: Ladder) -> Iterator[Measurement]:
         yield from same_gradient(claim, kernel, kernel.gradient(ladder.larger), pulled, ladder.larger, "threads")
 
 
+def bounds(ladder: Ladder) -> Iterator[Measurement]:
+    from derive.build import module_of
+
+    problems = [make(ladder.cell, *size, seed=10) for size in SIZES]
+    yield from inside(ladder.cell, module_of(ladder.cell), (*problems, ladder.larger))
+
+
 def bugs(ladder: Ladder) -> Iterator[Measurement]:
     yield from planted.measure(ladder.cell, ladder.driver, EXACT)
     if not ladder.quick:
@@ -171,6 +180,7 @@ RUNGS: tuple[Callable[[Ladder], Iterator[Measurement]], ...] = (
     sizes,
     all_properties,
     threads,
+    bounds,
     bugs,
 )
 

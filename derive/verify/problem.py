@@ -37,7 +37,7 @@ class ProblemError(DeriveError, ValueError):
     """No random problem is inside the domain of the cell's functions."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Problem:
     """Everything a run of a cell reads, and the cotangents of what it gives.
 
@@ -76,6 +76,12 @@ class Problem:
         """Space -> size, as a layer is made: read from the arrays."""
         found = {space: self.inputs[name].shape[-1] for name, space in self.cell.inputs.items()}
         return found | {space: self.state[name].shape[-1] for name, space in self.cell.states.items()}
+
+    def __repr__(self) -> str:
+        sizes = " ".join(f"{space}={size}" for space, size in self.size.items())
+        extras = [name for name in ("lengths", "resets") if getattr(self, name) is not None]
+        shape = f"T={self.steps} B={self.batch} {sizes}"
+        return ", ".join([shape, *extras, f"seed {self.seed}"])
 
     def tensors(self) -> Iterator[tuple[str, str, Array]]:
         """Everything a gradient is taken of: (group, name, values)."""
@@ -206,7 +212,8 @@ def _structured(cell: Cell, name: str, values: Array) -> Array:
 
 def _some_lengths(steps: int, batch: int) -> Array:
     # T, 0, T - 1, 1, T - 2, 2 ...: whole, empty and everything between
-    return np.asarray([steps - row // 2 if row % 2 == 0 else row // 2 for row in range(batch)]).clip(0, steps)
+    row = np.arange(batch)
+    return np.where(row % 2 == 0, steps - row // 2, row // 2).clip(0, steps)
 
 
 def _some_resets(steps: int, batch: int) -> Array:

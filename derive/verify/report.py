@@ -204,16 +204,8 @@ def _worst_place(found: Array, expected: Array) -> Place | None:
 
 
 def describe(problem: Problem, dtype: np.dtype | None = None) -> str:
-    """Sizes, options and seed of a problem in one line."""
-    sizes = " ".join(f"{space}={size}" for space, size in problem.size.items())
-    extras = [name for name in ("lengths", "resets") if getattr(problem, name) is not None]
-    words = [
-        str(dtype or np.dtype(np.float64)),
-        f"T={problem.steps} B={problem.batch} {sizes}",
-        *extras,
-        f"seed {problem.seed}",
-    ]
-    return ", ".join(words)
+    """Dtype, sizes, options and seed of a problem in one line."""
+    return f"{dtype or np.dtype(np.float64)}, {problem!r}"
 
 
 def _plain(value: object) -> object:
