@@ -29,6 +29,7 @@ from derive.verify import memory, properties
 from derive.verify.comparisons import Property, same_forward, same_gradient
 from derive.verify.derivative import Gradient, gradient
 from derive.verify.driver import Driver
+from derive.verify.history import with_history
 from derive.verify.kernel import Kernel, Maker
 from derive.verify.problem import CLEARANCE, Problem, make
 from derive.verify.report import Measurement
@@ -99,7 +100,8 @@ def symbols(ladder: Ladder) -> Iterator[Measurement]:
 
 def text(ladder: Ladder) -> Iterator[Measurement]:
     yield from numeric.forward(ladder.driver, ladder.small, EXACT, "text")
-    yield from numeric.full(ladder.driver, ladder.small, ladder.slope, EXACT, "text")
+    measured = numeric.full(ladder.driver, ladder.small, ladder.slope, EXACT, "text")
+    yield from with_history(ladder.driver, ladder.small, measured)
     yield from adjoint.identity(ladder.driver, ladder.driver, ladder.small, EXACT, "text")
 
 
@@ -109,7 +111,8 @@ def forward(ladder: Ladder) -> Iterator[Measurement]:
 
 
 def full_gradient(ladder: Ladder) -> Iterator[Measurement]:
-    yield from numeric.full(ladder.kernel, ladder.small, ladder.slope, EXACT)
+    measured = numeric.full(ladder.kernel, ladder.small, ladder.slope, EXACT)
+    yield from with_history(ladder.kernel, ladder.small, measured)
     if not ladder.quick:
         yield from numeric.full(ladder.kernel, ladder.plain, gradient(ladder.plain), EXACT)
 

@@ -9,10 +9,11 @@ import pytest
 import derive
 from derive.verify.derivative import gradient
 from derive.verify.driver import Driver
+from derive.verify.history import with_history
 from derive.verify.problem import ProblemError, make
 from derive.verify.report import CellReport, Measurement, Report, compare, worst
 from derive.verify.rungs import adjoint, numeric, symbolic
-from derive.verify.structural import InputSkipsLastStep, one_element
+from derive.verify.structural import AlmostAllFromLater, InputSkipsLastStep, one_element
 
 CELL = derive.cells["peephole"]
 
@@ -52,6 +53,23 @@ def test_a_wrong_step_is_named():
     failed = worst(numeric.full(driver, problem, gradient(problem), 1e-13))
     assert failed.place.step == failed.place.index[0] == 5
     assert ", step t=5, float64" in report_of(failed).text()
+
+
+def test_a_wrong_formula_shows_with_a_single_step():
+    problem = make(CELL)
+    measured = with_history(
+        wrong_peephole(), problem, numeric.full(wrong_peephole(), problem, gradient(problem), 1e-13)
+    )
+    assert [m.note for m in measured if not m.ok] == ["wrong with a single step"]
+
+
+def test_a_wrong_recursion_needs_two():
+    problem = make(CELL)
+    driver = Driver.of(CELL).changed(sweep=AlmostAllFromLater)
+    measured = list(with_history(driver, problem, numeric.full(driver, problem, gradient(problem), 1e-13)))
+    notes = {m.quantity: m.note for m in measured if not m.ok}
+    assert notes["dL/dU_f"] == "right with 1 step, wrong from 2 on"
+    assert notes["dL/dh before step 0"] == "wrong with a single step"
 
 
 def test_one_wrong_element_is_found():

@@ -10,6 +10,7 @@ import pytest
 import derive
 from derive.verify import Ladder, run, spelling, verify
 from derive.verify.ladder import RUNGS
+from derive.verify.report import CellReport
 from tests.derive.user_cells import CELLS as USER_CELLS
 
 CELLS = {cell.module: cell for name in derive.cells for cell in derive.cells[name].variants()}
@@ -33,9 +34,9 @@ def ladder(name):
 
 
 def holds(name, rung):
-    measured = list(rung(ladder(name)))
-    assert measured
-    assert not [measurement for measurement in measured if not measurement.ok]
+    found = CellReport(name, name, tuple(rung(ladder(name))))
+    assert found.measurements
+    assert found.ok, "\n".join(found.failures())
 
 
 def marked(names, slow):
