@@ -1,24 +1,28 @@
 """What a user hands in, checked before any kernel runs.  Every message: the rule, what came, where the size was read, the cure."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_numba.errors import ArgumentError, DtypeError, LayoutError, OptionError, ShapeError, SizeError
+from lstm_numba.errors import ArgumentError, DtypeError, LayoutError, OptionError, ShapeError, SizeError, UnknownNameError
 
 DTYPES = ("float32", "float64")
 LARGEST = 2**62
+# Numbers that a process can address at all: 2**48 bytes.
+ADDRESSABLE = 2**46
 
 
 def dtype_of(dtype: Any) -> np.dtype[Any]:
     try:
         found = np.dtype(dtype)
-    except TypeError:
-        raise DtypeError(f"dtype must be float32 or float64, got {dtype!r}.") from None
-    if found.name not in DTYPES or not found.isnative:
-        raise DtypeError(f"dtype must be float32 or float64 in native byte order, got {found!r}.")
+    except (TypeError, ValueError):
+        found = None
+    if found is None or dtype is None or found.name not in DTYPES or not found.isnative:
+        raise DtypeError(f"dtype must be 'float32' or 'float64', in native byte order; got {dtype!r}.")
     return found
 
 
@@ -33,13 +37,20 @@ def positive(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentError(f"{name} must be True or False, got {value!r}.")
+    return bool(value)
+
+
 def countable(what: str, *sizes: int) -> None:
-    """Refuse a product of sizes that an index cannot count: Python's integers do not wrap."""
-    total = 1
-    for size in sizes:
-        total *= int(size)
-    if total > LARGEST:
-        raise SizeError(f"{what} would hold {total} numbers ({' x '.join(map(str, sizes))}), more than an index can count ({LARGEST}).")
+    """Refuse a product of sizes that no process can address: Python's integers do not wrap."""
+    total = prod(map(int, sizes))
+    if total > ADDRESSABLE:
+        raise SizeError(
+            f"{what} would hold {total} numbers ({' x '.join(map(str, sizes))}), more than a process can address ({ADDRESSABLE}): "
+            "choose smaller sizes."
+        )
 
 
 def array(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int | None, ...], read_from: str) -> NDArray[Any]:
@@ -47,11 +58,11 @@ def array(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int | None, 
 
     Anything with `__array__` or DLPack that is already such an array is taken without a copy; a strided one is copied.
     """
-    found = value if isinstance(value, np.ndarray) else _from_foreign(name, value)
+    found = as_array(name, value)
     if found.dtype != dtype:
+        other = f", or make the layer with dtype='{found.dtype}'" if found.dtype.isnative and found.dtype.name in DTYPES else ""
         raise DtypeError(
-            f"{name} must be {dtype.name}, the layer's dtype, got {found.dtype}: convert it with {name}.astype('{dtype.name}'), "
-            f"or make the layer with dtype='{found.dtype}'."
+            f"{name} must be {dtype.name}, the layer's dtype, got {found.dtype}: convert it with np.asarray({name}, '{dtype.name}'){other}."
         )
     if found.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, found.shape, strict=True)):
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
@@ -59,13 +70,15 @@ def array(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int | None, 
     return np.ascontiguousarray(found)
 
 
-def _from_foreign(name: str, value: Any) -> NDArray[Any]:
+def as_array(name: str, value: Any) -> NDArray[Any]:
+    """An array of any type and shape."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise ArgumentError(f"{name} is a masked array, and its mask would be ignored: fill it with {name}.filled(0).")
     if value is None or isinstance(value, (str, bytes, Mapping)):
         raise ArgumentError(f"{name} must be an array, got {type(value).__name__}.")
     try:
-        if hasattr(value, "__dlpack__"):
-            return np.from_dlpack(value)
-        return np.asarray(value)
+        foreign = hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray)
+        return np.from_dlpack(value) if foreign else np.asarray(value)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise ArgumentError(f"{name} must be an array that NumPy can read, got {type(value).__name__}: {error}") from None
 
@@ -74,9 +87,9 @@ def lengths(value: Any, steps: int, batch: int) -> NDArray[np.int64] | None:
     """Valid steps of each row, in [0, T]."""
     if value is None:
         return None
-    found = np.asarray(value)
-    if found.dtype.kind not in "iu":
-        raise DtypeError(f"lengths must be integers, got {found.dtype}.")
+    found = as_array("lengths", value)
+    if found.size and found.dtype.kind not in "iu":  # an empty list is an array of floats
+        raise DtypeError(f"lengths must be integers, got {found.dtype}: convert them with np.asarray(lengths, int).")
     if found.shape != (batch,):
         raise ShapeError(f"lengths has shape {found.shape}, expected ({batch},): one for each row of x.")
     wrong = np.flatnonzero((found < 0) | (found > steps))
@@ -90,12 +103,12 @@ def resets(value: Any, steps: int, batch: int) -> NDArray[np.uint8] | None:
     """Which rows start again before which steps."""
     if value is None:
         return None
-    found = np.asarray(value)
-    if found.dtype != np.bool_:
-        raise DtypeError(f"resets must be bool, got {found.dtype}.")
+    found = as_array("resets", value)
+    if found.size and found.dtype != np.bool_:
+        raise DtypeError(f"resets must be bool, got {found.dtype}: convert them with np.asarray(resets, bool).")
     if found.shape != (steps, batch):
         raise ShapeError(f"resets has shape {found.shape}, expected (T, B) = ({steps}, {batch}), read from x.")
-    return np.ascontiguousarray(found).view(np.uint8)
+    return np.ascontiguousarray(found, np.bool_).view(np.uint8)
 
 
 def only(what: str, given: Mapping[str, Any] | None, known: tuple[str, ...]) -> Mapping[str, Any]:
@@ -108,6 +121,14 @@ def only(what: str, given: Mapping[str, Any] | None, known: tuple[str, ...]) -> 
     if unknown:
         raise ArgumentError(f"{what} has no entry {unknown[0]!r}: it takes {', '.join(known) or 'nothing'}.")
     return given
+
+
+def unknown(name: Any, known: Iterable[str]) -> UnknownNameError:
+    """What to raise for a parameter that does not exist."""
+    names = list(known)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    hint = f": did you mean {close[0]!r}?" if close else ""
+    return UnknownNameError(f"there is no parameter {name!r}{hint}; there are {', '.join(names)}.")
 
 
 def writable(name: str, value: NDArray[Any]) -> None:

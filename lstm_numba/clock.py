@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_numba.checks import LARGEST
 from lstm_numba.errors import ArgumentError, OptionError
 
 
@@ -28,11 +29,12 @@ def unit_periods(periods: Sequence[int] | None, units: int) -> NDArray[np.int64]
 
 def _checked(periods: Any) -> tuple[int, ...]:
     try:
-        chosen = tuple(int(period) for period in periods)
-    except (TypeError, ValueError):
+        given = tuple(periods)
+        chosen = tuple(int(period) for period in given)
+    except (TypeError, ValueError, OverflowError):
         raise ArgumentError(f"periods must be integers, one for each module, got {periods!r}.") from None
-    if not chosen or min(chosen) < 1 or any(p != q for p, q in zip(chosen, periods, strict=True)):
-        raise OptionError(f"periods must be integers of at least 1, one for each module, got {periods!r}.")
+    if not chosen or min(chosen) < 1 or max(chosen) > LARGEST or chosen != given:
+        raise OptionError(f"periods must be integers from 1 to {LARGEST}, one for each module, got {given!r}.")
     return chosen
 
 

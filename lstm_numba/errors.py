@@ -21,6 +21,12 @@ class ArgumentError(LstmNumbaError, TypeError):
     """An argument is of the wrong kind, is missing, or is not one of the layer's."""
 
 
+class UnknownNameError(LstmNumbaError, KeyError):
+    """A parameter of this name is not among the layer's."""
+
+    __str__ = Exception.__str__  # KeyError's would put the message in quotes
+
+
 class OptionError(LstmNumbaError, ValueError):
     """An option or a size has a value that the cell does not offer."""
 

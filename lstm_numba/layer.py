@@ -1,5 +1,7 @@
 """A recurrent layer: one generated cell at one size."""
 
+import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -11,7 +13,7 @@ from lstm_numba import checks, clock, registry
 from lstm_numba.batch import Batch
 from lstm_numba.cpu.engine import Engine
 from lstm_numba.cpu.kernels import kernels_of
-from lstm_numba.errors import ArgumentError
+from lstm_numba.errors import ArgumentError, OptionError
 from lstm_numba.parameters import Parameters, initialise
 from lstm_numba.run import Run
 from lstm_numba.spec import CellSpec
@@ -53,31 +55,36 @@ class Layer:
         **options: Any,
     ) -> None:
         sizes = {"N": checks.positive("input_size", input_size), "H": checks.positive("hidden_size", hidden_size)}
-        module, options = _module(name, options)
-        self.spec: CellSpec = module.CELL
+        further = {key: value for key, value in options.items() if key.isupper()}
+        options = {key: value for key, value in options.items() if key not in further}
+        self._module = _module(name, options)
+        self.spec: CellSpec = self._module.CELL
         self.dtype = checks.dtype_of(dtype)
-        self.threads, self.reverse = checks.positive("threads", threads), bool(reverse)
-        self.spaces = sizes | self._further_spaces(options)
-        self.options = {**self.spec.chosen, **{k: v for k, v in options.items() if k == registry.CLOCK_OPTION}}
-        periods = clock.unit_periods(options.get("periods"), self.hidden_size) if self.spec.clock else None
-        self._make_parameters(seed)
-        self._engine = Engine(module, self._kernels(module), self.spaces, self.dtype, periods)
-        self._masks = self._structures()
+        self.threads, self.reverse = checks.positive("threads", threads), checks.flag("reverse", reverse)
+        self.spaces = sizes | self._further_spaces(further)
+        self.options = {**self.spec.chosen, **options}
+        self._periods = clock.unit_periods(options.get("periods"), self.hidden_size) if self.spec.clock else None
+        self._make_parameters()
+        initialise(self._theta, self.spec, self.hidden_size, checks.positive("seed", seed, least=0))
+        self._make_engine()
         self._clear_masked(self._theta)
 
     def _kernels(self, module: ModuleType) -> Any:
         """The functions that run: the module's own text, compiled."""
         return kernels_of(module)
 
-    def _further_spaces(self, options: dict[str, Any]) -> dict[str, int]:
+    def _further_spaces(self, sizes: dict[str, Any]) -> dict[str, int]:
         """Sizes of spaces besides N and H, given by their letters."""
         wanted = [space for space in self.spec.spaces if space not in ("N", "H")]
-        missing = [space for space in wanted if space not in options]
+        for space in sizes:
+            if space not in wanted:
+                raise OptionError(f"{self.spec.name} takes no size {space}: it has input_size, hidden_size{''.join(f', {s}' for s in wanted)}.")
+        missing = [space for space in wanted if space not in sizes]
         if missing:
             raise ArgumentError(f"{self.spec.name} has a space {missing[0]}: give its size, e.g. {missing[0]}=32.")
-        return {space: checks.positive(space, options[space]) for space in wanted}
+        return {space: checks.positive(space, sizes[space]) for space in wanted}
 
-    def _make_parameters(self, seed: int) -> None:
+    def _make_parameters(self) -> None:
         trained = {name: self._shape(shape) for name, shape in self.spec.parameters.items()}
         fixed = {name: self._shape(shape) for name, shape in self.spec.constants.items()}
         for name, shape in {**trained, **fixed}.items():
@@ -86,7 +93,26 @@ class Layer:
         size = sum(int(np.prod(shape)) for shape in trained.values())
         self.parameters = Parameters(trained, self.dtype, self._theta.flat[:size])
         self.constants = Parameters(fixed, self.dtype, self._theta.flat[size:])
-        initialise(self._theta, self.spec, self.hidden_size, checks.positive("seed", seed, least=0))
+
+    def _make_engine(self) -> None:
+        module = self._module
+        self._engine = Engine(module, self._kernels(module), self.spaces, self.dtype, self._periods)
+        self._masks = self._structures()
+
+    # --- copying: kernels and packed views are made anew
+
+    def __getstate__(self) -> dict[str, Any]:
+        made = ("_module", "_engine", "_masks", "_theta", "parameters", "constants")
+        kept = {name: value for name, value in vars(self).items() if name not in made}
+        return {**kept, "_module_name": _importable(self._module), "_values": self._theta.flat}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        values = state.pop("_values")
+        self._module = importlib.import_module(state.pop("_module_name"))
+        vars(self).update(state)
+        self._make_parameters()
+        self._theta.flat[...] = values
+        self._make_engine()
 
     def _shape(self, spaces: tuple[str, ...]) -> tuple[int, ...]:
         return tuple(self.spaces[space] for space in spaces)
@@ -147,14 +173,14 @@ class Layer:
         Raises:
             ShapeError, DtypeError, ArgumentError, OptionError: before anything is computed.
         """
-        x = checks.array("x", x, self.dtype, (None, None, self.input_size), f"N = {self.input_size} is the layer's input_size")
+        x = checks.array("x", x, self.dtype, (None, None, self.input_size), f"it is (T, B, N), N = {self.input_size} the layer's input_size")
         steps, size = x.shape[:2]
         checks.countable("the batch's slots", steps + 1, size, self.hidden_size, 8, len(self.spec.stages) + 1)
         given = self._inputs(x, inputs)
         first = self._state("state", state, size)
         ends = checks.lengths(lengths, steps, size)
         marks = checks.resets(resets, steps, size)
-        return Run(self, given, first, ends, marks, bool(save))
+        return Run(self, given, first, ends, marks, checks.flag("save", save))
 
     def _inputs(self, x: NDArray[Any], inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         main, *further = self.spec.inputs
@@ -190,12 +216,20 @@ class Layer:
         return Batch(steps, size, lengths, resets, self.threads)
 
 
-def _module(name: str | ModuleType, options: dict[str, Any]) -> tuple[ModuleType, dict[str, Any]]:
+def _module(name: str | ModuleType, options: dict[str, Any]) -> ModuleType:
     """The generated module of a cell's name, or the module itself where one is given."""
     if isinstance(name, ModuleType):
-        return name, options
+        return registry.given(name, options)
     if not isinstance(name, str):
         raise ArgumentError(f"name must be the name of a cell, one of {', '.join(registry.cells())}; got {name!r}.")
-    sizes = {key: value for key, value in options.items() if len(key) == 1 and key.isupper()}
-    own = {key: value for key, value in options.items() if key not in sizes}
-    return registry.find(name, own), options
+    return registry.find(name, options)
+
+
+def _importable(module: ModuleType) -> str:
+    """The name under which another process finds the module."""
+    if sys.modules.get(module.__name__) is not module:
+        raise ArgumentError(
+            f"a layer of {module.__name__} cannot be pickled, since that module cannot be imported by its name: put its file where "
+            "Python looks for modules."
+        )
+    return module.__name__

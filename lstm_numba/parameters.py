@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lstm_numba.errors import ArgumentError, ShapeError
+from lstm_numba.checks import as_array, unknown
+from lstm_numba.errors import DtypeError, ShapeError
 from lstm_numba.spec import CellSpec
 
 
@@ -27,15 +28,20 @@ class Parameters(Mapping[str, NDArray[Any]]):
         }
 
     def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._views:
+            raise unknown(name, self._views)
         return self._views[name]
 
     def __setitem__(self, name: str, value: ArrayLike) -> None:
-        if name not in self._views:
-            raise ArgumentError(f"there is no parameter {name!r}: the cell has {', '.join(self._views)}")
-        array = np.asarray(value)
-        if array.shape != self._views[name].shape:
-            raise ShapeError(f"parameter {name} has shape {self._views[name].shape}, got {array.shape}")
-        self._views[name][...] = array
+        view, array = self[name], as_array(f"parameter {name}", value)
+        if array.shape != view.shape:
+            raise ShapeError(f"parameter {name} has shape {view.shape}, got {array.shape}.")
+        if not np.can_cast(array.dtype, view.dtype, "same_kind"):
+            raise DtypeError(f"parameter {name} is {view.dtype}, got {array.dtype}: give it np.asarray(value, '{view.dtype}').")
+        view[...] = array
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._views
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._views)

@@ -3,12 +3,13 @@
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
 from types import ModuleType
 from typing import Any
 
 from lstm_numba import generated
-from lstm_numba.errors import OptionError, UnknownCellError
+from lstm_numba.errors import ArgumentError, OptionError, UnknownCellError
 from lstm_numba.spec import CellSpec
 
 # Options of a layer rather than of equations, for cells with a clock.
@@ -36,20 +37,28 @@ def find(name: str, options: dict[str, Any]) -> ModuleType:
         raise UnknownCellError(f"there is no cell {name!r}{_did_you_mean(name)}; there are {', '.join(cells())}.")
     spec = variants[0].CELL
     chosen = {option: options.get(option, values[0]) for option, values in spec.options.items()}
-    check_options(spec, options, chosen)
+    _check(spec, options, spec.options)
     return next(module for module in variants if dict(module.CELL.chosen) == chosen)
 
 
-def check_options(spec: CellSpec, options: dict[str, Any], chosen: dict[str, Any]) -> None:
-    known = (*spec.options, *([CLOCK_OPTION] if spec.clock else []))
-    for option in options:
+def given(module: ModuleType, options: dict[str, Any]) -> ModuleType:
+    """A module that the user hands in, if it is a cell's and the options are those that it was generated for."""
+    spec = getattr(module, "CELL", None)
+    if not isinstance(spec, CellSpec):
+        raise ArgumentError(f"{module.__name__} is not the module of a cell: make one with `derive generate FILE.py`.")
+    _check(spec, options, {option: (value,) for option, value in spec.chosen.items()})
+    return module
+
+
+def _check(spec: CellSpec, options: dict[str, Any], offered: Mapping[str, tuple[Any, ...]]) -> None:
+    known = (*offered, *([CLOCK_OPTION] if spec.clock else []))
+    for option, value in options.items():
         if option not in known:
             raise OptionError(f"{spec.name} has no option {option!r}; its options: {', '.join(known) or 'none'}.")
-    for option, value in chosen.items():
-        if value not in spec.options[option]:
-            raise OptionError(f"{spec.name}: {option}={value!r} is not one of {', '.join(map(repr, spec.options[option]))}.")
+        if option in offered and not (isinstance(value, (str, int)) and value in offered[option]):
+            raise OptionError(f"{spec.name}: {option}={value!r} is not one of {', '.join(map(repr, offered[option]))}.")
 
 
 def _did_you_mean(name: Any) -> str:
-    close = difflib.get_close_matches(str(name), cells(), n=1)
+    close = difflib.get_close_matches(str(name).lower(), cells(), n=1)
     return f": did you mean {close[0]!r}?" if close else ""

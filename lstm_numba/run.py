@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstm_numba import checks
-from lstm_numba.errors import TapeError
+from lstm_numba.errors import ArgumentError, TapeError
 from lstm_numba.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ class Run:
     def _d_outputs(self, d_output: ArrayLike | None, d_outputs: Mapping[str, ArrayLike] | None) -> Arrays:
         spec, spaces, dtype = self._layer.spec, self._layer.spaces, self._layer.dtype
         given = dict(checks.only("d_outputs", d_outputs, spec.outputs))
-        if d_output is not None:
-            given.setdefault(spec.outputs[0], d_output)
+        if d_output is not None and given.setdefault(spec.outputs[0], d_output) is not d_output:
+            raise ArgumentError(f"d_output is the derivative of {spec.outputs[0]}, and d_outputs names it too: give one of them.")
         found = {}
         for name in spec.outputs:
             shape = (self.steps, self.size, spaces[spec.states[name]])

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstm_numba import checks
+from lstm_numba.errors import OptionError
 from lstm_numba.layer import Layer
 from lstm_numba.run import Gradients, Run
 
@@ -21,12 +22,17 @@ class Named(Mapping[str, Any]):
         self._where = {f"{prefix}.{name}": (part, name) for prefix, part in parts.items() for name in part}
 
     def __getitem__(self, key: str) -> Any:
-        part, name = self._where[key]
+        part, name = self._find(key)
         return part[name]
 
     def __setitem__(self, key: str, value: ArrayLike) -> None:
-        part, name = self._where[key]
+        part, name = self._find(key)
         part[name] = value  # type: ignore[index]
+
+    def _find(self, key: str) -> tuple[Mapping[str, Any], str]:
+        if key not in self._where:
+            raise checks.unknown(key, self._where)
+        return self._where[key]
 
     def __iter__(self):
         return iter(self._where)
@@ -63,8 +69,10 @@ class Stack:
         seed: int = 0,
         **settings: Any,
     ) -> None:
-        count = checks.positive("layers", layers)
-        self.directions = ("", "reverse") if bidirectional else ("",)
+        count, seed = checks.positive("layers", layers), checks.positive("seed", seed, least=0)
+        if "reverse" in settings:
+            raise OptionError("a Stack has no option 'reverse': bidirectional=True reads in both directions.")
+        self.directions = ("", "reverse") if checks.flag("bidirectional", bidirectional) else ("",)
         self._layers: dict[tuple[int, str], Layer] = {}
         width = input_size
         for k in range(count):
@@ -74,7 +82,11 @@ class Stack:
                 self._layers[k, direction] = layer
             width = sum(layer.spaces[layer.spec.states[layer.spec.outputs[0]]] for layer in self._level(k))
         self.count = count
-        self.parameters = Named({_prefix(*key): layer.parameters for key, layer in self._layers.items()})
+
+    @property
+    def parameters(self) -> Named:
+        """Of all layers: "0.W_i" and so on."""
+        return Named({_prefix(*key): layer.parameters for key, layer in self._layers.items()})
 
     def _level(self, k: int) -> list[Layer]:
         return [self._layers[k, direction] for direction in self.directions]
