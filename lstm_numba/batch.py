@@ -1,7 +1,7 @@
 """A batch cut into chunks of rows, one for each thread, the longest rows of each chunk first.
 
-A chunk's rows that still run at step t are then its first `counts[t]`: finished rows cost nothing.  Rows do not influence each other, so
-neither the cut nor the order changes a bit of any row's result.
+A chunk's rows that still run at step t are then its first `counts[t]`: finished rows cost nothing.  Rows do not
+influence each other, so neither the cut nor the order changes a bit of any row's result.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,9 @@ class Batch:
         order: position -> row of the user's batch, or None where that is the same.
     """
 
-    def __init__(self, steps: int, size: int, lengths: NDArray[np.int64] | None, resets: NDArray[np.uint8] | None, threads: int) -> None:
+    def __init__(
+        self, steps: int, size: int, lengths: NDArray[np.int64] | None, resets: NDArray[np.uint8] | None, threads: int
+    ) -> None:
         self.steps, self.size, self.lengths = steps, size, lengths
         self._chunks = parts(size, threads)
         self.order = None if lengths is None else self._longest_first(lengths)
@@ -82,7 +84,7 @@ class Batch:
 
     @cached_property
     def index(self) -> NDArray[np.int64]:
-        """Flat numbers t B + position of the valid rows, by step and then by the user's row: the order of every sum over rows."""
+        """Flat numbers t B + position of the valid rows, by step, then by the user's row: the order of all sums."""
         if self.lengths is None:
             return np.arange(self.steps * self.size)
         steps, rows = np.nonzero(np.arange(self.running)[:, None] < self.lengths)
@@ -94,5 +96,5 @@ class Batch:
         if self.lengths is None:
             total = self.steps * self.size
             return [(first, min(BLOCK_ROWS, total - first)) for first in range(0, total, BLOCK_ROWS)]
-        runs = [(t * self.size + chunk.first, int(chunk.counts[t])) for t in range(self.running) for chunk in self.chunks]
+        runs = ((t * self.size + c.first, int(c.counts[t])) for t in range(self.running) for c in self.chunks)
         return [(first, count) for first, count in runs if count]

@@ -16,15 +16,15 @@ def default_periods(units: int) -> tuple[int, ...]:
     return tuple(2**k for k in range(modules))
 
 
-def unit_periods(periods: Sequence[int] | None, units: int) -> NDArray[np.int64]:
-    """The period of every unit: modules of equal size, in the order given."""
+def module_periods(periods: Sequence[int] | None, units: int) -> tuple[int, ...]:
+    """The period of every module, in the order given; modules are of equal size."""
     chosen = default_periods(units) if periods is None else _checked(periods)
     if units % len(chosen):
         raise OptionError(
-            f"periods names {len(chosen)} modules, and hidden_size {units} is not a multiple of it: choose a hidden_size divisible by "
-            f"{len(chosen)}, or another number of periods."
+            f"periods names {len(chosen)} modules, and hidden_size {units} is not a multiple of it: choose a "
+            f"hidden_size divisible by {len(chosen)}, or another number of periods."
         )
-    return np.repeat(np.array(chosen, np.int64), units // len(chosen))
+    return chosen
 
 
 def _checked(periods: Any) -> tuple[int, ...]:

@@ -63,7 +63,7 @@ class Layer:
         self.threads, self.reverse = checks.positive("threads", threads), checks.flag("reverse", reverse)
         self.spaces = sizes | self._further_spaces(further)
         self.options = {**self.spec.chosen, **options}
-        self._periods = clock.unit_periods(options.get("periods"), self.hidden_size) if self.spec.clock else None
+        self._periods = clock.module_periods(options.get("periods"), self.hidden_size) if self.spec.clock else None
         self._make_parameters()
         initialise(self._theta, self.spec, self.hidden_size, checks.positive("seed", seed, least=0))
         self._make_engine()
@@ -96,13 +96,14 @@ class Layer:
 
     def _make_engine(self) -> None:
         module = self._module
-        self._engine = Engine(module, self._kernels(module), self.spaces, self.dtype, self._periods)
-        self._masks = self._structures()
+        self._engine = Engine(module, self._kernels(module), self.spaces, self._theta, self._periods)
+        self._masks = self._engine.activity.masks()
+        self._last_batch: Batch | None = None
 
     # --- copying: kernels and packed views are made anew
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_module", "_engine", "_masks", "_theta", "parameters", "constants")
+        made = ("_module", "_engine", "_masks", "_last_batch", "_theta", "parameters", "constants")
         kept = {name: value for name, value in vars(self).items() if name not in made}
         return {**kept, "_module_name": _importable(self._module), "_values": self._theta.flat}
 
@@ -116,14 +117,6 @@ class Layer:
 
     def _shape(self, spaces: tuple[str, ...]) -> tuple[int, ...]:
         return tuple(self.spaces[space] for space in spaces)
-
-    def _structures(self) -> dict[str, NDArray[np.bool_]]:
-        """Matrix -> where it is zero by its structure."""
-        masks = {}
-        for name in self.spec.structures:
-            starts = self._engine.module_starts(self._theta[name].shape[0])
-            masks[name] = np.arange(self._theta[name].shape[1])[None, :] < starts[:, None]
-        return masks
 
     def _clear_masked(self, parameters: Parameters) -> None:
         for name, mask in self._masks.items():
@@ -206,14 +199,18 @@ class Layer:
 
     def _packed(self, backward: bool) -> dict[str, NDArray[Any]]:
         """The parameters in the kernels' order, structure applied."""
-        theta = self._theta
-        if self._masks:
-            theta = Parameters({name: view.shape for name, view in theta.items()}, self.dtype, theta.flat.copy())
-            self._clear_masked(theta)
-        return self._engine.pack(theta, backward)
+        theta = self._theta.copy() if self._masks else self._theta
+        self._clear_masked(theta)
+        return self._engine.packing.pack(theta, backward)
 
     def _batch(self, steps: int, size: int, lengths: NDArray[np.int64] | None, resets: NDArray[np.uint8] | None) -> Batch:
-        return Batch(steps, size, lengths, resets, self.threads)
+        plain = lengths is None and resets is None
+        if plain and self._last_batch is not None and (self._last_batch.steps, self._last_batch.size) == (steps, size):
+            return self._last_batch
+        batch = Batch(steps, size, lengths, resets, self.threads)
+        if plain:
+            self._last_batch = batch
+        return batch
 
 
 def _module(name: str | ModuleType, options: dict[str, Any]) -> ModuleType:

@@ -1,7 +1,7 @@
 """A layer's parameters: named views of one flat vector, so that an optimiser, a norm or a file can take them all at once."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,21 +16,33 @@ class Parameters(Mapping[str, NDArray[Any]]):
 
     Attributes:
         flat: all of them, one after the other in order.
+        shapes, offsets: name -> shape, and where it begins in `flat`.
     """
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any], flat: NDArray[Any] | None = None) -> None:
-        sizes = [int(np.prod(shape)) for shape in shapes.values()]
-        self.offsets = dict(zip(shapes, np.cumsum([0, *sizes]).tolist(), strict=False))
-        self.flat = np.zeros(sum(sizes), dtype) if flat is None else flat
-        self._views = {
-            name: self.flat[self.offsets[name] : self.offsets[name] + size].reshape(shape)
-            for (name, shape), size in zip(shapes.items(), sizes, strict=True)
-        }
+        self.shapes = dict(shapes)
+        self.sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
+        ends = np.cumsum([0, *self.sizes.values()]).tolist()
+        self.offsets = dict(zip(shapes, ends, strict=False))
+        self.flat = np.zeros(ends[-1], dtype) if flat is None else flat
+
+    def zeros_like(self) -> Self:
+        """The same names and shapes, all 0."""
+        return self._with(np.zeros_like(self.flat))
+
+    def copy(self) -> Self:
+        return self._with(self.flat.copy())
+
+    def _with(self, flat: NDArray[Any]) -> Self:
+        other = object.__new__(type(self))
+        other.shapes, other.sizes, other.offsets, other.flat = self.shapes, self.sizes, self.offsets, flat
+        return other
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self._views:
-            raise unknown(name, self._views)
-        return self._views[name]
+        if name not in self.shapes:
+            raise unknown(name, self.shapes)
+        offset = self.offsets[name]
+        return self.flat[offset : offset + self.sizes[name]].reshape(self.shapes[name])
 
     def __setitem__(self, name: str, value: ArrayLike) -> None:
         view, array = self[name], as_array(f"parameter {name}", value)
@@ -41,20 +53,20 @@ class Parameters(Mapping[str, NDArray[Any]]):
         view[...] = array
 
     def __contains__(self, name: object) -> bool:
-        return name in self._views
+        return name in self.shapes
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._views)
+        return iter(self.shapes)
 
     def __len__(self) -> int:
-        return len(self._views)
+        return len(self.shapes)
 
     def __repr__(self) -> str:
-        return f"Parameters({', '.join(f'{name} {view.shape}' for name, view in self._views.items())})"
+        return f"Parameters({', '.join(f'{name} {shape}' for name, shape in self.shapes.items())})"
 
 
 def initialise(parameters: Parameters, spec: CellSpec, hidden_size: int, seed: int) -> None:
-    """Matrices and vectors uniform in +-1/sqrt(H), biases 0, and what the cell says of some (b_f = 1), in order of appearance."""
+    """Matrices and vectors uniform in +-1/sqrt(H), biases 0, and what the cell says of some (b_f = 1), in order."""
     random, bound = np.random.default_rng(seed), 1 / np.sqrt(max(hidden_size, 1))
     for name, array in parameters.items():
         if name in spec.initial:

@@ -114,12 +114,13 @@ class Run:
         wanted = self._d_outputs(d_output, d_outputs)
         last = {name: self._batch.arrange(array, 0) for name, array in layer._state("d_state", d_state, self.size).items()}
         with self._lock:  # a backward works in the tape's own arrays
-            grads, inputs, first, arrays = engine.backward(self._tape, wanted, last)
-        parameters = Parameters({name: view.shape for name, view in layer.parameters.items()}, layer.dtype)
-        engine.unpack(grads, arrays, self._batch, parameters)
+            adjoints = engine.backward(self._tape, wanted, last)
+        parameters = layer.parameters.zeros_like()
+        engine.packing.unpack(adjoints.grads, adjoints.arrays, self._batch.places, parameters)
         layer._clear_masked(parameters)
-        found = {name: self._to_theirs(array) for name, array in inputs.items()}
-        state = {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in first.items()}
+        found = {name: self._to_theirs(array) for name, array in adjoints.inputs.items()}
+        first = adjoints.first_states.items()
+        state = {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in first}
         return Gradients(found[self._main], found, parameters, state)
 
     def _d_outputs(self, d_output: ArrayLike | None, d_outputs: Mapping[str, ArrayLike] | None) -> Arrays:

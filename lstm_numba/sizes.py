@@ -57,6 +57,7 @@ class Sizes:
     def __init__(self, spec: CellSpec, products: dict[str, Product], spaces: dict[str, int], dtype: np.dtype[Any]) -> None:
         self.spec, self.spaces, self.dtype = spec, spaces, dtype
         self.lanes = REGISTER_BYTES // dtype.itemsize
+        self._rows: dict[str, int] = {}
         self.packed = tuple(self._packed(name, product) for name, product in products.items())
 
     def _packed(self, name: str, product: Product) -> Packed:
@@ -77,14 +78,20 @@ class Sizes:
 
     def row(self, space: str) -> int:
         """Numbers in one padded row of a space."""
-        block = WIDE * self.lanes
-        return padded(-(-self.spaces[space] // block) * block, self.dtype.itemsize)
+        if space not in self._rows:
+            block = WIDE * self.lanes
+            self._rows[space] = padded(-(-self.spaces[space] // block) * block, self.dtype.itemsize)
+        return self._rows[space]
 
     @cached_property
     def slot_rows(self) -> tuple[int, ...]:
         """Numbers in one padded row of slots, for each stage."""
         lengths = (len(stage.slots) * self.slot_columns(k) for k, stage in enumerate(self.spec.stages))
         return tuple(padded(length, self.dtype.itemsize) for length in lengths)
+
+    def units(self, k: int) -> int:
+        """Units in a panel of a stage (counted from 0)."""
+        return unit_vectors(len(self.spec.stages[k].slots)) * self.lanes
 
     def slot_columns(self, k: int) -> int:
         """Units of a stage (counted from 0), padding included: as many in every stage of a space."""
@@ -100,8 +107,3 @@ class Sizes:
             column += (WIDE if wide else 1) * self.lanes
             last.append(min(column, packed.depth) - 1)
         return np.searchsorted(starts, np.array(last), side="right").astype(np.int64)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a parameter or constant."""
-        spaces = self.spec.parameters.get(name) or self.spec.constants.get(name, ())
-        return tuple(self.spaces[space] for space in spaces)

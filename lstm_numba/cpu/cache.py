@@ -1,8 +1,8 @@
 """Compiled kernels on disk, under a folder named after everything that they depend on.
 
-Numba's own cache looks at one source file and misses changes in helpers, flags and constants; here the folder's name is the hash of all
-of this package's source, the versions of the tools and the instruction set.  A damaged entry is deleted and compiled again; where no
-folder is writable, kernels are compiled in memory.
+Numba's own cache looks at one source file and misses changes in helpers, flags and constants; here the folder's name is
+the hash of all of this package's source, the versions of the tools and the instruction set.  A damaged entry is deleted
+and compiled again; where no folder is writable, kernels are compiled in memory.
 """
 
 import hashlib
@@ -55,8 +55,10 @@ def _candidates():
 
 def _is_private(folder: Path) -> bool:
     """A cache holds pickles: it must be ours, and nobody else may write to it."""
+    if not hasattr(os, "getuid"):
+        return True
     status = folder.stat()
-    return not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 @cache
@@ -97,7 +99,7 @@ class _Impl(FunctionCache._impl_class):
 
 
 class Entries:
-    """In the place of Numba's index and data files: one file for each key, so that no two processes write to the same one."""
+    """In place of Numba's index and data files: a file for each key, so that no two processes write to the same one."""
 
     def __init__(self, cache_path: str, name: str) -> None:
         self._base = Path(cache_path) / name
@@ -145,7 +147,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class KernelCache(FunctionCache):
-    """One function's entries, keyed by the text that it comes from; every failure of the disk means compiling, never an error."""
+    """One function's entries, keyed by the text that it comes from; every failure of the disk means compiling."""
 
     _impl_class = _Impl
 

@@ -1,6 +1,7 @@
 """The functions of `lstm_numba.functions` on SIMD registers.
 
-Bounds over the whole range of the type, in units of the last place of the result, checked by the tests (float32: every number):
+Bounds over the whole range of the type, in units of the last place of the result, checked by the tests (float32: every
+number):
 
               float32   float64
     exp           2         2
@@ -8,7 +9,8 @@ Bounds over the whole range of the type, in units of the last place of the resul
     tanh          3         3
     softplus      4         4
 
-sigmoid below 2**-126 (2**-1022) is only that small, not accurate.  A NaN stays a NaN: every selection below keeps the operand that holds it.
+sigmoid below 2**-126 (2**-1022) is only that small, not accurate.  A NaN stays a NaN: every selection below keeps the
+operand that holds it.
 """
 
 import math
@@ -36,7 +38,7 @@ inlined = register_jitable(**INLINE)
 
 
 def _polynomial(coefficients):
-    """Return a function: the polynomial with these coefficients, lowest power first, in the fewest dependent steps (Estrin)."""
+    """Return a function: the polynomial of these coefficients, lowest power first, in few dependent steps (Estrin)."""
 
     @intrinsic
     def polynomial(typing_context, z):
@@ -44,8 +46,9 @@ def _polynomial(coefficients):
             terms = [simd.as_register(builder, z, types.float64, ir.Constant(ir.DoubleType(), c)) for c in coefficients]
             power = arguments[0]
             while len(terms) > 1:
-                pairs = [simd.vector_intrinsic(builder, "fma", z.llvm, [power, *pair]) for pair in zip(terms[1::2], terms[::2])]
-                terms = pairs + terms[2 * len(pairs) :]
+                pairs = zip(terms[1::2], terms[::2], strict=False)  # a last one without a partner waits
+                joined = [simd.vector_intrinsic(builder, "fma", z.llvm, [power, *pair]) for pair in pairs]
+                terms = joined + terms[2 * len(joined) :]
                 power = builder.fmul(power, power)
             return terms[0]
 
@@ -73,7 +76,7 @@ def _reduced(element, largest):
 
 
 def _exp(element):
-    """exp(a) = 2**n exp(r), with 2**n as two factors: each is a normal number where the product overflows or is subnormal."""
+    """exp(a) = 2**n exp(r), with 2**n as two factors: each is normal where the product overflows or is subnormal."""
     reduced = _reduced(element, LARGEST[element])
 
     @inlined

@@ -14,16 +14,16 @@ from lstm_numba import words
 from lstm_numba.cpu import elementary, outer, packing, product, rows, simd  # noqa: F401  (elementary registers itself)
 from lstm_numba.cpu.cache import keep
 
-WORDS = {
-    **{name: getattr(simd, name) for name in ("lanes", "load", "store", "load_first", "store_first")},
-    **{name: getattr(rows, name) for name in ("units_of", "panels_of", "together", "spread", "clear", "restore", "release", "ring")},
-}
+ON_REGISTERS = ("lanes", "load", "store", "load_first", "store_first")
+ON_ROWS = ("units_of", "panels_of", "together", "spread", "clear", "restore", "release", "ring")
+WORDS = {name: getattr(simd, name) for name in ON_REGISTERS} | {name: getattr(rows, name) for name in ON_ROWS}
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
 def bound(function: FunctionType, meanings: dict[str, Any]) -> FunctionType:
     """The same function with other meanings of its global names."""
-    return FunctionType(function.__code__, {**function.__globals__, **meanings}, function.__name__, function.__defaults__)
+    names = {**function.__globals__, **meanings}
+    return FunctionType(function.__code__, names, function.__name__, function.__defaults__)
 
 
 def compiled(function: FunctionType, text: str) -> Callable[..., Any]:
@@ -68,13 +68,13 @@ def kernels_of(module: ModuleType) -> SimpleNamespace:
     """project, forward and backward of a generated module, compiled on first use."""
     if module not in LOADED:
         text, meanings = inspect.getsource(module), _meanings(module)
-        LOADED[module] = SimpleNamespace(**{name: compiled(bound(getattr(module, name), meanings), text) for name in KERNELS})
+        functions = {name: bound(getattr(module, name), meanings) for name in KERNELS}
+        LOADED[module] = SimpleNamespace(**{name: compiled(function, text) for name, function in functions.items()})
     return LOADED[module]
 
 
-pack = SimpleNamespace(
-    **{name: keep(njit(**OPTIONS)(function), name) for name, function in vars(packing).items() if isinstance(function, FunctionType)}
-)
+PACKING = (packing.pack_forward, packing.pack_backward, packing.unpack, packing.sum_rows)
+pack = SimpleNamespace(**{function.__name__: compiled(function, function.__name__) for function in PACKING})
 
 
 @cache

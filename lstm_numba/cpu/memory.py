@@ -1,7 +1,7 @@
-"""Large work arrays that are used again: fresh memory costs a page fault for every few kilobytes, a tenth of a training step.
+"""Large work arrays, used again: fresh memory costs a page fault every few kilobytes, a tenth of a training step.
 
-An array comes back when the tape that holds it is no longer used.  Only sizes of the latest batch are kept, so that a layer's memory is
-what its last shape needs.
+An array comes back when the tape that holds it is no longer used.  Only sizes of the latest batch are kept, so that a
+layer's memory is what its last shape needs.
 """
 
 import threading

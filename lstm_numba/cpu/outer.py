@@ -15,7 +15,10 @@ ROWS = 256
 
 
 def make_outer(run: int, gates: int, low: int):
-    """Return outer(first, last, index, start, depth, a, a_row, slots, slots_row, grad, sums) for panels first .. last - 1."""
+    """Return outer(first, last, index, counts, starts, depth, a, a_row, slots, slots_row, grad, sums).
+
+    Panel p of first .. last - 1 takes the first counts[p] rows of `index`, and columns from starts[p] on.
+   """
     units = unit_vectors(gates)
     width = tile_width(run * units)
     groups, panel_vectors, low_vectors = run * units // width, gates * units, low * units
@@ -54,19 +57,28 @@ def make_outer(run: int, gates: int, low: int):
             store(sums, place + v * lane, total)
 
     @register_jitable
-    def outer(first, last, index, start, depth, a, a_row, slots, slots_row, grad, sums):
-        n = width * lanes(slots)
-        strips, strip_slots = np.empty(ROWS * (depth - start), a.dtype), np.empty(ROWS * n, a.dtype)
-        for i0 in range(0, len(index), ROWS):
-            count = min(ROWS, len(index) - i0)
-            pack_rows(index, i0, count, start, depth, a, a_row, strips)
+    def outer(first, last, index, counts, starts, depth, a, a_row, slots, slots_row, grad, sums):
+        n, low = width * lanes(slots), starts[first]
+        strips, strip_slots = np.empty(ROWS * (depth - low), a.dtype), np.empty(ROWS * n, a.dtype)
+        longest = 0
+        for p in range(first, last):
+            longest = max(longest, counts[p])
+        for i0 in range(0, longest, ROWS):
+            packed = min(ROWS, longest - i0)
+            pack_rows(index, i0, packed, low, depth, a, a_row, strips)
             for g in range(first * groups, last * groups):
-                column = (g // groups * panel_vectors + low_vectors) * lanes(slots) + g % groups * n
+                p = g // groups
+                count = min(packed, counts[p] - i0)
+                if count <= 0:
+                    continue
+                column = (p * panel_vectors + low_vectors) * lanes(slots) + g % groups * n
                 pack_slots(index, i0, count, slots, slots_row, column, strip_slots, sums, g * n)
-                k = start
+                k = low
                 while k < depth:
                     strip = strip_of(depth - k)
-                    strip_times(strip, count, strips, (k - start) * count, strip_slots, 0, grad, (g * depth + k) * n, n)
+                    if k + strip > starts[p]:
+                        place = (g * depth + k) * n
+                        strip_times(strip, count, strips, (k - low) * packed, strip_slots, 0, grad, place, n)
                     k += strip
 
     return outer

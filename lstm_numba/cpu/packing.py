@@ -1,13 +1,23 @@
 """Between a layer's flat vector of parameters and the packed forms that the kernels read and write.
 
-    weights   [panel][group][k][n]      columns are the slots of a panel; padded units repeat the last one, so that they stay as
-                                        finite as it is
+    weights   [panel][group][k][n]      columns are the slots of a panel; padded units repeat the last one, so that
+                                        they stay as finite as it is
     back      [group][panel][slot][n]   columns are the operand's units; padded rows and columns are 0
+
+Every function takes a table, one row for each matrix or vector: one call does them all.
 """
 
+from numba.extending import register_jitable
 
-def pack_matrix(theta, source, rows, depth, packed, target, place, run, units, n, panels):
-    """W (rows, depth) -> slot `place` of `run` in the panels from index `target` on."""
+# Columns of the tables.
+MATRIX = ("source", "rows", "depth", "target", "place", "run", "units", "n", "panels")
+VECTOR = ("source", "size", "target", "place", "gates", "units", "panels")
+SUM = ("source", "size", "target", "place", "run", "units")
+
+
+@register_jitable
+def _pack_matrix(theta, source, rows, depth, packed, target, place, run, units, n, panels):
+    """W (rows, depth) -> slot `place` of `run` in all panels."""
     groups = run * units // n
     for p in range(panels):
         for u in range(units):
@@ -18,7 +28,15 @@ def pack_matrix(theta, source, rows, depth, packed, target, place, run, units, n
                 packed[base + k * n] += theta[line + k]
 
 
-def pack_transposed(theta, source, rows, depth, packed, target, place, run, units, wide, lane, panels):
+@register_jitable
+def _pack_vector(theta, source, size, packed, target, place, gates, units, panels):
+    """A vector -> slot `place` of the panels; a vector of size 1 fills all units."""
+    for j in range(panels * units):
+        packed[target + j // units * gates * units + place * units + j % units] += theta[source + min(j, size - 1)]
+
+
+@register_jitable
+def _pack_transposed(theta, source, rows, depth, packed, target, place, run, units, panels, wide, lane):
     """W (rows, depth) -> its transpose, one panel of slots after the other."""
     column, base = 0, target
     while column < depth:
@@ -31,7 +49,8 @@ def pack_transposed(theta, source, rows, depth, packed, target, place, run, unit
         base, column = base + panels * run * units * n, column + n
 
 
-def unpack_matrix(packed, target, theta, source, rows, depth, place, run, units, n):
+@register_jitable
+def _unpack_matrix(packed, target, theta, source, rows, depth, place, run, units, n):
     """The gradient of a packed matrix, added to theta."""
     groups = run * units // n
     for j in range(rows):
@@ -41,16 +60,33 @@ def unpack_matrix(packed, target, theta, source, rows, depth, place, run, units,
             theta[source + j * depth + k] += packed[base + k * n]
 
 
-def pack_vector(theta, source, size, packed, target, place, gates, units, panels):
-    """A vector -> slot `place` of the panels; a vector of size 1 fills all units."""
-    for j in range(panels * units):
-        packed[target + j // units * gates * units + place * units + j % units] += theta[source + min(j, size - 1)]
-
-
-def unpack_sums(sums, target, theta, source, size, place, run, units):
-    """A bias's gradient from the slots' sums."""
+@register_jitable
+def _unpack_sums(sums, target, theta, source, size, place, run, units):
+    """A bias's gradient from the sums of its slots."""
     for j in range(size):
         theta[source + j] += sums[target + j // units * run * units + place * units + j % units]
+
+
+def pack_forward(theta, matrices, vectors, packed):
+    """Matrices, biases and pointwise parameters."""
+    for m in matrices:
+        _pack_matrix(theta, m[0], m[1], m[2], packed, m[3], m[4], m[5], m[6], m[7], m[8])
+    for v in vectors:
+        _pack_vector(theta, v[0], v[1], packed, v[2], v[3], v[4], v[5], v[6])
+
+
+def pack_backward(theta, matrices, packed, wide, lane):
+    """Transposed matrices."""
+    for m in matrices:
+        _pack_transposed(theta, m[0], m[1], m[2], packed, m[3], m[4], m[5], m[6], m[8], wide, lane)
+
+
+def unpack(packed, matrices, sums, theta):
+    """Gradients of matrices, and of biases from the sums of slots, in the order of the tables."""
+    for m in matrices:
+        _unpack_matrix(packed, m[3], theta, m[0], m[1], m[2], m[4], m[5], m[6], m[7])
+    for s in sums:
+        _unpack_sums(packed, s[2], theta, s[0], s[1], s[3], s[4], s[5])
 
 
 def sum_rows(places, array, row, space, theta, source, size):

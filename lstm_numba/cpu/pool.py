@@ -1,7 +1,7 @@
 """Threads for kernels that release the lock: chunks of work, in this thread and in a pool made when first needed."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -13,8 +13,10 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="lstm_numba")
 
 
-def run(tasks: Iterable[Callable[[], None]], threads: int) -> None:
+def run(tasks: Sequence[Callable[[], None]], threads: int) -> None:
     """Run the tasks, the last one in this thread; an error of any of them is raised when all have ended."""
+    if not tasks:
+        return
     *others, last = tasks
     if threads == 1 or not others:
         for task in (*others, last):

@@ -1,4 +1,4 @@
-"""The words `Product` and `Transposed` on SIMD registers: products of a batch with packed weights, blocked for registers and for the cache.
+"""The words `Product` and `Transposed` on SIMD registers: a batch times packed weights, in blocks that the cache holds.
 
 A row's sum runs over k in order whatever the blocking, so a row's bits do not depend on the batch it is part of.
 """

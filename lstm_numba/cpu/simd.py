@@ -1,7 +1,7 @@
 """One SIMD register as a Numba type: `+ - * /`, load, store, and the bit operations that the functions need.
 
-Vectorised by construction: nothing here depends on what LLVM can prove about aliases. Arrays are one-dimensional and C-contiguous;
-an address is always (array, index), never an integer.
+Vectorised by construction: nothing here depends on what LLVM can prove about aliases. Arrays are one-dimensional and
+C-contiguous; an address is always (array, index), never an integer.
 """
 
 import operator
@@ -53,8 +53,8 @@ def pointer(context, builder, array_type, array, index):
 def splat(builder, scalar, lanes):
     """A register with `scalar` in every lane."""
     vector = ir.VectorType(scalar.type, lanes)
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, I32(0))
-    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+    empty, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
+    return builder.shuffle_vector(builder.insert_element(empty, scalar, I32(0)), empty, zeros)
 
 
 def vector_intrinsic(builder, name, register_llvm, arguments):
@@ -288,9 +288,10 @@ def _comparison(predicate, documentation):
     @intrinsic
     def choose(typing_context, a, b, then, otherwise):
         def build(context, builder, signature, arguments):
-            left, right, yes, no = (as_register(builder, register, *pair) for pair in zip(signature.args, arguments, strict=True))
-            return builder.select(builder.fcmp_unordered(predicate, left, right) if predicate == "!=" else
-                                  builder.fcmp_ordered(predicate, left, right), yes, no)
+            pairs = zip(signature.args, arguments, strict=True)
+            left, right, yes, no = (as_register(builder, register, *pair) for pair in pairs)
+            compare = builder.fcmp_unordered if predicate == "!=" else builder.fcmp_ordered
+            return builder.select(compare(predicate, left, right), yes, no)
 
         register = _common_register((a, b, then, otherwise))
         return register(a, b, then, otherwise), build

@@ -15,13 +15,14 @@ from lstm_numba.errors import OptionError
 # instruction set -> (register bytes, vector registers)
 INSTRUCTION_SETS = {"avx512": (64, 32), "avx2": (32, 16), "neon": (16, 32), "sse": (16, 16)}
 
-# Tiles by number of registers: vectors -> rows, most first, then the heights that finish a batch. Measured: a spill (3 x 4 with
-# 16 registers, 12 x 2 with 32) halves the speed or worse.
+# Tiles by number of registers: vectors -> rows, most first, then the heights that finish a batch. Measured: a spill
+# (3 x 4 with 16 registers, 12 x 2 with 32) halves the speed or worse.
 TILES = {
     16: {1: (8, 4, 2, 1), 2: (6, 4, 2, 1), 3: (4, 2, 1)},
     32: {1: (12, 6, 4, 2, 1), 2: (8, 6, 4, 2, 1), 3: (8, 6, 4, 2, 1), 4: (6, 4, 2, 1), 5: (5, 3, 2, 1)},
 }
-# Cycles from one addition to the next that depends on it, and additions started in each: a low tile cannot be faster than the first.
+# Cycles from one addition to the next that depends on it, and additions started in each: a low tile cannot be faster
+# than the first.
 LATENCY, PER_CYCLE = 4, 2
 
 
@@ -86,5 +87,5 @@ def unit_vectors(gates: int) -> int:
 
 
 def groups_at_once(rows: int, width: int) -> int:
-    """Tiles side by side that a short batch needs, so that enough sums are in flight to hide the latency of an addition."""
+    """Tiles side by side that a short batch needs: enough sums in flight to hide the latency of an addition."""
     return max(1, HEIGHTS[width][0] // rows)

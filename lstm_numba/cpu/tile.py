@@ -2,8 +2,9 @@
 
     c[r, v] += sum_k a[r, k] b[k, v]        r < rows, v < vectors x lanes
 
-The accumulators stay in registers for the whole sum; k runs in order, so a row's result does not depend on the tile it was in.  b is packed:
-its row k + 1 follows row k.  Addresses in the loop are a pointer for each row plus k, which leaves the integer registers unspilled.
+The accumulators stay in registers for the whole sum; k runs in order, so a row's result does not depend on the tile it
+was in.  b is packed: its row k + 1 follows row k.  Addresses in the loop are a pointer for each row plus k, which
+leaves the integer registers unspilled.
 """
 
 from collections.abc import Sequence
@@ -21,9 +22,9 @@ UNROLLED = 4
 
 
 def make_rows(vectors: int):
-    """Return rows_times(rows, count, a, a0, a_row, b, b0, b_next, c, c0, c_row): any number of rows, a's rows a_row apart.
+    """Return rows_times(rows, count, a, a0, a_row, b, b0, b_next, c, c0, c_row): any number of rows, a's a_row apart.
 
-    The highest tile as often as it fits, then lower ones.  What stands b_next further on in b is fetched from memory meanwhile.
+    The highest tile as often as it fits, then lower ones.  What stands b_next further on in b is fetched meanwhile.
     """
 
     @intrinsic
@@ -32,7 +33,9 @@ def make_rows(vectors: int):
 
         def build(context, builder, signature, arguments):
             rows, count, a, a0, a_row, b, b0, b_next, c, c0, c_row = arguments
-            a_first, b_first, c_first = (pointer(context, builder, *place) for place in ((kinds[2], a, a0), (kinds[5], b, b0), (kinds[8], c, c0)))
+            a_first = pointer(context, builder, kinds[2], a, a0)
+            b_first = pointer(context, builder, kinds[5], b, b0)
+            c_first = pointer(context, builder, kinds[8], c, c0)
             tile, done = _Tile(builder, Register(kinds[2].dtype), vectors), I64(0)
             for height, times in _times(builder, rows, vectors):
                 with cgutils.for_range(builder, times, intp=I64) as loop:
@@ -41,7 +44,8 @@ def make_rows(vectors: int):
                     c_rows = tile.apart(tile.step(c_first, r, c_row), c_row, height)
                     tall = height == HEIGHTS[vectors][0]
                     # the first tile fetches for all; the others ask again for what is there already
-                    ahead = builder.select(builder.icmp_signed("==", loop.index, I64(0)), b_next, I64(0)) if tall else None
+                    is_first = builder.icmp_signed("==", loop.index, I64(0))
+                    ahead = builder.select(is_first, b_next, I64(0)) if tall else None
                     tile.emit(count, a_rows, 1, [b_first], [c_rows], ahead, UNROLLED if tall else 1)
                 done = builder.add(done, builder.mul(times, I64(height)))
             return context.get_dummy_value()
@@ -57,7 +61,8 @@ def _times(builder, rows, vectors: int):
     most = heights[0]
     whole, rest = builder.sdiv(rows, I64(most)), builder.srem(rows, I64(most))
     # a rest may be covered better together with one of the whole tiles
-    joined = builder.and_(_is_one_of(builder, rest, [r for r in range(1, most) if most not in splits[most + r]]), builder.icmp_signed(">", whole, I64(0)))
+    better = _is_one_of(builder, rest, [r for r in range(1, most) if most not in splits[most + r]])
+    joined = builder.and_(better, builder.icmp_signed(">", whole, I64(0)))
     whole = builder.select(joined, builder.sub(whole, I64(1)), whole)
     rest = builder.select(joined, builder.add(rest, I64(most)), rest)
     yield most, whole
@@ -88,7 +93,9 @@ def make_strip(vectors: int):
 
         def build(context, builder, signature, arguments):
             rows, count, a, a0, b, b0, c, c0, c_row = arguments
-            a_first, b_first, c_first = (pointer(context, builder, *place) for place in ((kinds[2], a, a0), (kinds[4], b, b0), (kinds[6], c, c0)))
+            a_first = pointer(context, builder, kinds[2], a, a0)
+            b_first = pointer(context, builder, kinds[4], b, b0)
+            c_first = pointer(context, builder, kinds[6], c, c0)
             tile = _Tile(builder, Register(kinds[2].dtype), vectors)
             for height in HEIGHTS[vectors]:
                 with builder.if_then(builder.icmp_signed("==", rows, I64(height))):
@@ -103,7 +110,10 @@ def make_strip(vectors: int):
 
 
 def make_flat(vectors: int, groups: int):
-    """Return flat_times(count, a, a0, b, b0, b_group, c, c0, c_group): one row with several groups of b, enough sums to hide latency."""
+    """Return flat_times(count, a, a0, b, b0, b_group, c, c0, c_group): one row with several groups of b.
+
+    Enough sums are then in flight to hide the latency of an addition.
+    """
 
     @intrinsic
     def flat_times(typing_context, count, a, a0, b, b0, b_group, c, c0, c_group):
@@ -111,9 +121,12 @@ def make_flat(vectors: int, groups: int):
 
         def build(context, builder, signature, arguments):
             count, a, a0, b, b0, b_group, c, c0, c_group = arguments
-            a_first, b_first, c_first = (pointer(context, builder, *place) for place in ((kinds[1], a, a0), (kinds[3], b, b0), (kinds[6], c, c0)))
+            a_first = pointer(context, builder, kinds[1], a, a0)
+            b_first = pointer(context, builder, kinds[3], b, b0)
+            c_first = pointer(context, builder, kinds[6], c, c0)
             tile = _Tile(builder, Register(kinds[1].dtype), vectors)
-            b_groups, c_groups = tile.apart(b_first, b_group, groups), [[row] for row in tile.apart(c_first, c_group, groups)]
+            b_groups = tile.apart(b_first, b_group, groups)
+            c_groups = [[row] for row in tile.apart(c_first, c_group, groups)]
             tile.emit(count, [a_first], 1, b_groups, c_groups, None, 1)
             return context.get_dummy_value()
 
@@ -136,10 +149,13 @@ class _Tile:
         """`count` addresses, each `stride` after the one before."""
         return [self.step(address, I64(k), stride) for k in range(count)]
 
-    def emit(self, count, a_rows: Sequence, a_k: int, b_groups: Sequence, c_groups: Sequence, b_next, unrolled: int) -> None:
+    def emit(
+        self, count, a_rows: Sequence, a_k: int, b_groups: Sequence, c_groups: Sequence, b_next, unrolled: int
+    ) -> None:
         """c[group][row] += a_rows times b_groups over k < count; a_k is the stride of k in a."""
         builder = self.builder
-        cells = {(g, r, v): self._column(row, v) for g, rows in enumerate(c_groups) for r, row in enumerate(rows) for v in range(self.vectors)}
+        rows = [(g, r, row) for g, group in enumerate(c_groups) for r, row in enumerate(group)]
+        cells = {(g, r, v): self._column(row, v) for g, r, row in rows for v in range(self.vectors)}
         sums = {cell: cgutils.alloca_once_value(builder, self._load(address)) for cell, address in cells.items()}
         whole = builder.mul(builder.sdiv(count, I64(unrolled)), I64(unrolled))
         self._loop(I64(0), whole, unrolled, (a_rows, a_k, b_groups, b_next), sums)
@@ -157,7 +173,9 @@ class _Tile:
             for ahead in range(unrolled):
                 if b_next is not None:
                     self._prefetch(self._offset(self.builder.gep(b_at[0], [b_next]), ahead * n))
-                self._rank_one([self._offset(row, ahead * a_k) for row in a_at], [self._offset(group, ahead * n) for group in b_at], sums)
+                a_here = [self._offset(row, ahead * a_k) for row in a_at]
+                b_here = [self._offset(group, ahead * n) for group in b_at]
+                self._rank_one(a_here, b_here, sums)
 
     def _rank_one(self, a_at: Sequence, b_at: Sequence, sums) -> None:
         """Every row's a[r, k] times the vectors of b[k]."""
@@ -167,8 +185,8 @@ class _Tile:
             for g, group in enumerate(columns):
                 for v, column in enumerate(group):
                     cell = sums[g, r, v]
-                    total = vector_intrinsic(self.builder, "fma", self.register.llvm, [row, column, self.builder.load(cell)])
-                    self.builder.store(total, cell)
+                    factors = [row, column, self.builder.load(cell)]
+                    self.builder.store(vector_intrinsic(self.builder, "fma", self.register.llvm, factors), cell)
 
     def _prefetch(self, address) -> None:
         """Ask for one row of b to be in the second-level cache soon."""
