@@ -166,9 +166,9 @@ def bounds(ladder: Ladder) -> Iterator[Measurement]:
 
 
 def bugs(ladder: Ladder) -> Iterator[Measurement]:
-    yield from planted.measure(ladder.cell, ladder.driver, EXACT)
+    yield from planted.measure(ladder.cell, ladder.driver, EXACT, "_vjp" if ladder.quick else "")
     if not ladder.quick:
-        yield from planted.reported([("kernels", in_kernels(ladder.cell, EXACT))], ladder.small)
+        yield from planted.reported({"kernels": in_kernels(ladder.cell, EXACT)}, ladder.small)
 
 
 RUNGS: tuple[Callable[[Ladder], Iterator[Measurement]], ...] = (

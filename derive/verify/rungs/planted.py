@@ -8,7 +8,7 @@ effect on every value that the runs meet is the right function in other words (`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -94,9 +94,9 @@ class Nursery:
         return all(same_effect(self.driver, mutant, problem) for problem in self.problems)
 
 
-def in_formulas(nursery: Nursery) -> Score:
-    """Plant every mutant of the step functions."""
-    driver, planted = nursery.driver, list(mutants(nursery.driver.text))
+def in_formulas(nursery: Nursery, suffix: str = "") -> Score:
+    """Plant every mutant of the step functions whose names end in `suffix`."""
+    driver, planted = nursery.driver, list(mutants(nursery.driver.text, suffix))
     if any(nursery.kills(driver, function) for function in ("", "_vjp", "_jvp")):
         return Score(1, (UNSOUND,))
     alive = [mutant for mutant in planted if not nursery.kills(driver.changed(mutant.text), mutant.function)]
@@ -113,14 +113,16 @@ def in_time(nursery: Nursery) -> Score:
     return Score(len(sweeps), tuple(escaped))
 
 
-def measure(cell: Cell, driver: Driver, allowed: float) -> Iterator[Measurement]:
+def measure(cell: Cell, driver: Driver, allowed: float, suffix: str = "") -> Iterator[Measurement]:
     """The scores as measurements: the number of planted bugs that escaped, which must be 0."""
     nursery = Nursery(cell, driver, allowed)
-    yield from reported((("formulas", in_formulas(nursery)), ("time", in_time(nursery))), nursery.problems[0])
+    yield from reported({"formulas": in_formulas(nursery, suffix), "time": in_time(nursery)}, nursery.problems[0])
 
 
-def reported(scores: Iterable[tuple[str, Score]], problem: Problem) -> Iterator[Measurement]:
-    for place, score in scores:
+def reported(scores: Mapping[str, Score], problem: Problem) -> Iterator[Measurement]:
+    killed, total = sum(score.killed for score in scores.values()), sum(score.total for score in scores.values())
+    sides = "planted bugs", f"{killed}/{total} killed"
+    for place, score in scores.items():
         note = "\n    ".join([f"{score} killed", *(f"escaped: {bug}" for bug in score.escaped)])
-        sides, words = ("planted bugs", f"{score} killed"), describe(problem)
-        yield Measurement("planted bugs", f"in {place}", sides, float(len(score.escaped)), 0.0, words, note=note)
+        error = float(len(score.escaped))
+        yield Measurement("planted bugs", f"in {place}", sides, error, 0.0, describe(problem), note=note)
