@@ -1,4 +1,4 @@
-"""Kernels of recurrent cells, generated from equations: forward and exact backpropagation through time, on NumPy arrays.
+"""Kernels of recurrent cells generated from equations: forward and exact backpropagation through time, on NumPy arrays.
 
     layer = lstm_numba.Layer("lstm", input_size=8, hidden_size=32)
     run = layer.forward(x)                     # x (T, B, 8)

@@ -1,7 +1,7 @@
 """The functions that generated text may call, on Python numbers and NumPy arrays, real or complex.
 
-The same names on SIMD registers: `lstm_numba.cpu.elementary`. At a kink the derivative is that of the branch that the function itself
-takes, decided by the real part, so that complex steps see what the kernels do.
+The same names on SIMD registers: `lstm_numba.cpu.elementary`. At a kink the derivative is that of the branch that the
+function itself takes, decided by the real part, so that complex steps see what the kernels do.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a generated module says of its cell: names, spaces and the products that it is made of.  Data only; the equations are in `derive`."""
+"""What a generated module says of its cell: names, spaces and products.  Data only; the equations are in `derive`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
 """The words of the generated kernels, in plain Python: what each of them means.
 
-A generated module imports these, so its kernels run as they are, slowly, on NumPy arrays; `lstm_numba.cpu.kernels` binds the same words
-to SIMD registers and compiles the same text.  Arrays are flat; a place in one is an index.
+A generated module imports these, so its kernels run as they are, slowly, on NumPy arrays; `lstm_numba.cpu.kernels`
+binds the same words to SIMD registers and compiles the same text.  Arrays are flat; a place in one is an index.
 """
 
 from dataclasses import dataclass
@@ -78,14 +78,18 @@ def clear(rows: int, array: Array, first: int, row: int) -> None:
     array[first * row : (first + rows) * row] = 0
 
 
-def restore(rows: int, resets: Array, given: int, start: Array, first: int, states: Array, before: int, row: int) -> None:
+def restore(
+    rows: int, resets: Array, given: int, start: Array, first: int, states: Array, before: int, row: int
+) -> None:
     """Rows that are reset at this step get their first states again."""
     for r in range(rows):
         if resets[given + r]:
             states[(before + r) * row : (before + r + 1) * row] = start[(first + r) * row : (first + r + 1) * row]
 
 
-def release(rows: int, resets: Array, given: int, adjoints: Array, earlier: int, start: Array, first: int, row: int) -> None:
+def release(
+    rows: int, resets: Array, given: int, adjoints: Array, earlier: int, start: Array, first: int, row: int
+) -> None:
     """Rows that were reset at this step give their adjoint to the first states."""
     for r in range(rows):
         if resets[given + r]:
@@ -106,8 +110,8 @@ def ring(now: int, periods: Array, tick: Array, size: int) -> None:
 class Product:
     """multiply(rows, panel, panels, start, depth, a, a0, a_row, w, c, c0, c_row): slots += W a.
 
-    The operand reaches `run` of a panel's `gates`, from slot `low` on; w is packed[panel][group][k][width].  The sum runs over
-    k = start .. depth - 1.
+    The operand reaches `run` of a panel's `gates`, from slot `low` on; w is packed[panel][group][k][width].  The sum
+    runs over k = start .. depth - 1.
     """
 
     run: int
@@ -131,8 +135,8 @@ class Product:
 class Transposed:
     """transpose(rows, low, high, panels, ends, slots, a0, a_row, w, c, c0, c_row, size): c += W' slots.
 
-    Panels low .. high - 1 of `panels` take part, and of them only those below ends[group]; w is packed[group][panel][run][n],
-    groups of WIDE registers, then single ones.
+    Panels low .. high - 1 of `panels` take part, and of them only those below ends[group]; w is
+    packed[group][panel][run][n], groups of WIDE registers, then single ones.
     """
 
     run: int
@@ -147,6 +151,6 @@ class Transposed:
             packed = w[offset : offset + panels * used * wide].reshape(panels, used, wide)
             for p in range(low, min(high, ends[group])):
                 for r in range(rows):
-                    place = a0 + r * a_row + (p * self.gates + self.low) * units
-                    c[c0 + r * c_row + column : c0 + r * c_row + column + wide] += slots[place : place + used] @ packed[p]
+                    place, to = a0 + r * a_row + (p * self.gates + self.low) * units, c0 + r * c_row + column
+                    c[to : to + wide] += slots[place : place + used] @ packed[p]
             offset, column, group = offset + panels * used * wide, column + wide, group + 1
