@@ -42,5 +42,6 @@ def verify(ladder: Ladder, source: str | None = None) -> CellReport:
 
 def spelling(cell: Cell) -> str:
     """`peephole:peepholes=io`: the name, and the options that are not the default."""
-    others = [f"{option}={value}" for option, value in cell.chosen.items() if value != cell.options[option][0]]
+    changed = {option: value for option, value in cell.chosen.items() if value != cell.options[option][0]}
+    others = [f"{option}={str(value).lower() if value is True else value}" for option, value in changed.items()]
     return f"{cell.name}:{','.join(others)}" if others else cell.name

@@ -25,6 +25,7 @@ from functools import cached_property
 import numpy as np
 
 from derive.cell import Cell
+from derive.errors import DeriveError
 from derive.verify import memory, properties
 from derive.verify.comparisons import Property, same_forward, same_gradient
 from derive.verify.derivative import Gradient, gradient
@@ -171,7 +172,10 @@ def bugs(ladder: Ladder) -> Iterator[Measurement]:
         yield from planted.reported({"kernels": in_kernels(ladder.cell, EXACT)}, ladder.small)
 
 
-RUNGS: tuple[Callable[[Ladder], Iterator[Measurement]], ...] = (
+Rung = Callable[[Ladder], Iterator[Measurement]]
+MESSAGE_LINES = 4
+
+RUNGS: tuple[Rung, ...] = (
     symbols,
     text,
     forward,
@@ -190,4 +194,18 @@ RUNGS: tuple[Callable[[Ladder], Iterator[Measurement]], ...] = (
 
 def climb(ladder: Ladder) -> tuple[Measurement, ...]:
     """Climb every rung, whatever the ones below say: what holds and what does not tell where to look."""
-    return tuple(measurement for rung in RUNGS for measurement in rung(ladder))
+    return tuple(measurement for rung in RUNGS for measurement in _climbed(rung, ladder))
+
+
+def _climbed(rung: Rung, ladder: Ladder) -> Iterator[Measurement]:
+    """The rung's measurements; a crash is one more, for example a kernel that does not compile."""
+    try:
+        yield from rung(ladder)
+    except DeriveError:  # no numbers could be found for this cell: its equations are to blame, not its kernels
+        raise
+    except Exception as error:  # noqa: BLE001 (whatever it is, the report has to say it and go on)
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()][:MESSAGE_LINES]
+        note = "\n    ".join([type(error).__name__, *lines])
+        yield Measurement(
+            rung.__name__.replace("_", " "), "runs", ("kernel", "a run"), np.inf, 0.0, "any size", note=note
+        )
