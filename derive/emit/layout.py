@@ -90,7 +90,9 @@ class Layout:
     def homes(self) -> dict[str, Home]:
         """Slot or value -> where the backward, and later stages, find it."""
         slots = ((slot.name, k, place) for k, a in self.affine.items() for place, slot in enumerate(a.slots))
-        homes = {name: Home(name, k, place) for name, k, place in slots if name in self._read_later}
+        # a slot that is read again keeps its place: no value is written over it
+        again = self._read_later | {v.name for step in self.steps.values() for v in step.vjp.saved}
+        homes = {name: Home(name, k, place) for name, k, place in slots if name in again}
         for stage, step in self.steps.items():
             homes |= self._homes(stage, step, homes)
         return homes

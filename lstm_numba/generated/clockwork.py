@@ -189,17 +189,15 @@ def backward(
             if awake[now * panels_1 + panel] == 0:
                 for row in range(rows):
                     for unit in range(panel * units_1, (panel + panels) * units_1, width):
-                        store(
-                            d_all_h, (earlier + row) * H_row + unit, load(d_all_h,
-                            (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit),
-                        )
+                        d_h = load(d_all_h, (later + row) * H_row + unit)
+                        d_h = d_h + load_first(d_out_h, (given + row) * H + unit, H - unit)
+                        store(d_all_h, (earlier + row) * H_row + unit, d_h)
                 continue
             for row in range(rows):
                 for unit in range(panel * units_1, (panel + panels) * units_1, width):
                     slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 1 * units_1 + unit % units_1
-                    d_h = load(
-                        d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit,
-                    )
+                    d_h = load(d_all_h, (later + row) * H_row + unit)
+                    d_h = d_h + load_first(d_out_h, (given + row) * H + unit, H - unit)
                     tick_ = load(tick, unit)
                     tanh_z_h = load(slots_1, slot_1)
                     d_z_h, d_h_prev = step_vjp(d_h, tick_, tanh_z_h)

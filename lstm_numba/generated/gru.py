@@ -302,9 +302,8 @@ def backward(
             for unit in range(panel * units_2, (panel + panels) * units_2, width):
                 slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 2 * units_1 + unit % units_1
                 slot_2 = (kept_at + row) * slots_2_row + unit // units_2 * 1 * units_2 + unit % units_2
-                d_h = load(
-                    d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit,
-                )
+                d_h = load(d_all_h, (later + row) * H_row + unit)
+                d_h = d_h + load_first(d_out_h, (given + row) * H + unit, H - unit)
                 h_prev = load(all_h, (before + row) * H_row + unit)
                 z = load(slots_1, slot_1)
                 n = load(slots_2, slot_2)

@@ -174,9 +174,8 @@ def backward(
         for row in range(rows):
             for unit in range(panel * units_1, (panel + panels) * units_1, width):
                 slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 1 * units_1 + unit % units_1
-                d_h = load(
-                    d_all_h, (later + row) * H_row + unit) + load_first(d_out_h, (given + row) * H + unit, H - unit,
-                )
+                d_h = load(d_all_h, (later + row) * H_row + unit)
+                d_h = d_h + load_first(d_out_h, (given + row) * H + unit, H - unit)
                 h = load(slots_1, slot_1)
                 d_z_h, = step_vjp(d_h, h)
                 store(slots_1, slot_1, d_z_h)

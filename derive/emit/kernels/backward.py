@@ -83,7 +83,7 @@ class Backward(Kernel):
             return []
         body: Block = [*self.slot_places(stage)]
         for write, d in zip(stage.writes, step.vjp.incoming, strict=True):
-            body.append(f"{self.local(d.name)} = {self._incoming(write)}")
+            body += self._incoming(write, self.local(d.name))
         body += [f"{self.local(v.name)} = {self._saved(v, stage)}" for v in step.vjp.saved]
         names = [d.name for d in step.vjp.incoming] + [v.name for v in step.vjp.saved]
         body.append(self.call([d.name for _, d in step.vjp.outputs], step.backward.name, names))
@@ -105,22 +105,25 @@ class Backward(Kernel):
         body: Block = []
         for state, space in self.cell.states.items():
             index = f"(earlier + row) * {self.row_of(space)} + unit"
-            arriving = self._incoming(Vector(state, "state", space))
-            body.append(f"store({self.need(f'd_all_{state}')}, {index}, {arriving})")
+            name = self.local(f"d_{state}")
+            body += self._incoming(Vector(state, "state", space), name)
+            body.append(f"store({self.need(f'd_all_{state}')}, {index}, {name})")
         return [f"if {self.awake(k)}:", [*self.over_panels(k, body), "continue"]]
 
-    def _incoming(self, write: Vector) -> str:
-        """What arrives for a state: from step t+1, from the loss at t, from later stages of this step."""
-        parts = []
+    def _incoming(self, write: Vector, name: str) -> Block:
+        """What arrives for a write: from step t+1, from the loss at t, from later stages of this step."""
+        loads = []
         if write.role == "state":
-            self.need(f"d_all_{write.name}")
-            parts.append(f"load(d_all_{write.name}, (later + row) * {self.row_of(write.space)} + unit)")
+            place = f"{self.need(f'd_all_{write.name}')}, (later + row) * {self.row_of(write.space)} + unit"
+            loads.append(f"load({place})")
         if write.name in self.cell.outputs:
-            self.need(f"d_out_{write.name}", write.space)
-            parts.append(f"load_first(d_out_{write.name}, (given + row) * {write.space} + unit, {write.space} - unit)")
-        if f"d_kept_{write.name}" in self.started:
-            parts.append(f"load(d_kept_{write.name}, (first + row) * {self.row_of(write.space)} + unit)")
-        return " + ".join(parts)
+            place = f"{self.need(f'd_out_{write.name}')}, (given + row) * {self.need(write.space)} + unit"
+            loads.append(f"load_first({place}, {write.space} - unit)")
+        if f"d_kept_{write.name}" in self.started or not loads:
+            # an array that no stage writes to stays 0
+            place = f"{self.need(f'd_kept_{write.name}')}, (first + row) * {self.row_of(write.space)} + unit"
+            loads.append(f"load({place})")
+        return [f"{name} = {loads[0]}", *(f"{name} = {name} + {more}" for more in loads[1:])]
 
     def _saved(self, v: Vector, stage: Pointwise) -> str:
         if v.name in self.layout.homes:
