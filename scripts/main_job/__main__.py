@@ -65,6 +65,7 @@ def started(options: argparse.Namespace, corpus: Corpus) -> tuple[Path, Trainer]
         cell=options.cell or "lstm",
         hidden_size=options.hidden or size.hidden,
         layers=options.layers or 1,
+        rate=size.rate,
         seed=options.seed or 0,
     )
     settings = with_steps(settings, options, corpus, options.minutes or size.minutes)

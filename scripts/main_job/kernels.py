@@ -54,7 +54,8 @@ def verified(chosen: Sequence[str]) -> bool:
             cell = report.cells[0]
             failures += [] if report.ok else [report.text()]
             progressed(f"{name}: {len(cell.passed())} rungs, {len(cell.measurements)} figures, {cell.seconds:.0f} s")
-    say("\n\n".join(failures))
+    for failure in failures:
+        say(failure)
     return not failures
 
 

@@ -28,8 +28,9 @@ class Settings:
     layers: int = 1
     width: int = 64
     rows: int = 32
-    window: int = 64
-    rate: float = 4e-3
+    window: int = 32
+    rate: float = 8e-3
+    beta2: float = 0.99
     warmup: int = 50
     clip: float = 1.0
     seed: int = 0
@@ -67,7 +68,7 @@ class Trainer:
         self.settings, self.corpus = settings, corpus
         self.model = settings.model(threads)
         self.lanes = Lanes(corpus.training, settings.rows, settings.window)
-        self.optimizer = Adam(self.model.parameters)
+        self.optimizer = Adam(self.model.parameters, betas=(0.9, settings.beta2))
         self.rng = np.random.default_rng(settings.seed)
         self.step, self.shift = 0, 0
         self.state: State = None
