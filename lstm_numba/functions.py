@@ -19,7 +19,7 @@ def tanh(a):
 
 
 def relu(a):
-    return where(positive(a), a, 0)
+    return np.where(np.real(a) < 0, 0, a)
 
 
 def exp(a):
@@ -45,11 +45,11 @@ def absolute(a):
 
 
 def maximum(a, b):
-    return where(greater(b, a), b, a)
+    return where(greater(b, a), b, where(np.isnan(b), b, a))
 
 
 def minimum(a, b):
-    return where(greater(a, b), b, a)
+    return where(greater(a, b), b, where(np.isnan(b), b, a))
 
 
 def positive(a):
