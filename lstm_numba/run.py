@@ -126,8 +126,10 @@ class Run:
     def _d_outputs(self, d_output: ArrayLike | None, d_outputs: Mapping[str, ArrayLike] | None) -> Arrays:
         spec, spaces, dtype = self._layer.spec, self._layer.spaces, self._layer.dtype
         given = dict(checks.only("d_outputs", d_outputs, spec.outputs))
-        if d_output is not None and given.setdefault(spec.outputs[0], d_output) is not d_output:
+        if d_output is not None and given.get(spec.outputs[0]) is not None:
             raise ArgumentError(f"d_output is the derivative of {spec.outputs[0]}, and d_outputs names it too: give one of them.")
+        if d_output is not None:
+            given[spec.outputs[0]] = d_output
         found = {}
         for name in spec.outputs:
             shape = (self.steps, self.size, spaces[spec.states[name]])
