@@ -1,7 +1,6 @@
 """A recurrent layer: one generated cell at one size."""
 
-import importlib
-import sys
+import copy
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lstm_numba import checks, clock, registry
+from lstm_numba import checks, clock, copies, registry
 from lstm_numba.batch import Batch
 from lstm_numba.cpu.engine import Engine
 from lstm_numba.cpu.kernels import kernels_of
@@ -105,12 +104,20 @@ class Layer:
     def __getstate__(self) -> dict[str, Any]:
         made = ("_module", "_engine", "_masks", "_last_batch", "_theta", "parameters", "constants")
         kept = {name: value for name, value in vars(self).items() if name not in made}
-        return {**kept, "_module_name": _importable(self._module), "_values": self._theta.flat}
+        return {**kept, "_values": self._theta.flat}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copies.unpickled, (copies.class_of(self), *copies.reference(self._module), self.__getstate__())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Layer":
+        return copies.revived(type(self), self._module, copy.deepcopy(self.__getstate__(), memo))
+
+    def __copy__(self) -> "Layer":
+        return copy.deepcopy(self)
+
+    def _revive(self, module: ModuleType, state: dict[str, Any]) -> None:
         values = state.pop("_values")
-        self._module = importlib.import_module(state.pop("_module_name"))
-        vars(self).update(state)
+        vars(self).update(state, _module=module)
         self._make_parameters()
         self._theta.flat[...] = values
         self._make_engine()
@@ -220,13 +227,3 @@ def _module(name: str | ModuleType, options: dict[str, Any]) -> ModuleType:
     if not isinstance(name, str):
         raise ArgumentError(f"name must be the name of a cell, one of {', '.join(registry.cells())}; got {name!r}.")
     return registry.find(name, options)
-
-
-def _importable(module: ModuleType) -> str:
-    """The name under which another process finds the module."""
-    if sys.modules.get(module.__name__) is not module:
-        raise ArgumentError(
-            f"a layer of {module.__name__} cannot be pickled, since that module cannot be imported by its name: put its file where "
-            "Python looks for modules."
-        )
-    return module.__name__
