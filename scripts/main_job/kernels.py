@@ -17,7 +17,7 @@ from scripts.main_job.progress import bar, headline, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parsed(arguments)
+    options = parsed(arguments, names())
     if options.resume is not None:  # they were held against the equations when it began
         return GOOD
     try:

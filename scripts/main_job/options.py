@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from derive.load import names
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,8 @@ FULL = Size((), 4.0, 256, 8e-3, FORECASTERS, 300, 5)
 DECIDED = ("cell", "hidden", "layers", "minutes", "steps", "seed", "name")  # by the start; a resumed run keeps them
 
 
-def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parsed(arguments: Sequence[str] | None, cells: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; ``cells`` are those there are, which two processes know from different sides."""
     parser = argparse.ArgumentParser(
         prog="scripts/run", description="Train a character model on real text, forecast a real series, report."
     )
@@ -38,7 +38,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (runs)")
     parser.add_argument("--threads", type=whole, default=processors(), help="threads of the layers (all processors)")
     start = parser.add_argument_group("what a run is; a resumed one keeps its own")
-    start.add_argument("--cell", choices=names(), help="lstm")
+    start.add_argument("--cell", choices=cells, help="lstm")
     start.add_argument("--hidden", type=whole, help=f"units ({FULL.hidden}; quick {QUICK.hidden})")
     start.add_argument("--layers", type=whole, help="1")
     start.add_argument("--minutes", type=positive, help=f"to train ({FULL.minutes:g}; quick {QUICK.minutes:g})")

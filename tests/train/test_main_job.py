@@ -60,7 +60,7 @@ def test_the_run_written_to_last_is_the_one_to_continue(tmp_path):
 def test_an_unknown_cell_and_impossible_numbers_are_wrong_usage(capsys):
     for arguments in ("--cell lstn", "--hidden 0", "--minutes -1", "--minutes inf", "--steps x"):
         with pytest.raises(SystemExit) as stop:
-            parsed(arguments.split())
+            parsed(arguments.split(), ["lstm", "gru"])
         assert stop.value.code == 2
     assert "lstm" in capsys.readouterr().err
 
