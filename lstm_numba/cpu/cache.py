@@ -13,6 +13,8 @@ import secrets
 import stat
 import sys
 import tempfile
+import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -50,30 +52,40 @@ def _candidates():
     home = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("HOME") and Path(os.environ["HOME"]) / ".cache")
     if home:
         yield Path(home) / "lstm_numba"
-    yield Path(tempfile.gettempdir()) / f"lstm_numba-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    with suppress(OSError):  # there may be none at all
+        yield Path(tempfile.gettempdir()) / f"lstm_numba-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
 
 
 def _is_private(folder: Path) -> bool:
-    """A cache holds pickles: it must be ours, and nobody else may write to it."""
+    """A cache holds pickles: it must be ours, nobody else may write to it, and nobody else may put another in its place."""
     if not hasattr(os, "getuid"):
         return True
-    status = folder.stat()
-    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    own, above, others = folder.stat(), folder.parent.stat(), stat.S_IWGRP | stat.S_IWOTH
+    is_fixed = above.st_uid in (0, os.getuid()) and (not above.st_mode & others or above.st_mode & stat.S_ISVTX)
+    return own.st_uid == os.getuid() and not own.st_mode & others and bool(is_fixed)
 
 
 @cache
 def folder() -> Path | None:
     """The folder for this fingerprint, or None if none can be written."""
-    for candidate in _candidates():
+    tried = list(_candidates())
+    for candidate in tried:
         chosen = candidate / fingerprint()
         try:
-            chosen.mkdir(mode=0o700, parents=True, exist_ok=True)
+            candidate.mkdir(mode=0o700, parents=True, exist_ok=True)
+            chosen.mkdir(mode=0o700, exist_ok=True)
             with tempfile.TemporaryFile(dir=chosen):
                 pass
             if _is_private(chosen):
                 return chosen
         except OSError:
             continue
+    warnings.warn(
+        f"no folder for compiled kernels is both writable and private to this user (tried {', '.join(map(str, tried))}): "
+        "every process compiles them anew; name a better folder in LSTM_NUMBA_CACHE_DIR.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
     return None
 
 
