@@ -57,7 +57,7 @@ def _candidates():
 
 
 def _is_private(folder: Path) -> bool:
-    """A cache holds pickles: it must be ours, nobody else may write to it, and nobody else may put another in its place."""
+    """A cache holds pickles: it must be ours, and nobody else may write to it or put another in its place."""
     if not hasattr(os, "getuid"):
         return True
     own, above, others = folder.stat(), folder.parent.stat(), stat.S_IWGRP | stat.S_IWOTH
@@ -81,8 +81,8 @@ def folder() -> Path | None:
         except OSError:
             continue
     warnings.warn(
-        f"no folder for compiled kernels is both writable and private to this user (tried {', '.join(map(str, tried))}): "
-        "every process compiles them anew; name a better folder in LSTM_NUMBA_CACHE_DIR.",
+        f"no folder for compiled kernels is both writable and private to this user ({', '.join(map(str, tried))}): every "
+        "process compiles them anew; name a better folder in LSTM_NUMBA_CACHE_DIR.",
         RuntimeWarning,
         stacklevel=2,
     )
