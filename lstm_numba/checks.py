@@ -1,4 +1,7 @@
-"""What a user hands in, checked before any kernel runs.  Every message: the rule, what came, where the size was read, the cure."""
+"""What a user hands in, checked before any kernel runs.
+
+Every message: the rule, what came, where the size was read, the cure.
+"""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -8,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_numba.errors import ArgumentError, DtypeError, LayoutError, OptionError, ShapeError, SizeError, UnknownNameError
+from lstm_numba.errors import ArgumentError, DtypeError, OptionError, ShapeError, SizeError, UnknownNameError
 
 DTYPES = ("float32", "float64")
 LARGEST = 2**62
@@ -47,8 +50,9 @@ def countable(what: str, *sizes: int) -> None:
     """Refuse a product of sizes that no process can address: Python's integers do not wrap."""
     total = prod(map(int, sizes))
     if total > ADDRESSABLE:
+        factors = " x ".join(map(str, sizes))
         raise SizeError(
-            f"{what} would hold {total} numbers ({' x '.join(map(str, sizes))}), more than a process can address ({ADDRESSABLE}): "
+            f"{what} would hold {total} numbers ({factors}), more than a process can address ({ADDRESSABLE}): "
             "choose smaller sizes."
         )
 
@@ -60,14 +64,21 @@ def array(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int | None, 
     """
     found = as_array(name, value)
     if found.dtype != dtype:
-        other = f", or make the layer with dtype='{found.dtype}'" if found.dtype.isnative and found.dtype.name in DTYPES else ""
+        possible = found.dtype.isnative and found.dtype.name in DTYPES
+        other = f", or make the layer with dtype='{found.dtype}'" if possible else ""
         raise DtypeError(
-            f"{name} must be {dtype.name}, the layer's dtype, got {found.dtype}: convert it with np.asarray({name}, '{dtype.name}'){other}."
+            f"{name} must be {dtype.name}, the layer's dtype, got {found.dtype}: "
+            f"convert it with np.asarray({name}, '{dtype.name}'){other}."
         )
     if found.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, found.shape, strict=True)):
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise ShapeError(f"{name} has shape {found.shape}, expected ({wanted}): {read_from}.")
     return np.ascontiguousarray(found)
+
+
+def optional(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...], read_from: str) -> NDArray[Any]:
+    """As `array`; zeros where None is given."""
+    return np.zeros(shape, dtype) if value is None else array(name, value, dtype, shape, read_from)
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
@@ -80,7 +91,8 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
         foreign = hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray)
         return np.from_dlpack(value) if foreign else np.asarray(value)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
-        raise ArgumentError(f"{name} must be an array that NumPy can read, got {type(value).__name__}: {error}") from None
+        kind = type(value).__name__
+        raise ArgumentError(f"{name} must be an array that NumPy can read, got {kind}: {error}") from None
 
 
 def lengths(value: Any, steps: int, batch: int) -> NDArray[np.int64] | None:
@@ -94,8 +106,8 @@ def lengths(value: Any, steps: int, batch: int) -> NDArray[np.int64] | None:
         raise ShapeError(f"lengths has shape {found.shape}, expected ({batch},): one for each row of x.")
     wrong = np.flatnonzero((found < 0) | (found > steps))
     if wrong.size:
-        first = wrong[0]
-        raise OptionError(f"lengths must lie in [0, T] = [0, {steps}], T read from x; lengths[{first}] = {found[first]}.")
+        first = f"lengths[{wrong[0]}] = {found[wrong[0]]}"
+        raise OptionError(f"lengths must lie in [0, T] = [0, {steps}], T read from x; {first}.")
     return found.astype(np.int64)
 
 
@@ -129,8 +141,3 @@ def unknown(name: Any, known: Iterable[str]) -> UnknownNameError:
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f": did you mean {close[0]!r}?" if close else ""
     return UnknownNameError(f"there is no parameter {name!r}{hint}; there are {', '.join(names)}.")
-
-
-def writable(name: str, value: NDArray[Any]) -> None:
-    if not value.flags.writeable:
-        raise LayoutError(f"{name} is read-only: the call would write to it.")

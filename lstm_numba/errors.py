@@ -13,10 +13,6 @@ class DtypeError(LstmNumbaError, TypeError):
     """An array holds another number type than the layer."""
 
 
-class LayoutError(LstmNumbaError, ValueError):
-    """An array that a kernel writes to is read-only, or is not C-contiguous."""
-
-
 class ArgumentError(LstmNumbaError, TypeError):
     """An argument is of the wrong kind, is missing, or is not one of the layer's."""
 

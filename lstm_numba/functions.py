@@ -41,15 +41,17 @@ def softplus(a):
 
 
 def absolute(a):
-    return a * sign(a)
+    return a * np.sign(np.real(a))
 
 
 def maximum(a, b):
-    return where(greater(b, a), b, where(np.isnan(b), b, a))
+    """The larger one, a where they are equal; a NaN is never lost."""
+    return np.where((np.real(b) > np.real(a)) | np.isnan(b), b, a)
 
 
 def minimum(a, b):
-    return where(greater(a, b), b, where(np.isnan(b), b, a))
+    """The smaller one, a where they are equal; a NaN is never lost."""
+    return np.where((np.real(b) < np.real(a)) | np.isnan(b), b, a)
 
 
 def positive(a):
@@ -57,21 +59,11 @@ def positive(a):
     return np.where(np.real(a) > 0, 1, 0)
 
 
-def sign(a):
-    """1, -1, or 0 at 0: the derivative of absolute."""
-    return np.sign(np.real(a))
-
-
-def greater(a, b):
-    """1 where a > b, else 0."""
-    return np.where(np.real(a) > np.real(b), 1, 0)
-
-
 def where(condition, then, otherwise):
     """then where the condition is not 0, else otherwise."""
-    return np.where(condition, then, otherwise)
+    return np.where(np.real(condition) != 0, then, otherwise)
 
 
 def stop(a):
-    """a, as a constant: nothing is differentiated through it."""
-    return a
+    """a, as a constant: the real part, so that a complex step sees no derivative either."""
+    return np.real(a)

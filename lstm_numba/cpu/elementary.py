@@ -168,11 +168,9 @@ for _function, _implementations in {
     functions.relu: _same(lambda a: if_less(a, 0.0, filled(a, 0.0), a)),
     functions.absolute: _same(lambda a: magnitude(a)),
     functions.positive: _same(lambda a: if_less(0.0, a, 1.0, 0.0)),
-    functions.sign: _same(lambda a: if_less(0.0, a, 1.0, if_less(a, 0.0, -1.0, a))),
     functions.stop: _same(lambda a: a),
     functions.maximum: _same(lambda a, b: if_less(a, b, b, if_differs(b, b, b, a))),
     functions.minimum: _same(lambda a, b: if_less(b, a, b, if_differs(b, b, b, a))),
-    functions.greater: _same(lambda a, b: if_less(b, a, 1.0, 0.0)),
 }.items():
     _register(_function, _implementations)
 
