@@ -48,8 +48,10 @@ def awake(periods: NDArray[np.int64], steps: int, panel_units: int) -> NDArray[n
     """(T, panels): whether any unit of the panel is active at the step."""
     panels = [np.unique(periods[first : first + panel_units]) for first in range(0, len(periods), panel_units)]
     time = np.arange(steps)
-    columns = [np.any(time[:, None] % panel == 0, axis=1) for panel in panels]
-    return np.ascontiguousarray(np.stack(columns, axis=1).astype(np.uint8)) if columns else np.zeros((steps, 0), np.uint8)
+    table = np.zeros((steps, len(panels)), np.uint8)
+    for column, panel in enumerate(panels):
+        table[:, column] = np.any(time[:, None] % panel == 0, axis=1)
+    return table
 
 
 def runs(flags: NDArray[np.uint8]) -> list[tuple[int, int]]:

@@ -34,7 +34,7 @@ class Layer:
             further spaces by their letters, e.g. P=32 for a projection.
 
     Attributes:
-        parameters: name -> writable array, e.g. "W_i" (H, N), "U_i" (H, H), "b_i" (H,); `parameters.flat` is all of them.
+        parameters: name -> writable array, e.g. "W_i" (H, N), "U_i" (H, H), "b_i" (H,); `parameters.flat` is them all.
         constants: arrays that training leaves alone, e.g. the reservoir of `esn`.
 
     Raises:
@@ -77,7 +77,8 @@ class Layer:
         wanted = [space for space in self.spec.spaces if space not in ("N", "H")]
         for space in sizes:
             if space not in wanted:
-                raise OptionError(f"{self.spec.name} takes no size {space}: it has input_size, hidden_size{''.join(f', {s}' for s in wanted)}.")
+                known = ", ".join(["input_size", "hidden_size", *wanted])
+                raise OptionError(f"{self.spec.name} takes no size {space}: it has {known}.")
         missing = [space for space in wanted if space not in sizes]
         if missing:
             raise ArgumentError(f"{self.spec.name} has a space {missing[0]}: give its size, e.g. {missing[0]}=32.")
@@ -173,7 +174,8 @@ class Layer:
         Raises:
             ShapeError, DtypeError, ArgumentError, OptionError: before anything is computed.
         """
-        x = checks.array("x", x, self.dtype, (None, None, self.input_size), f"it is (T, B, N), N = {self.input_size} the layer's input_size")
+        source = f"it is (T, B, N), N = {self.input_size} the layer's input_size"
+        x = checks.array("x", x, self.dtype, (None, None, self.input_size), source)
         steps, size = x.shape[:2]
         checks.countable("the batch's slots", steps + 1, size, self.hidden_size, 8, len(self.spec.stages) + 1)
         given = self._inputs(x, inputs)
@@ -190,7 +192,8 @@ class Layer:
         for name in further:
             shape = (steps, size, self.spaces[self.spec.inputs[name]])
             source = f"(T, B) = ({steps}, {size}) was read from {main}, {shape[2]} from the layer"
-            found[name] = checks.array(name, inputs[name], self.dtype, shape, source) if name in inputs else np.zeros(shape, self.dtype)
+            value = checks.array(name, inputs[name], self.dtype, shape, source) if name in inputs else None
+            found[name] = np.zeros(shape, self.dtype) if value is None else value
         return found
 
     def _state(self, what: str, state: States | None, size: int) -> dict[str, NDArray[Any]]:
@@ -200,8 +203,7 @@ class Layer:
         for name, space in self.spec.states.items():
             shape = (size, self.spaces[space])
             source = f"B = {size} was read from x, {space} = {shape[1]} from the layer"
-            value = given.get(name)
-            found[name] = np.zeros(shape, self.dtype) if value is None else checks.array(f"{what}[{name!r}]", value, self.dtype, shape, source)
+            found[name] = checks.optional(f"{what}[{name!r}]", given.get(name), self.dtype, shape, source)
         return found
 
     def _packed(self, backward: bool) -> dict[str, NDArray[Any]]:
@@ -210,7 +212,9 @@ class Layer:
         self._clear_masked(theta)
         return self._engine.packing.pack(theta, backward)
 
-    def _batch(self, steps: int, size: int, lengths: NDArray[np.int64] | None, resets: NDArray[np.uint8] | None) -> Batch:
+    def _batch(
+        self, steps: int, size: int, lengths: NDArray[np.int64] | None, resets: NDArray[np.uint8] | None
+    ) -> Batch:
         plain = lengths is None and resets is None
         if plain and self._last_batch is not None and (self._last_batch.steps, self._last_batch.size) == (steps, size):
             return self._last_batch

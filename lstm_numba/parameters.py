@@ -1,4 +1,4 @@
-"""A layer's parameters: named views of one flat vector, so that an optimiser, a norm or a file can take them all at once."""
+"""A layer's parameters: named views of one flat vector: an optimiser, a norm or a file can take them all at once."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
@@ -19,7 +19,9 @@ class Parameters(Mapping[str, NDArray[Any]]):
         shapes, offsets: name -> shape, and where it begins in `flat`.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any], flat: NDArray[Any] | None = None) -> None:
+    def __init__(
+        self, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any], flat: NDArray[Any] | None = None
+    ) -> None:
         self.shapes = dict(shapes)
         self.sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
         ends = np.cumsum([0, *self.sizes.values()]).tolist()
@@ -49,7 +51,8 @@ class Parameters(Mapping[str, NDArray[Any]]):
         if array.shape != view.shape:
             raise ShapeError(f"parameter {name} has shape {view.shape}, got {array.shape}.")
         if not np.can_cast(array.dtype, view.dtype, "same_kind"):
-            raise DtypeError(f"parameter {name} is {view.dtype}, got {array.dtype}: give it np.asarray(value, '{view.dtype}').")
+            cure = f"give it np.asarray(value, '{view.dtype}')"
+            raise DtypeError(f"parameter {name} is {view.dtype}, got {array.dtype}: {cure}.")
         view[...] = array
 
     def __contains__(self, name: object) -> bool:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 Arrays = dict[str, NDArray[Any]]
 
 
+# Of a layer, or of a stack of layers.
+P = TypeVar("P", bound=Mapping[str, NDArray[Any]])
+
+
 @dataclass(frozen=True)
-class Gradients:
+class Gradients(Generic[P]):
     """dL of everything that a forward read, each in the shape of what it belongs to.
 
     Attributes:
@@ -31,7 +35,7 @@ class Gradients:
 
     x: NDArray[Any]
     inputs: Arrays
-    parameters: Parameters
+    parameters: P
     state: Arrays
 
 
@@ -94,7 +98,7 @@ class Run:
         d_state: Mapping[str, ArrayLike] | None = None,
         *,
         d_outputs: Mapping[str, ArrayLike] | None = None,
-    ) -> Gradients:
+    ) -> Gradients[Parameters]:
         """Pull a loss's derivatives back through all steps.
 
         Args:
@@ -109,10 +113,12 @@ class Run:
             ShapeError, DtypeError, ArgumentError: before anything is computed.
         """
         if not self._tape.saved:
-            raise TapeError("this forward kept nothing for a backward: it was called with save=False; call it with save=True.")
+            raise TapeError(
+                "this forward kept nothing for a backward: it was called with save=False; call it with save=True."
+            )
         layer, engine = self._layer, self._engine
-        wanted = self._d_outputs(d_output, d_outputs)
-        last = {name: self._batch.arrange(array, 0) for name, array in layer._state("d_state", d_state, self.size).items()}
+        wanted, given = self._d_outputs(d_output, d_outputs), layer._state("d_state", d_state, self.size)
+        last = {name: self._batch.arrange(array, 0) for name, array in given.items()}
         with self._lock:  # a backward works in the tape's own arrays
             adjoints = engine.backward(self._tape, wanted, last)
         parameters = layer.parameters.zeros_like()
@@ -127,14 +133,15 @@ class Run:
         spec, spaces, dtype = self._layer.spec, self._layer.spaces, self._layer.dtype
         given = dict(checks.only("d_outputs", d_outputs, spec.outputs))
         if d_output is not None and given.get(spec.outputs[0]) is not None:
-            raise ArgumentError(f"d_output is the derivative of {spec.outputs[0]}, and d_outputs names it too: give one of them.")
+            raise ArgumentError(
+                f"d_output is the derivative of {spec.outputs[0]}, and d_outputs names it too: give one of them."
+            )
         if d_output is not None:
             given[spec.outputs[0]] = d_output
         found = {}
         for name in spec.outputs:
             shape = (self.steps, self.size, spaces[spec.states[name]])
             what = "d_output" if name == spec.outputs[0] and d_output is not None else f"d_outputs[{name!r}]"
-            value = given.get(name)
-            full = np.zeros(shape, dtype) if value is None else checks.array(what, value, dtype, shape, "the shape of the output")
+            full = checks.optional(what, given.get(name), dtype, shape, "the shape of the output")
             found[name] = np.ascontiguousarray(self._to_ours(full))
         return found

@@ -1,4 +1,4 @@
-"""How long the padded rows of a layer are, and which places its parameters take: everything that follows from sizes alone."""
+"""How long the padded rows of a layer are, and which places its parameters take: all that follows from sizes alone."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,7 +54,9 @@ class Packed:
 class Sizes:
     """The numbers of one layer: sizes of spaces, lengths of rows, packed operands."""
 
-    def __init__(self, spec: CellSpec, products: dict[str, Product], spaces: dict[str, int], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, spec: CellSpec, products: dict[str, Product], spaces: dict[str, int], dtype: np.dtype[Any]
+    ) -> None:
         self.spec, self.spaces, self.dtype = spec, spaces, dtype
         self.lanes = REGISTER_BYTES // dtype.itemsize
         self._rows: dict[str, int] = {}

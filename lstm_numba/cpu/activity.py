@@ -20,7 +20,8 @@ class Activity:
 
     def __init__(self, spec: CellSpec, sizes: Sizes, periods: tuple[int, ...] | None) -> None:
         self.spec, self.sizes, self.modules = spec, sizes, len(periods or (1,))
-        self.periods = None if periods is None else np.repeat(np.array(periods, np.int64), sizes.spaces["H"] // len(periods))
+        units = sizes.spaces["H"] // self.modules
+        self.periods = None if periods is None else np.repeat(np.array(periods, np.int64), units)
         self.starts = {packed.key: self._panel_starts(packed) for packed in sizes.packed}
         self.ends = {packed.key: sizes.ends(packed, self.starts[packed.key]) for packed in sizes.packed}
         self.awake = lru_cache(maxsize=1)(self._awake)
@@ -47,8 +48,8 @@ class Activity:
     def panel_runs(self, batch: Batch, packed: Packed) -> Iterator[tuple[int, int, Numbers, Numbers]]:
         """(first, stop, rows, how many of them each panel takes): the valid rows of every panel.
 
-        Where periods divide each other, the steps can be ordered so that each panel is awake in the first of them: then all
-        panels share one list of rows.
+        Where periods divide each other, the steps can be ordered so that each panel is awake in the first of them: then
+        all panels share one list of rows.
         """
         index = batch.index
         if not self.spec.sleeping:
@@ -71,8 +72,9 @@ class Activity:
             found = [(*segment, 0, packed.panels) for segment in batch.segments]
         else:
             runs = self._runs(batch.steps)
-            steps = [(t * batch.size + c.first, int(c.counts[t]), t) for t in range(batch.running) for c in batch.chunks]
-            found = [(first, count, *panels) for first, count, t in steps if count for panels in runs[t]]
+            begun = ((t, c) for t in range(batch.running) for c in batch.chunks)
+            pieces = [(t, t * batch.size + c.first, int(c.counts[t])) for t, c in begun]
+            found = [(first, count, *run) for t, first, count in pieces if count for run in runs[t]]
         return np.array(found, np.int64).reshape(-1, 4)
 
     def _runs(self, steps: int) -> list[list[tuple[int, int]]]:

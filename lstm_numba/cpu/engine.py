@@ -24,6 +24,7 @@ from lstm_numba.batch import Batch, Chunk
 from lstm_numba.cpu import pool
 from lstm_numba.cpu.activity import Activity
 from lstm_numba.cpu.after import After
+from lstm_numba.cpu.kernels import KERNELS
 from lstm_numba.cpu.memory import Memory
 from lstm_numba.cpu.packed import Packing
 from lstm_numba.cpu.target import HEIGHTS, WIDE
@@ -90,9 +91,7 @@ class Engine:
         self.activity = Activity(self.spec, self.sizes, periods)
         self.packing = Packing(self.spec, self.sizes, theta)
         self.after = After(self.spec, self.sizes, self.activity)
-        self._names = {
-            name: tuple(inspect.signature(getattr(module, name)).parameters) for name in ("project", "forward", "backward")
-        }
+        self._names = {name: tuple(inspect.signature(getattr(module, name)).parameters) for name in KERNELS}
         self._fixed = self._fixed_arguments()
 
     def _fixed_arguments(self) -> Arrays:

@@ -26,7 +26,7 @@ def bound(function: FunctionType, meanings: dict[str, Any]) -> FunctionType:
     return FunctionType(function.__code__, names, function.__name__, function.__defaults__)
 
 
-def compiled(function: FunctionType, text: str) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], text: str) -> Callable[..., Any]:
     """Compile, or take from the cache."""
     return keep(njit(**OPTIONS)(function), text)
 

@@ -1,7 +1,8 @@
-"""Gradients of packed weights: grad[panel, k, v] += sum over rows a[row, k] slots[row, panel, v], and the slots' sums for the biases.
+"""Gradients of packed weights: grad[panel, k, v] += sum over rows a[row, k] slots[row, panel, v].
 
-Both factors are packed block by block, so that the tile reads contiguous memory whatever the strides of the arrays.  One panel's sums
-run over the rows in order: the result does not depend on how panels are divided among threads.
+The slots' own sums are the gradients of the biases.  Both factors are packed block by block, so that the tile reads
+contiguous memory whatever the strides of the arrays.  One panel's sums run over the rows in order: the result does not
+depend on how panels are divided among threads.
 """
 
 import numpy as np
@@ -14,23 +15,23 @@ from lstm_numba.cpu.tile import make_strip
 ROWS = 256
 
 
-def make_outer(run: int, gates: int, low: int):
-    """Return outer(first, last, index, counts, starts, depth, a, a_row, slots, slots_row, grad, sums).
-
-    Panel p of first .. last - 1 takes the first counts[p] rows of `index`, and columns from starts[p] on.
-   """
-    units = unit_vectors(gates)
-    width = tile_width(run * units)
-    groups, panel_vectors, low_vectors = run * units // width, gates * units, low * units
-    heights, strip_times = HEIGHTS[width], make_strip(width)
+def _make_strip_of(width: int):
+    """Return strip_of(left): the height of the highest tile that fits."""
+    heights = HEIGHTS[width]
 
     @register_jitable
     def strip_of(left):
-        """The highest tile that fits."""
         for height in heights:
             if height <= left:
                 return height
         return 1
+
+    return strip_of
+
+
+def _make_packers(width: int):
+    """Return pack_rows and pack_slots, which bring a block of both factors into the tile's order."""
+    strip_of = _make_strip_of(width)
 
     @register_jitable
     def pack_rows(index, i0, count, start, depth, a, a_row, packed):
@@ -56,6 +57,35 @@ def make_outer(run: int, gates: int, low: int):
                 total = total + value
             store(sums, place + v * lane, total)
 
+    return pack_rows, pack_slots
+
+
+def _make_group(width: int):
+    """Return group(low, start, depth, count, packed, strips, slots, grad, g): one group's sums over a block of rows."""
+    strip_of, strip_times = _make_strip_of(width), make_strip(width)
+
+    @register_jitable
+    def group(low, start, depth, count, packed, strips, slots, grad, g):
+        n, k = width * lanes(slots), low
+        while k < depth:
+            strip = strip_of(depth - k)
+            if k + strip > start:
+                strip_times(strip, count, strips, (k - low) * packed, slots, 0, grad, (g * depth + k) * n, n)
+            k += strip
+
+    return group
+
+
+def make_outer(run: int, gates: int, low: int):
+    """Return outer(first, last, index, counts, starts, depth, a, a_row, slots, slots_row, grad, sums).
+
+    Panel p of first .. last - 1 takes the first counts[p] rows of `index`, and columns from starts[p] on.
+    """
+    units = unit_vectors(gates)
+    width = tile_width(run * units)
+    groups, panel_vectors, low_vectors = run * units // width, gates * units, low * units
+    (pack_rows, pack_slots), group = _make_packers(width), _make_group(width)
+
     @register_jitable
     def outer(first, last, index, counts, starts, depth, a, a_row, slots, slots_row, grad, sums):
         n, low = width * lanes(slots), starts[first]
@@ -73,12 +103,6 @@ def make_outer(run: int, gates: int, low: int):
                     continue
                 column = (p * panel_vectors + low_vectors) * lanes(slots) + g % groups * n
                 pack_slots(index, i0, count, slots, slots_row, column, strip_slots, sums, g * n)
-                k = low
-                while k < depth:
-                    strip = strip_of(depth - k)
-                    if k + strip > starts[p]:
-                        place = (g * depth + k) * n
-                        strip_times(strip, count, strips, (k - low) * packed, strip_slots, 0, grad, place, n)
-                    k += strip
+                group(low, starts[p], depth, count, packed, strips, strip_slots, grad, g)
 
     return outer

@@ -1,4 +1,4 @@
-"""Steps 1 and 5 of the engine: parameters into the kernels' order, and gradients back, each by one call over a table."""
+"""Steps 1 and 5 of the engine: parameters into the kernels' order, and gradients back, one call over a table each."""
 
 from collections.abc import Iterator
 

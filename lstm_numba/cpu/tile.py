@@ -33,9 +33,8 @@ def make_rows(vectors: int):
 
         def build(context, builder, signature, arguments):
             rows, count, a, a0, a_row, b, b0, b_next, c, c0, c_row = arguments
-            a_first = pointer(context, builder, kinds[2], a, a0)
-            b_first = pointer(context, builder, kinds[5], b, b0)
-            c_first = pointer(context, builder, kinds[8], c, c0)
+            places = (kinds[2], a, a0), (kinds[5], b, b0), (kinds[8], c, c0)
+            a_first, b_first, c_first = (pointer(context, builder, *place) for place in places)
             tile, done = _Tile(builder, Register(kinds[2].dtype), vectors), I64(0)
             for height, times in _times(builder, rows, vectors):
                 with cgutils.for_range(builder, times, intp=I64) as loop:
@@ -93,9 +92,8 @@ def make_strip(vectors: int):
 
         def build(context, builder, signature, arguments):
             rows, count, a, a0, b, b0, c, c0, c_row = arguments
-            a_first = pointer(context, builder, kinds[2], a, a0)
-            b_first = pointer(context, builder, kinds[4], b, b0)
-            c_first = pointer(context, builder, kinds[6], c, c0)
+            places = (kinds[2], a, a0), (kinds[4], b, b0), (kinds[6], c, c0)
+            a_first, b_first, c_first = (pointer(context, builder, *place) for place in places)
             tile = _Tile(builder, Register(kinds[2].dtype), vectors)
             for height in HEIGHTS[vectors]:
                 with builder.if_then(builder.icmp_signed("==", rows, I64(height))):
@@ -121,9 +119,8 @@ def make_flat(vectors: int, groups: int):
 
         def build(context, builder, signature, arguments):
             count, a, a0, b, b0, b_group, c, c0, c_group = arguments
-            a_first = pointer(context, builder, kinds[1], a, a0)
-            b_first = pointer(context, builder, kinds[3], b, b0)
-            c_first = pointer(context, builder, kinds[6], c, c0)
+            places = (kinds[1], a, a0), (kinds[3], b, b0), (kinds[6], c, c0)
+            a_first, b_first, c_first = (pointer(context, builder, *place) for place in places)
             tile = _Tile(builder, Register(kinds[1].dtype), vectors)
             b_groups = tile.apart(b_first, b_group, groups)
             c_groups = [[row] for row in tile.apart(c_first, c_group, groups)]
