@@ -81,8 +81,8 @@ def folder() -> Path | None:
         except OSError:
             continue
     warnings.warn(
-        f"no folder for compiled kernels is both writable and private to this user ({', '.join(map(str, tried))}): every "
-        "process compiles them anew; name a better folder in LSTM_NUMBA_CACHE_DIR.",
+        f"no folder for compiled kernels is both writable and private to this user ({', '.join(map(str, tried))}): "
+        "every process compiles them anew; name a better folder in LSTM_NUMBA_CACHE_DIR.",
         RuntimeWarning,
         stacklevel=2,
     )
@@ -141,7 +141,8 @@ class Entries:
 
     def flush(self) -> None:
         for path in self._base.parent.glob(f"{self._base.name}.*"):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # what cannot be removed is written over, or left alone
+                path.unlink(missing_ok=True)
 
 
 def name_apart() -> None:
