@@ -90,7 +90,9 @@ def unpack(packed, matrices, sums, theta):
 
 
 def sum_rows(places, array, row, space, theta, source, size):
-    """A pointwise parameter's gradient: rows added in the order of the user's batch; one number collects all units."""
-    for place in places:
-        for j in range(space):
-            theta[source + min(j, size - 1)] += array[place * row + j]
+    """A pointwise parameter's gradient: each unit's rows added in the order of the user's batch, then, for one number, the units."""
+    for j in range(space):
+        total = array.dtype.type(0)
+        for place in places:
+            total += array[place * row + j]
+        theta[source + min(j, size - 1)] += total

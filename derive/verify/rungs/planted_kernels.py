@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 
 from derive.cell import Cell
+from derive.verify.analytic import Array
 from derive.verify.derivative import Gradient, gradient
 from derive.verify.kernel import Kernel
 from derive.verify.kernel_mutants import kernel_mutants
@@ -73,6 +74,17 @@ class KernelNursery:
     def reached(self, text: str) -> bool:
         return any(self.differs(self.plain(text), k) is None for k in range(len(self.problems)))
 
+    def is_idle(self, planted: Kernel) -> bool:
+        """Whether no bit of any result changes: the text says the same in other words, or what is of no consequence."""
+        return all(_same_bits(self.results(planted, k), self.results(self.plain(), k)) for k in range(len(self.problems)))
+
+    def results(self, kernel: Kernel, k: int) -> list[Array]:
+        """Every gradient, output and last state."""
+        problem = self.problems[k]
+        with poisoned_memory(), np.errstate(all="ignore"):
+            run = kernel.forward(problem)
+            return [*kernel.gradient(problem).values(), *run.outputs.values(), *run.state.values()]
+
     def kills(self, planted: Kernel) -> bool:
         return any(self.differs(planted, k) for k in range(len(self.problems)))
 
@@ -90,6 +102,10 @@ class KernelNursery:
                 return True
 
 
+def _same_bits(found: list[Array], expected: list[Array]) -> bool:
+    return all(np.array_equal(one, other, equal_nan=True) for one, other in zip(found, expected, strict=True))
+
+
 def in_kernels(cell: Cell, allowed: float) -> Score:
     """Plant every mutant of the kernels that a run reaches."""
     nursery = KernelNursery(cell, allowed)
@@ -97,6 +113,7 @@ def in_kernels(cell: Cell, allowed: float) -> Score:
     if nursery.kills(nursery.plain()):
         return Score(1, (UNSOUND,))
     planted = list(kernel_mutants(nursery.text, nursery.reached))
-    return Score(
-        len(planted), tuple(str(mutant) for mutant in planted if not nursery.kills(nursery.plain(mutant.text)))
-    )
+    alive = [mutant for mutant in planted if not nursery.kills(nursery.plain(mutant.text))]
+    idle = [mutant for mutant in alive if nursery.is_idle(nursery.plain(mutant.text))]
+    escaped = tuple(str(mutant) for mutant in alive if mutant not in idle)
+    return Score(len(planted) - len(idle), escaped, tuple(map(str, idle)))
