@@ -90,7 +90,7 @@ def unpack(packed, matrices, sums, theta):
 
 
 def sum_rows(places, array, row, space, theta, source, size):
-    """A pointwise parameter's gradient: each unit's rows added in the order of the user's batch, then, for one number, the units."""
+    """A pointwise parameter's gradient: each unit's rows in the order of the user's batch; then a number's units."""
     for j in range(space):
         total = array.dtype.type(0)
         for place in places:

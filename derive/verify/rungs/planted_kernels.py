@@ -76,7 +76,8 @@ class KernelNursery:
 
     def is_idle(self, planted: Kernel) -> bool:
         """Whether no bit of any result changes: the text says the same in other words, or what is of no consequence."""
-        return all(_same_bits(self.results(planted, k), self.results(self.plain(), k)) for k in range(len(self.problems)))
+        pairs = ((self.results(planted, k), self.results(self.plain(), k)) for k in range(len(self.problems)))
+        return all(_same_bits(*pair) for pair in pairs)
 
     def results(self, kernel: Kernel, k: int) -> list[Array]:
         """Every gradient, output and last state."""
