@@ -18,7 +18,6 @@ from derive.functions import TABLE
 
 N, H, ONE = "N", "H", "1"
 
-ROLES = ("input", "state", "previous", "value", "parameter", "constant", "clock", "slot")
 STRUCTURES = (None, "block_upper")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 SPACE = re.compile(r"[A-Z][A-Za-z0-9]{0,15}|1")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sympy import Basic, Function, Symbol
+from sympy import Function, Symbol
 
 
 class Node(Function):
@@ -61,4 +61,3 @@ class Words(Symbol):
 
 
 IDENTITY, NOTHING = Words("I"), Words("0")
-Expression = Basic
