@@ -9,6 +9,7 @@ import pytest
 
 import lstm_numba as ln
 from scripts.benchmarks import check, groups, measure, peers, table
+from scripts.benchmarks.candidate import Candidate
 from scripts.benchmarks.cases import Case, Data
 from scripts.benchmarks.timing import Timing
 from scripts.sizes import ROOT
@@ -54,6 +55,15 @@ def test_a_wrong_gradient_disqualifies_a_row():
     assert "W_i differs" in check.complaint(ours, {**ours, "W_i": np.array([1, 1, 1.001])}, "float32")
     assert "no W_i" in check.complaint(ours, {"output": np.ones(3)}, "float32")
     assert check.complaint(ours, ours, "float32") == ""
+
+
+def test_a_rival_that_fails_is_named_and_the_row_goes_on():
+    def broken(data):
+        return Candidate("broken", lambda: 1 / 0, dict)
+
+    measured = measure.measure(Case("rnn", TINY), ("broken",), {"broken": broken}, seconds=0)
+    assert measured.failed == {"broken": "ZeroDivisionError: division by zero"}
+    assert list(measured.times) == ["ours"]
 
 
 def test_a_ratio_above_one_means_that_ours_is_faster_than_the_fastest_rival():

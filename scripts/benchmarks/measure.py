@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scripts.benchmarks import check, timing
 from scripts.benchmarks.candidate import Candidate, ours
@@ -20,6 +20,7 @@ class Row:
     flops: float
     times: dict[str, timing.Timing]  # "ours" first
     wrong: dict[str, str]  # candidate -> how its result differs from ours
+    failed: dict[str, str] = field(default_factory=dict)  # candidate -> why it did not run
 
     @property
     def ratio(self) -> float:
@@ -44,14 +45,20 @@ def rivals_of(data: Data, rivals: tuple[Rival, ...], peers: Peers) -> list[Candi
 
 
 def measure(case: Case, rivals: tuple[Rival, ...], peers: Peers, seconds: float) -> Row:
-    """One row of a table."""
+    """One row of a table: the answers first, then the times of those that gave one."""
     data = Data(case)
     mine, others = ours(data), rivals_of(data, rivals, peers)
-    reference = mine.values(mine.run())
-    comparable = [one for one in others if one.name in peers]
-    complaints = {one.name: check.complaint(reference, one.values(one.run()), case.dtype) for one in comparable}
-    times = timing.interleave([mine, *others], seconds)
-    return Row(case, data.flops, times, {name: text for name, text in complaints.items() if text})
+    reference, wrong, failed = mine.values(mine.run()), {}, {}
+    for one in others:
+        try:
+            answer = one.values(one.run())
+        except Exception as error:  # noqa: BLE001  (another library's, of any kind: the other rows are still wanted)
+            failed[one.name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            continue
+        if one.name in peers and (complaint := check.complaint(reference, answer, case.dtype)):
+            wrong[one.name] = complaint
+    running = [one for one in others if one.name not in failed]
+    return Row(case, data.flops, timing.interleave([mine, *running], seconds), wrong, failed)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ def share(row: Row, head: Head) -> float:
 def row_cells(row: Row, head: Head) -> list[str]:
     rivals = [f"{name} {milliseconds(time)}" for name, time in row.times.items() if name != "ours"]
     wrong = [f"**{name} disagrees: {text}**" for name, text in row.wrong.items()]
+    wrong += [f"**{name} failed: {text}**" for name, text in row.failed.items()]
     return [
         row.case.label,
         milliseconds(row.times["ours"]),
@@ -103,6 +104,7 @@ def row_json(row: Row) -> dict[str, Any]:
         **size,
         "flops": None if math.isnan(row.flops) else row.flops,
         "wrong": row.wrong,
+        "failed": row.failed,
         "ratio": None if math.isnan(row.ratio) else row.ratio,
         "seconds": {name: {"median": time.median, "samples": time.samples} for name, time in row.times.items()},
     }
