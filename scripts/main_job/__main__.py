@@ -16,7 +16,7 @@ from scripts.main_job import report
 from scripts.main_job.baselines import ContextModel, gzip_bits
 from scripts.main_job.corpus import Corpus, python_source
 from scripts.main_job.folders import latest_folder, new_folder, resume_command
-from scripts.main_job.forecast import Effort, Forecasts, echo_state, recurrent
+from scripts.main_job.forecast import HORIZONS, Effort, Forecasts, echo_state, recurrent
 from scripts.main_job.options import parsed, size_of
 from scripts.main_job.progress import StopRequest, bar, headline, say
 from scripts.main_job.sunspots import Series, autoregression, naive, seasonal, sunspots
@@ -138,7 +138,7 @@ def forecast(options: argparse.Namespace) -> tuple[Series, dict[str, Forecasts]]
     size = size_of(options)
     series, effort = sunspots(), Effort(epochs=size.forecast_epochs, seeds=size.forecast_seeds)
     methods = {"naive": naive, "one cycle ago": seasonal, "AR(9)": autoregression}
-    said = {name: {h: method(series, h) for h in report.HORIZONS} for name, method in methods.items()}
+    said = {name: {h: method(series, h) for h in HORIZONS} for name, method in methods.items()}
     said["esn"] = echo_state(series, seeds=effort.seeds)
     with bar("forecasts", len(size.forecast_cells)) as progressed:
         for cell in size.forecast_cells:

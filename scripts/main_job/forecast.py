@@ -27,8 +27,8 @@ class Effort:
 
     hidden_size: int = 16
     epochs: int = 300
-    seeds: int = 5
-    rate: float = 1e-2
+    seeds: int = 3
+    rate: float = 2e-2
 
 
 class Forecaster:

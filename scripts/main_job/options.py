@@ -20,9 +20,9 @@ class Size:
     forecast_seeds: int
 
 
-QUICK = Size(("lstm",), 0.4, 128, 1.6e-2, ("rnn", "lstm", "gru"), 150, 2)
+QUICK = Size(("lstm",), 0.5, 128, 1.6e-2, ("rnn", "lstm", "gru"), 150, 2)
 FORECASTERS = ("rnn", "lstm1997", "lstm", "peephole", "coupled", "gru", "gru_reset_after", "clockwork")
-FULL = Size((), 4.0, 256, 8e-3, FORECASTERS, 300, 5)
+FULL = Size((), 4.0, 256, 8e-3, FORECASTERS, 300, 3)
 
 DECIDED = ("cell", "hidden", "layers", "minutes", "steps", "seed", "name")  # by the start; a resumed run keeps them
 

@@ -15,38 +15,38 @@ SMOOTHING = 50  # steps whose training losses are averaged for the eye
 
 def learning_curve(path: Path, losses: list[float], curve: list[list[float]], baselines: dict[str, float]) -> None:
     """Draw training and held-out bits per byte over the steps, the baselines as lines across."""
-    axes = _axes("step", "bits per byte")
+    figure, axes = _plot("step", "bits per byte")
     smooth = np.convolve(losses, np.ones(SMOOTHING) / SMOOTHING, "valid") if len(losses) >= SMOOTHING else losses
     axes.plot(np.arange(len(smooth)) + len(losses) - len(smooth), smooth, color="0.7", label="training")
     axes.plot(*zip(*curve, strict=True), "o-", color="C0", label="held out")
     for color, (name, bits) in zip(("C1", "C2"), baselines.items(), strict=True):
         axes.axhline(bits, color=color, linestyle="--", label=f"{name}: {bits:.3f}")
     axes.set_ylim(1.5, min(6, max(losses)))
-    _save(axes, path)
+    _save(figure, axes, path)
 
 
 def forecasts(path: Path, series: Series, horizon: int, said: dict[str, Forecasts]) -> None:
     """Draw the series over the years that judge, and what each model had said of them."""
-    axes = _axes("year", f"sunspot number, forecast {horizon} year{'s' if horizon > 1 else ''} ahead")
+    figure, axes = _plot("year", f"sunspot number, forecast {horizon} year{'s' if horizon > 1 else ''} ahead")
     years = series.judge
     axes.plot(series.years[years], series.values[years], "k", linewidth=2, label="observed")
     for name, by_horizon in said.items():
         axes.plot(series.years[years], by_horizon[horizon][years], linewidth=1, label=name)
     axes.set_xlim(CHOOSE_UNTIL + 1, series.years[-1])
-    _save(axes, path)
+    _save(figure, axes, path)
 
 
 
-def _axes(x: str, y: str) -> Axes:
+def _plot(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(9, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)
-    return axes
+    return figure, axes
 
 
-def _save(axes: Axes, path: Path) -> None:
+def _save(figure: Figure, axes: Axes, path: Path) -> None:
     axes.legend()
-    axes.figure.savefig(path, dpi=120, metadata={"Software": None})
+    figure.savefig(path, dpi=120, metadata={"Software": None})
