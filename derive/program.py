@@ -124,10 +124,13 @@ class _Parts:
     def __post_init__(self) -> None:
         self.taken = set(self.cell.symbols)
         self.uses = [symbol for equation in self.cell.equations for symbol in symbols_of(equation.rhs)]
+        products = [p for equation in self.cell.equations for p in equation.rhs.atoms(Product)]
+        self.multiplied = {str(product.operand) for product in products}  # these need an array of their own
 
     def add(self, equation: sympy.Eq) -> None:
         lhs, rhs = equation.lhs, equation.rhs.xreplace(self.renamed)
-        if lhs.role == "value" and rhs in self._affine_sums(rhs).values():
+        is_slot = lhs.role == "value" and lhs.name not in self.multiplied
+        if is_slot and rhs in self._affine_sums(rhs).values():
             self.renamed[lhs] = self._slot(lhs.name, rhs)
             return
         rhs = self._without_products(lhs, rhs)

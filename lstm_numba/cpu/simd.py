@@ -233,6 +233,24 @@ def _negate(context, builder, signature, arguments):
     return builder.fneg(arguments[0])
 
 
+@infer_global(operator.pow)
+class _Power(AbstractTemplate):
+    def generic(self, arguments, keywords):
+        fits = isinstance(arguments[0], Register) and isinstance(arguments[1], types.IntegerLiteral)
+        return signature(arguments[0], *arguments) if fits and arguments[1].literal_value > 0 else None
+
+
+@lower_builtin(operator.pow, Register, types.IntegerLiteral)
+def _power(context, builder, signature, arguments):
+    """a**n by repeated squaring."""
+    square, left, result = arguments[0], signature.args[1].literal_value, None
+    while left:
+        if left % 2:
+            result = square if result is None else builder.fmul(result, square)
+        square, left = builder.fmul(square, square), left // 2
+    return result
+
+
 # --- building blocks of the functions
 
 
