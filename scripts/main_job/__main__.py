@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
-import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 import lstm_numba as ln
@@ -24,7 +22,7 @@ from scripts.main_job.trainer import Settings, Trainer, calibrated
 
 STOPPED = 130  # what a shell reports of a program that Ctrl-C ended
 SAVE_EVERY = 20  # seconds; when a checkpoint is written changes nothing in it
-MEASUREMENTS, PIECE = 8, 32 << 10
+MEASUREMENTS = 5  # on the held-out bytes, the last after the last step
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -102,7 +100,7 @@ def train(trainer: Trainer, folder: Path) -> bool:
         while not (trainer.finished or stop.made):
             bits = trainer.advance()
             if trainer.step % max(1, settings.steps // MEASUREMENTS) == 0 or trainer.finished:
-                trainer.measure(excerpt(trainer.corpus.held_out))
+                trainer.measure(trainer.corpus.held_out)
             progressed(f"{bits:.2f} bits/byte" + (f", held out {trainer.curve[-1][1]:.3f}" if trainer.curve else ""))
             if monotonic() - saved > SAVE_EVERY:
                 trainer.save(path)
@@ -111,17 +109,12 @@ def train(trainer: Trainer, folder: Path) -> bool:
     return trainer.finished
 
 
-def excerpt(held_out: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The first quarter of every 32 KiB, to measure by while it trains; the last figure is taken on all."""
-    pieces = held_out[: len(held_out) // PIECE * PIECE].reshape(-1, PIECE)
-    return pieces[:, : PIECE // 4].ravel()
-
 
 def compared(trainer: Trainer) -> report.Language:
     headline("Bits per byte on the held-out bytes (smaller is better)")
     corpus = trainer.corpus
     language = report.Language(
-        model=trainer.model.bits(corpus.held_out),
+        model=trainer.curve[-1][1],
         context=ContextModel(corpus.training).bits(corpus.held_out),
         gzip=gzip_bits(corpus.held_out),
         sample=trainer.model.write(b"def ", 500, seed=trainer.settings.seed).decode(errors="replace"),

@@ -12,7 +12,7 @@ import lstm_numba as ln
 from lstm_numba.train import NATS_PER_BIT, Embedding, Readout, checkpoint, cross_entropy, log_probabilities
 
 BYTES = 256
-EVALUATION_ROWS, EVALUATION_WINDOW = 8, 512
+EVALUATION_ROWS, EVALUATION_WINDOW = 16, 512
 
 State = Mapping[str, Any] | None
 
@@ -63,7 +63,7 @@ class LanguageModel:
     def bits(self, data: NDArray[np.uint8]) -> float:
         """Bits per byte of a text; every byte is predicted once, from the bytes before it.
 
-        The text is read in 8 pieces side by side. Each starts from the zero state, so the first bytes of a piece are
+        The text is read in 16 pieces side by side. Each starts from the zero state, so the first bytes of a piece are
         predicted with less context than they have: this counts against the model.
         """
         inputs, targets = _pieces(np.concatenate([np.zeros(1, np.uint8), data[:-1]])), _pieces(data)
@@ -100,7 +100,7 @@ def saved_model(path: Path | str, threads: int = 1) -> LanguageModel:
 
 
 def _pieces(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Cut into 8 pieces of one length, side by side: (T, 8); the last is filled up with zeros."""
+    """Cut into 16 pieces of one length, side by side: (T, 16); the last is filled up with zeros."""
     length = -(-len(data) // EVALUATION_ROWS)
     padded = np.pad(data, (0, length * EVALUATION_ROWS - len(data)))
     return np.ascontiguousarray(padded.reshape(EVALUATION_ROWS, length).T)

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+import lstm_numba as ln
 from scripts.main_job.forecast import Forecasts
 from scripts.main_job.sunspots import CHOOSE_UNTIL, Series
 
@@ -21,19 +23,21 @@ def learning_curve(path: Path, losses: list[float], curve: list[list[float]], ba
     axes.plot(*zip(*curve, strict=True), "o-", color="C0", label="held out")
     for color, (name, bits) in zip(("C1", "C2"), baselines.items(), strict=True):
         axes.axhline(bits, color=color, linestyle="--", label=f"{name}: {bits:.3f}")
-    axes.set_ylim(1.5, min(6, max(losses)))
-    _save(figure, axes, path)
+    axes.set_ylim(min(1.5, *losses), min(5, max(losses)))
+    _save(figure, path)
 
 
 def forecasts(path: Path, series: Series, horizon: int, said: dict[str, Forecasts]) -> None:
     """Draw the series over the years that judge, and what each model had said of them."""
     figure, axes = _plot("year", f"sunspot number, forecast {horizon} year{'s' if horizon > 1 else ''} ahead")
     years = series.judge
-    axes.plot(series.years[years], series.values[years], "k", linewidth=2, label="observed")
+    axes.plot(series.years[years], series.values[years], "k", linewidth=2.5, label="observed")
+    axes.set_prop_cycle(color=colormaps["tab20"](range(20)))
     for name, by_horizon in said.items():
-        axes.plot(series.years[years], by_horizon[horizon][years], linewidth=1, label=name)
+        style = "-" if name in ln.cells() else ":"
+        axes.plot(series.years[years], by_horizon[horizon][years], style, linewidth=1, label=name)
     axes.set_xlim(CHOOSE_UNTIL + 1, series.years[-1])
-    _save(figure, axes, path)
+    _save(figure, path)
 
 
 
@@ -47,6 +51,6 @@ def _plot(x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _save(figure: Figure, axes: Axes, path: Path) -> None:
-    axes.legend()
+def _save(figure: Figure, path: Path) -> None:
+    figure.legend(loc="outside right upper")
     figure.savefig(path, dpi=120, metadata={"Software": None})

@@ -72,7 +72,7 @@ def _text(folder: Path, trainer: Trainer, language: Language, errors: dict[str, 
   {len(trainer.corpus.training):,} training bytes.
 - *gzip -9*: 8 x (size of `gzip -9 -n` of the held-out bytes, header included) / (number of held-out bytes). It has seen
   no training text.
-- The recurrent model is scored on 8 pieces side by side, each from the zero state; every byte counts once.
+- The recurrent model is scored on 16 pieces side by side, each from the zero state; every byte counts once.
 
 ![bits per byte over the steps](language.png)
 

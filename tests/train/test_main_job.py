@@ -1,6 +1,7 @@
 """The main job around its parts: what it writes, where, and what it says when something does not hold."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,9 +52,10 @@ def test_a_run_never_overwrites_another(tmp_path):
 
 
 def test_the_run_written_to_last_is_the_one_to_continue(tmp_path):
-    for name in ("a", "b"):
-        checkpoint.save(new_folder(tmp_path, name) / "checkpoint.npz", {"W": np.ones(1)})
-    (tmp_path / "a" / "checkpoint.npz").touch()
+    for name, seconds in (("a", 2000), ("b", 1000)):
+        path = new_folder(tmp_path, name) / "checkpoint.npz"
+        checkpoint.save(path, {"W": np.ones(1)})
+        os.utime(path, (seconds, seconds))
     assert latest_folder(tmp_path).name == "a"
 
 
