@@ -66,7 +66,7 @@ SHAPES = {
         ("Affine", 2, H),
         ("Pointwise", 2, H),
     ],
-    "deep": [("Affine", 1, H), ("Affine", 2, H), ("Pointwise", 2, H)],
+    "deep": [("Affine", 1, H), ("Pointwise", 1, H), ("Affine", 2, H), ("Pointwise", 2, H)],
     "plain": [("Pointwise", 0, H)],
 }
 
@@ -111,11 +111,12 @@ def test_an_exactly_affine_value_is_the_slot_itself_but_a_state_keeps_its_line()
     assert text(split(CELLS["projected"]).stages[3]) == ["q = z_q"]
 
 
-def test_a_product_of_a_slot_needs_no_pointwise_stage_between():
-    first, second, _ = split(CELLS["deep"]).stages
-    assert text(first) == ["g = U_g @ h_prev + b_g"]
+def test_what_a_product_multiplies_is_a_value_also_where_it_is_exactly_affine():
+    first, copied, second, _ = split(CELLS["deep"]).stages
+    assert text(first) == ["z_g = U_g @ h_prev + b_g"]
+    assert text(copied) == ["g = z_g"]
     assert text(second) == ["z_h_2 = W_n @ x + U_n @ g", "z_h = U_m @ g"]
-    assert second.slots[0].operands[1].role == "slot"
+    assert second.slots[0].operands[1].role == "value"
 
 
 def test_an_application_used_twice_has_one_name():
