@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -84,42 +83,54 @@ def test_a_checkpoint_that_is_no_training_run_is_refused(corpus, tmp_path):
 
 # ---------------------------------------------------------------------------------------------- the whole program
 
-WITHOUT_FORECASTS = """
-    import sys
+PROGRAM = """
+    import sys, time
     from scripts.main_job import __main__ as main_job
     from scripts.main_job.sunspots import naive, sunspots
+    from scripts.main_job.trainer import Trainer
+
+    pause, measure = float(sys.argv.pop(1)), Trainer.measure
+
+    def measured(trainer, held_out):  # a fifth of the way: time to interrupt
+        measure(trainer, held_out)
+        print("measured", flush=True)
+        time.sleep(pause)
 
     def forecast(options):
         series = sunspots()
         return series, {"naive": {horizon: naive(series, horizon) for horizon in (1, 5)}}
 
-    main_job.forecast = forecast
+    Trainer.measure, main_job.forecast = measured, forecast
     sys.exit(main_job.main(sys.argv[1:]))
 """
-COMMAND = [sys.executable, "-c", textwrap.dedent(WITHOUT_FORECASTS), "--quick", "--threads", "1"]
+COMMAND = [sys.executable, "-c", textwrap.dedent(PROGRAM)]
 
 
-def run(*arguments, runs, seed="0", wait=True):
-    command, environment = [*COMMAND, "--runs", runs, *arguments], os.environ | {"PYTHONHASHSEED": seed}
+def started(*arguments, runs, seed, pause=0):
+    command = [*COMMAND, str(pause), "--quick", "--threads", "1", "--runs", runs, *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
-    return process.communicate()[1] if wait else process
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": seed}, **pipes)
+
+
+def run(*arguments, runs, seed):
+    process = started(*arguments, runs=runs, seed=seed)
+    assert b"Traceback" not in process.communicate()[1]
+    assert process.returncode == 0
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 def test_ctrl_c_and_resume_end_at_the_same_weights(tmp_path):
     start = ("--steps", "60", "--hidden", "16")
-    run(*start, "--name", "straight", runs=tmp_path)
-    stopped = run(*start, "--name", "stopped", runs=tmp_path, seed="7", wait=False)
-    while stopped.poll() is None and b"Training" not in stopped.stdout.readline():
+    run(*start, "--name", "straight", runs=tmp_path, seed="0")
+    stopped = started(*start, "--name", "stopped", runs=tmp_path, seed="7", pause=2)
+    while b"measured" not in (line := stopped.stdout.readline()) and line:
         pass
-    time.sleep(0.3)
     stopped.send_signal(signal.SIGINT)
     assert b"Traceback" not in stopped.communicate()[1]
     assert stopped.returncode == main_job.STOPPED
     assert not (tmp_path / "stopped" / "weights.npz").exists()
-    assert b"Traceback" not in run("--resume", str(tmp_path / "stopped"), runs=tmp_path, seed="8")
+    run("--resume", str(tmp_path / "stopped"), runs=tmp_path, seed="8")
     for file in ("checkpoint.npz", "weights.npz"):
         assert (tmp_path / "stopped" / file).read_bytes() == (tmp_path / "straight" / file).read_bytes()
 
