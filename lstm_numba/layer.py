@@ -162,7 +162,7 @@ class Layer:
         """Run the layer over a batch of sequences.
 
         Args:
-            x: (T, B, N), time-major.
+            x: (T, B, N), time-major.  It is read again by `backward`: leave it as it is until then.
             state: first states, e.g. {"h": (B, H), "c": (B, H)}; what is left out is 0.
             lengths: (B,) integers in [0, T]. Past a row's end its state is held and its outputs are 0.
             resets: (T, B) bool; before a step where it is true the row's state returns to its first value.
@@ -174,8 +174,10 @@ class Layer:
         Raises:
             ShapeError, DtypeError, ArgumentError, OptionError: before anything is computed.
         """
-        source = f"it is (T, B, N), N = {self.input_size} the layer's input_size"
-        x = checks.array("x", x, self.dtype, (None, None, self.input_size), source)
+        space = self.spec.inputs[self.spec.main]
+        called = {"N": "input_size", "H": "hidden_size"}.get(space, space)
+        source = f"it is (T, B, {space}), {space} = {self.spaces[space]} the layer's {called}"
+        x = checks.array(self.spec.main, x, self.dtype, (None, None, self.spaces[space]), source)
         steps, size = x.shape[:2]
         checks.countable("the batch's slots", steps + 1, size, self.hidden_size, 8, len(self.spec.stages) + 1)
         given = self._inputs(x, inputs)
@@ -185,15 +187,14 @@ class Layer:
         return Run(self, given, first, ends, marks, checks.flag("save", save))
 
     def _inputs(self, x: NDArray[Any], inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
-        main, *further = self.spec.inputs
+        main, further = self.spec.main, [name for name in self.spec.inputs if name != self.spec.main]
         checks.only("the layer's inputs", inputs, tuple(further))
         steps, size = x.shape[:2]
         found = {main: x}
         for name in further:
             shape = (steps, size, self.spaces[self.spec.inputs[name]])
             source = f"(T, B) = ({steps}, {size}) was read from {main}, {shape[2]} from the layer"
-            value = checks.array(name, inputs[name], self.dtype, shape, source) if name in inputs else None
-            found[name] = np.zeros(shape, self.dtype) if value is None else value
+            found[name] = checks.optional(name, inputs.get(name), self.dtype, shape, source)
         return found
 
     def _state(self, what: str, state: States | None, size: int) -> dict[str, NDArray[Any]]:

@@ -46,6 +46,8 @@ def given(module: ModuleType, options: dict[str, Any]) -> ModuleType:
     spec = getattr(module, "CELL", None)
     if not isinstance(spec, CellSpec):
         raise ArgumentError(f"{module.__name__} is not the module of a cell: make one with `derive generate FILE.py`.")
+    if not spec.inputs:
+        raise ArgumentError(f"{spec.name} reads no sequence, so a layer has nothing to run over: give it an input.")
     _check(spec, options, {option: (value,) for option, value in spec.chosen.items()})
     return module
 

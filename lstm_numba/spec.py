@@ -64,6 +64,11 @@ class CellSpec:
     chosen: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def main(self) -> str:
+        """The input sequence that `forward` takes first: x, or else the first that the equations read."""
+        return "x" if "x" in self.inputs else next(iter(self.inputs))
+
+    @property
     def spaces(self) -> tuple[str, ...]:
         """Every space, N and H first."""
         shapes = (*self.parameters.values(), *self.constants.values())

@@ -59,8 +59,8 @@ class Kernel:
         return layer
 
     def _run(self, problem: Problem, save: bool = True) -> Any:
-        x, *others = problem.inputs.values()
-        further = dict(zip(list(problem.inputs)[1:], others, strict=True))
+        further = dict(problem.inputs)
+        x = further.pop("x") if "x" in further else further.pop(next(iter(further)))
         state, rows = dict(problem.state), {"lengths": problem.lengths, "resets": problem.resets}
         return self.layer(problem).forward(x, state, **rows, save=save, **further)
 

@@ -135,7 +135,8 @@ class Kernel:
         return f"panels_{number} * units_{number}" if number else self.need(space)
 
     def width(self) -> Block:
-        return [f"width = lanes({self.need(f'slots_{next(iter(self.layout.affine))}')})"]
+        arrays = [f"slots_{k}" for k in self.layout.affine] or [f"all_{state}" for state in self.cell.states]
+        return [f"width = lanes({self.need(arrays[0])})"]
 
     def clockwork(self) -> Block:
         if not self.cell.clock:

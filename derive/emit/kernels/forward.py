@@ -42,7 +42,7 @@ class Project(Products):
                 a = f"{sequence}, (begin * batch + first + row) * {space}, batch * {space}"
                 calls.append(self.product(o, "end - begin", a, base, f"batch * slots_{k}_row"))
             loops += calls
-        return [*self.sizes(), "for row in range(rows):", loops]
+        return [*self.sizes(), "for row in range(rows):", loops] if loops else []
 
 
 class Forward(Products):
