@@ -4,17 +4,21 @@ from numba.extending import register_jitable
 
 from lstm_numba import words
 from lstm_numba.cpu.simd import lanes
-from lstm_numba.cpu.target import SLOTS_TOGETHER, unit_vectors
+from lstm_numba.cpu.target import HEIGHTS, SLOTS_TOGETHER, WIDE
 
 panels_of = register_jitable(words.panels_of)
 
 
-UNIT_VECTORS = tuple(unit_vectors(gates) for gates in range(1, 33))
+WIDTHS = tuple(width for width in HEIGHTS if width > 1)
 
 
 @register_jitable
 def units_of(slots, gates):
-    return lanes(slots) * UNIT_VECTORS[gates - 1]
+    # unit_vectors(gates), for any number of gates
+    for width in WIDTHS:
+        if gates % width == 0:
+            return lanes(slots)
+    return WIDE * lanes(slots)
 
 
 @register_jitable
