@@ -66,7 +66,7 @@ def _neighbours(items: list[ast.expr]) -> Iterator[list[ast.expr]]:
 
 def _dropped_addend(node: ast.AST, _names: Names) -> Iterator[ast.AST]:
     match node:
-        case ast.BinOp(left, ast.Add(), right) if _called(left) in LOADS and _called(right) in LOADS:
+        case ast.BinOp(left, ast.Add(), right) if _called(right) in LOADS:
             yield from (left, right)
 
 
