@@ -61,6 +61,7 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
     "minimum": minimum,
     "positive": positive,
     "where": where,
+    "stop": np.real,  # a constant has no imaginary part
 }
 
 # How far the arguments are from the point where the derivative jumps.

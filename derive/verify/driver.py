@@ -64,7 +64,7 @@ class Driver:
 
     Args:
         program: the stages.
-        table: the scalar functions that the text calls.
+        table, integer: the scalar functions that the text calls, and what its literals are made of.
 
     `text` is what the generator prints for the program; `sweep` the rules of backpropagation.
     """
@@ -73,12 +73,12 @@ class Driver:
     exact = False  # NumPy's products round a row one way or another, as their shape has it
     sweep: type[Sweep] = Sweep
 
-    def __init__(self, program: Program, table: Functions = NUMPY) -> None:
+    def __init__(self, program: Program, table: Functions = NUMPY, integer: Callable[[int], Any] | None = None) -> None:
         self.program, self.table = program, table
         places = [k for k, stage in enumerate(program.stages) if isinstance(stage, Pointwise)]
         self.generated: dict[int, Step] = dict(zip(places, steps(program), strict=True))
         self.text = scalar_source(program)
-        self.functions = executed(self.text, table)
+        self.functions = executed(self.text, table, integer)
 
     @classmethod
     def of(cls, cell: Cell, table: Functions = NUMPY) -> Driver:

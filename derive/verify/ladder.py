@@ -2,6 +2,7 @@
 
 rung           what is held            against                                     allowed
 symbols        generated text          derivation, sympy.diff                      0, a proof
+digits         generated text          complex step with 50 digits, T = 3, H = 2   1e-40
 text           generated text          complex step on the equations               1e-13
 forward        kernels                 the equations, interpreted                  1e-13 sqrt(T)
 gradient       kernels                 complex step, every element                 1e-13
@@ -34,7 +35,7 @@ from derive.verify.history import with_history
 from derive.verify.kernel import Kernel, Maker
 from derive.verify.problem import CLEARANCE, Problem, make
 from derive.verify.report import Measurement
-from derive.verify.rungs import adjoint, numeric, planted, symbolic
+from derive.verify.rungs import adjoint, digits, numeric, planted, symbolic
 from derive.verify.rungs.bounds import inside
 from derive.verify.rungs.planted_kernels import in_kernels
 
@@ -97,6 +98,10 @@ def symbols(ladder: Ladder) -> Iterator[Measurement]:
     yield from symbolic.text_is_the_derivation(program)
     yield from symbolic.derivation_is_the_derivative(program)
     yield from symbolic.table_is_true(program)
+
+
+def long_numbers(ladder: Ladder) -> Iterator[Measurement]:
+    yield from digits.hold(ladder.driver.program)
 
 
 def text(ladder: Ladder) -> Iterator[Measurement]:
@@ -167,9 +172,12 @@ def bounds(ladder: Ladder) -> Iterator[Measurement]:
 
 
 def bugs(ladder: Ladder) -> Iterator[Measurement]:
-    yield from planted.measure(ladder.cell, ladder.driver, EXACT, "_vjp" if ladder.quick else "")
+    nursery = planted.Nursery(ladder.cell, ladder.driver, EXACT)
+    functions = "_vjp" if ladder.quick else ""
+    scores = {"formulas": planted.in_formulas(nursery, functions), "time": planted.in_time(nursery)}
     if not ladder.quick:
-        yield from planted.reported({"kernels": in_kernels(ladder.cell, EXACT)}, ladder.small)
+        scores["kernels"] = in_kernels(ladder.cell, EXACT)
+    yield from planted.reported(scores, ladder.small)
 
 
 Rung = Callable[[Ladder], Iterator[Measurement]]
@@ -177,6 +185,7 @@ MESSAGE_LINES = 4
 
 RUNGS: tuple[Rung, ...] = (
     symbols,
+    long_numbers,
     text,
     forward,
     full_gradient,

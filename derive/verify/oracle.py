@@ -37,12 +37,15 @@ class Interpreter:
     Args:
         periods: one clock period a module, for cells with a clock or with block structure.
         frozen: what stop() returns, in the order of the calls; without it the real part of its argument.
+        functions, quotient: the scalar functions and p / q of integers, for other numbers than NumPy's.
 
     Afterwards `stops` holds what stop() returned, and `kink` the least distance of an argument from a kink.
     """
 
     periods: tuple[int, ...] = (1,)
     frozen: Iterator[Array] | None = None
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=lambda: FUNCTIONS)
+    quotient: Callable[[int, int], Any] = operator.truediv
     stops: list[Array] = field(default_factory=list)
     kink: float = np.inf
 
@@ -54,7 +57,7 @@ class Interpreter:
             value = names[expression.name]
             return self.stop(value) if expression.stopped else value
         if isinstance(expression, sympy.Rational):
-            return int(expression.p) / int(expression.q) if expression.q != 1 else int(expression.p)
+            return self.quotient(int(expression.p), int(expression.q)) if expression.q != 1 else int(expression.p)
         return self.apply(type(expression).__name__, [self.evaluate(part, names) for part in expression.args])
 
     def apply(self, name: str, operands: list[Any]) -> Any:
@@ -63,13 +66,13 @@ class Interpreter:
         if name == "stop":
             return self.stop(*operands)
         arrays = [np.asarray(operand) for operand in operands]
-        if name in KINKS and arrays[0].size:
+        if name in KINKS and arrays[0].size and arrays[0].dtype != object:
             self.kink = min(self.kink, float(np.min(KINKS[name](*(array.real for array in arrays)))))
-        return FUNCTIONS[name](*arrays)
+        return self.functions[name](*arrays)
 
     def stop(self, value: Array) -> Array:
         """Return `value` as a constant: without its imaginary part, and not moved by a finite difference either."""
-        self.stops.append(np.real(value) if self.frozen is None else next(self.frozen))
+        self.stops.append(self.functions["stop"](value) if self.frozen is None else next(self.frozen))
         return self.stops[-1]
 
     def masked(self, matrix: Matrix, value: Array) -> Array:

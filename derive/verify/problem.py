@@ -10,7 +10,7 @@ so its gradient is one pull-back of (d_y, d_s), and every output has its own wei
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -94,10 +94,12 @@ class Problem:
 
     def cast(self, dtype: Any) -> Problem:
         """The same problem with every array rounded to `dtype`."""
+        return self.mapped(lambda values: values.astype(dtype, copy=False))
+
+    def mapped(self, change: Callable[[Array], Array]) -> Problem:
+        """The same problem with every array changed."""
         groups = ("parameters", "constants", "inputs", "state", "d_outputs", "d_state")
-        return self._with(
-            {group: {k: v.astype(dtype, copy=False) for k, v in getattr(self, group).items()} for group in groups}
-        )
+        return self._with({group: {k: change(v) for k, v in getattr(self, group).items()} for group in groups})
 
     def _with(self, changed: dict[str, Any]) -> Problem:
         return replace(self, **changed)

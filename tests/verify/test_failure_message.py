@@ -3,6 +3,7 @@
 import json
 import re
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from derive.verify.driver import Driver
 from derive.verify.history import with_history
 from derive.verify.problem import ProblemError, make
 from derive.verify.report import CellReport, Measurement, Report, compare, worst
-from derive.verify.rungs import adjoint, numeric, symbolic
+from derive.verify.rungs import adjoint, digits, numeric, symbolic
 from derive.verify.structural import AlmostAllFromLater, InputSkipsLastStep, one_element
 
 CELL = derive.cells["peephole"]
@@ -154,3 +155,10 @@ def test_a_cell_outside_the_domain_of_its_functions_is_said_to_be():
     )  # fmt: skip
     with pytest.raises(ProblemError, match="none of 1000 random problems gives finite numbers"):
         make(cell)
+
+
+def test_a_derivative_that_is_off_by_a_rounding_shows_in_fifty_digits(monkeypatch):
+    # 1 - t^2 is not the slope of (1 + 1e-16) tanh, though no kernel could tell
+    nearly = np.frompyfunc(lambda u: mpmath.tanh(u) * (1 + mpmath.mpf(10) ** -16), 1, 1)
+    monkeypatch.setitem(digits.FUNCTIONS, "tanh", nearly)
+    assert any(not measured.ok for measured in digits.hold(Driver.of(CELL).program))

@@ -14,7 +14,7 @@ from derive.verify.report import CellReport
 from tests.derive.user_cells import CELLS as USER_CELLS
 
 CELLS = {cell.module: cell for name in derive.cells for cell in derive.cells[name].variants()}
-TEXT_RUNGS = [rung for rung in RUNGS if rung.__name__ in ("symbols", "text")]
+TEXT_RUNGS = [rung for rung in RUNGS if rung.__name__ in ("symbols", "long_numbers", "text")]
 # planted bugs have a file of their own
 KERNEL_RUNGS = [rung for rung in RUNGS if rung not in TEXT_RUNGS and rung.__name__ != "bugs"]
 # one variant of each family stands for it where kernels are compiled; the others take the long way

@@ -113,13 +113,8 @@ def in_time(nursery: Nursery) -> Score:
     return Score(len(sweeps), tuple(escaped))
 
 
-def measure(cell: Cell, driver: Driver, allowed: float, suffix: str = "") -> Iterator[Measurement]:
-    """The scores as measurements: the number of planted bugs that escaped, which must be 0."""
-    nursery = Nursery(cell, driver, allowed)
-    yield from reported({"formulas": in_formulas(nursery, suffix), "time": in_time(nursery)}, nursery.problems[0])
-
-
 def reported(scores: Mapping[str, Score], problem: Problem) -> Iterator[Measurement]:
+    """The scores as measurements: the number of planted bugs that escaped, which must be 0."""
     killed, total = sum(score.killed for score in scores.values()), sum(score.total for score in scores.values())
     sides = "planted bugs", f"{killed}/{total} killed"
     for place, score in scores.items():
