@@ -71,9 +71,8 @@ def numbers_for(layer: ln.Layer, steps: int, batch: int, seed: int = 0) -> Numbe
 
 
 def forward(layer: ln.Layer, numbers: Numbers, **options: Any) -> ln.Run:
-    x, *_ = numbers.inputs.values()
-    further = dict(list(numbers.inputs.items())[1:])
-    return layer.forward(x, numbers.state, **options, **further)
+    further = dict(numbers.inputs)
+    return layer.forward(further.pop(layer.spec.main), numbers.state, **options, **further)
 
 
 def values(run: ln.Run) -> Arrays:

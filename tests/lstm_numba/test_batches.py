@@ -241,19 +241,18 @@ def test_rows_are_reset_each_at_its_own_steps(problem, data):
 @given(problems(), st.data())
 def test_reverse_is_the_valid_part_turned_round(problem, data):
     layer, numbers = problem
-    lengths = data.draw(lengths_of(numbers))
+    lengths, resets = data.draw(lengths_of(numbers)), data.draw(resets_of(numbers))
     time = np.arange(shape(numbers)[0])[:, None]
     flip = np.where(time < lengths, lengths - 1 - time, time)
 
     def turned(array):
         return array[flip, np.arange(len(lengths))] if array.ndim == 3 else array
 
-    plain = everything(layer, numbers.each(turned), lengths=lengths)
+    # a reset is meant before a step, in the order in which the steps are read
+    plain = everything(layer, numbers.each(turned), lengths=lengths, resets=turned(resets[..., None])[..., 0])
     layer.reverse = True
-    assert (
-        other_bits(everything(layer, numbers, lengths=lengths), {name: turned(array) for name, array in plain.items()})
-        == []
-    )
+    found = everything(layer, numbers, lengths=lengths, resets=resets)
+    assert other_bits(found, {name: turned(array) for name, array in plain.items()}) == []
 
 
 # *** runs ***
