@@ -56,12 +56,12 @@ WIDE = 2 if REGISTERS == 16 else 4
 
 LINE_BYTES = 64
 
-# Bytes of packed weights that stay in the first-level cache while the rows of a batch pass over them.
-BLOCK_BYTES = 16384
-
+# Terms that a tile adds to its sums before it stores them: its weights come from the second-level cache in time, and
+# the fewer passes over the slots the better.
+BLOCK = 512
 
 # Slots of a batch that are computed together before the pointwise stage reads them: a share of the second-level cache.
-SLOTS_TOGETHER = 16384
+SLOTS_TOGETHER = 65536
 
 
 def finish(width: int) -> dict[int, dict[int, int]]:
