@@ -4,7 +4,7 @@ from numba.extending import register_jitable
 
 from lstm_numba import words
 from lstm_numba.cpu.simd import lanes, load, store
-from lstm_numba.cpu.target import HEIGHTS, SLOTS_TOGETHER, WIDE
+from lstm_numba.cpu.target import HEIGHTS, PAIR, SLOTS_TOGETHER
 
 panels_of = register_jitable(words.panels_of)
 
@@ -18,7 +18,7 @@ def units_of(slots, gates):
     for width in WIDTHS:
         if gates % width == 0:
             return lanes(slots)
-    return WIDE * lanes(slots)
+    return PAIR * lanes(slots)
 
 
 @register_jitable

@@ -54,6 +54,10 @@ HEIGHTS = TILES[REGISTERS]
 # The widest tile for products that may choose theirs.
 WIDE = 2 if REGISTERS == 16 else 4
 
+# Registers of units in a panel whose gates alone make a narrow tile: enough for a fast tile, and few enough that the
+# silent modules of a clockwork fill whole panels.
+PAIR = 2
+
 LINE_BYTES = 64
 
 # Terms that a tile adds to its sums before it stores them: its weights come from the second-level cache in time, and
@@ -83,7 +87,7 @@ def tile_width(vectors: int) -> int:
 
 def unit_vectors(gates: int) -> int:
     """Vectors of units in a panel of so many gates: more than one where the gates alone make a narrow tile."""
-    return 1 if tile_width(gates) > 1 else WIDE
+    return 1 if tile_width(gates) > 1 else PAIR
 
 
 def groups_at_once(rows: int, width: int) -> int:
