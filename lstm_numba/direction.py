@@ -46,5 +46,5 @@ def _theta(layer: "Layer", given: Mapping[str, Any] | None) -> Parameters:
     theta, what = layer._theta.zeros_like(), "direction['parameters']"
     for name, value in checks.only(what, given, tuple(layer.parameters)).items():
         shape, source = theta[name].shape, f"the shape of parameter {name}"
-        theta[name] = checks.optional(f"{what}[{name!r}]", value, layer.dtype, shape, source)
+        theta[name] = checks.optional(f"{what}[{name!r}]", value, layer.dtype, shape, source).reshape(shape)
     return theta

@@ -196,7 +196,7 @@ class Layer:
         **inputs: ArrayLike,
     ) -> tuple[Run, Tangents]:
         """Run the layer, and push a direction through the run: arguments as of `forward` and of `Run.jvp`."""
-        run = self.forward(x, state, lengths, resets, **inputs)
+        run = self.forward(x, state, lengths, resets, save=True, **inputs)
         return run, run.jvp(direction)
 
     def hvp(
@@ -216,9 +216,16 @@ class Layer:
         **inputs: ArrayLike,
     ) -> tuple[Run, Gradients[Parameters]]:
         """Run the layer, and differentiate its backward along a direction: arguments as of `forward` and `Run.hvp`."""
-        run = self.forward(x, state, lengths, resets, **inputs)
-        changes = {"dot_d_output": dot_d_output, "dot_d_state": dot_d_state, "dot_d_outputs": dot_d_outputs}
-        return run, run.hvp(direction, d_output, d_state, d_outputs=d_outputs, **changes)
+        run = self.forward(x, state, lengths, resets, save=True, **inputs)
+        return run, run.hvp(
+            direction,
+            d_output,
+            d_state,
+            d_outputs=d_outputs,
+            dot_d_output=dot_d_output,
+            dot_d_state=dot_d_state,
+            dot_d_outputs=dot_d_outputs,
+        )
 
     def _inputs(self, x: NDArray[Any], inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         main, further = self.spec.main, [name for name in self.spec.inputs if name != self.spec.main]
