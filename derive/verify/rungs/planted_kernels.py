@@ -50,7 +50,8 @@ class KernelNursery:
     @cached_property
     def problems(self) -> tuple[Problem, ...]:
         few = make(self.cell, lengths=True, resets=True)
-        more = make(self.cell, steps=3, batch=14, inputs=2, hidden=42, seed=1, lengths=True, resets=True)
+        hidden = _almost_whole_panels()
+        more = make(self.cell, steps=3, batch=14, inputs=2, hidden=hidden, seed=1, lengths=True, resets=True)
         return few, more
 
     @cached_property
@@ -101,6 +102,14 @@ class KernelNursery:
                 return None
             except CRASHES:
                 return True
+
+
+def _almost_whole_panels() -> int:
+    """At least 42 units, of which the last panel's last register has all but two: every register of a panel matters."""
+    from lstm_numba.words import panels_of, units_of
+
+    panel = units_of(np.zeros(0), 1)
+    return panels_of(42 + 2, panel) * panel - 2
 
 
 def _same_bits(found: list[Array], expected: list[Array]) -> bool:
