@@ -31,6 +31,7 @@ from derive.verify.sequence import Named
 from derive.verify.subject import Subject
 
 RUNG, STEPPED = "second", "complex step"
+STEPS = 2  # of a run, whose values the step functions are given
 
 
 class Curved(Subject, Protocol):
@@ -45,9 +46,9 @@ class Curved(Subject, Protocol):
 
 
 def steps(driver: Driver, planted: Driver, problem: Problem, allowed: float) -> Iterator[Measurement]:
-    """Compare the tangent functions of `planted` with complex steps of what `driver` runs."""
+    """Compare the tangent functions of `planted`, on the values of its runs, with complex steps by `driver`."""
     rng = np.random.default_rng(problem.seed)
-    for known in driver.forward(problem).steps:
+    for known in planted.forward(problem).steps[:STEPS]:
         for step in driver.generated.values():
             shape = problem.batch, problem.size[step.stage.space]
             for function, tangent in ((step.forward, step.tangent), (step.backward, step.backward_tangent)):
