@@ -94,9 +94,7 @@ RULES: dict[str, Callable[[ast.AST, Names], Iterator[ast.AST]]] = {
 }
 
 
-def kernel_mutants(
-    text: str, reached: Callable[[str], bool], kernels: tuple[str, ...] = KERNELS
-) -> Iterator[Mutant]:
+def kernel_mutants(text: str, reached: Callable[[str], bool], kernels: tuple[str, ...] = KERNELS) -> Iterator[Mutant]:
     """Yield the mutants of the kernels in a generated module.
 
     Args:

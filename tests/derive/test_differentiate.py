@@ -90,7 +90,9 @@ def test_each_adjoint_is_assigned_once_after_what_it_reads(stage):
 @every_stage
 def test_only_what_is_used_is_saved_and_both_sweeps_save_the_same(stage):
     stops = any(expression.has(DOT_STOP) for _, expression, _ in jvp(stage).equations)
-    assert vjp(stage).saved == jvp(stage).saved or (stops and set(vjp(stage).saved) < {*jvp(stage).saved, *stage.writes})
+    assert vjp(stage).saved == jvp(stage).saved or (
+        stops and set(vjp(stage).saved) < {*jvp(stage).saved, *stage.writes}
+    )
     assert all(v in (*stage.reads, *(name for name, _ in stage.equations)) for v in vjp(stage).saved)
 
 
