@@ -71,8 +71,8 @@ def test_tangents_are_sympys_derivatives_of_the_composed_stage(stage):
     found, values = jvp(stage), composed(stage)
     derived = settled(found, stage)
     for write, dot in zip(stage.writes, found.outputs, strict=True):
-        for lets_through, value in ((0, values[write]), (1, unstopped(values[write]))):
-            slope = sum(sympy.diff(value, v) * dot_v for v, dot_v in found.incoming)
+        for lets_through, written in ((0, values[write]), (1, unstopped(values[write]))):
+            slope = sum(sympy.diff(written, v) * dot_v for v, dot_v in found.incoming)
             assert is_zero(unstopped(slope - derived[dot].xreplace({DOT_STOP: sympy.Integer(lets_through)})))
 
 

@@ -74,8 +74,10 @@ def test_the_lstms_second_order_in_full():
         "d_o = d_h * tanh_c",
         "d_c = d_c_next + d_h * o * (1 - tanh_c * tanh_c)",
         "dot_d_o = d_h * dot_tanh_c + dot_d_h * tanh_c",
-        "dot_d_c = dot_d_c_next + d_h * dot_o * (1 - tanh_c * tanh_c) + dot_d_h * o * (1 - tanh_c * tanh_c)"
-        " - 2 * d_h * dot_tanh_c * o * tanh_c",
+        (
+            "dot_d_c = dot_d_c_next + d_h * dot_o * (1 - tanh_c * tanh_c) + dot_d_h * o * (1 - tanh_c * tanh_c)"
+            " - 2 * d_h * dot_tanh_c * o * tanh_c"
+        ),
     ]
     assert "dot_d_z_i = d_i * dot_i * (1 - 2 * i) + dot_d_i * i * (1 - i)" in lines
 

@@ -20,6 +20,7 @@ from tests.lstm_numba.test_torch_agrees import Problem as TorchProblem
 from tests.oracles import torch_cells
 
 STEPS, BATCH, INPUT, HIDDEN = 6, 5, 3, 7
+STENCIL, SPACING = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}, 1e-3
 LENGTHS = np.array([6, 0, 3, 5, 1])
 RESETS = np.random.default_rng(5).random((STEPS, BATCH)) < 0.3
 
@@ -116,11 +117,10 @@ def test_hvp_is_the_difference_of_two_backwards_and_jvp_that_of_two_forwards(cel
         gradients = run.backward(near.d_output, near.d_state)
         return {**named_gradients(gradients), **named_values(run)}
 
-    def slope(name, step=1e-3):
-        weights = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
-        return sum(w * (ends[k][name] - ends[-k][name]) for k, w in weights.items()) / step
+    def slope(name):
+        return sum(weight * (ends[k][name] - ends[-k][name]) for k, weight in STENCIL.items()) / SPACING
 
-    ends = {k: at(k * 1e-3) for k in (-3, -2, -1, 1, 2, 3)}
+    ends = {sign * k: at(sign * k * SPACING) for k in STENCIL for sign in (1, -1)}
     run = forward(layer, numbers, **ways)
     changes = {"dot_d_output": along.d_output, "dot_d_state": along.d_state}
     found = named_gradients(run.hvp(direction, numbers.d_output, numbers.d_state, **changes))
@@ -271,7 +271,8 @@ def test_a_value_that_nothing_moves():
     numbers = numbers_for(layer, STEPS, BATCH)
     direction, _ = direction_for(layer)
     tangent, pulled = forward(layer, numbers).jvp(direction), forward(layer, numbers).backward(numbers.d_output)
-    right = inner({"x": pulled.x, **pulled.state, **pulled.parameters}, {**direction, **direction["state"], **direction["parameters"]})  # fmt: skip
+    groups = (pulled.inputs, direction), (pulled.state, direction["state"])
+    right = sum(inner(*group) for group in (*groups, (pulled.parameters, direction["parameters"])))
     assert float(np.sum(tangent.output * numbers.d_output)) == pytest.approx(right, rel=1e-12)
 
 
