@@ -15,9 +15,8 @@ import lstm_numba as ln
 from lstm_numba.errors import ArgumentError, DtypeError, ShapeError, TapeError
 from tests.derive.user_cells import CELLS as USER_CELLS
 from tests.layers import Numbers, farther_apart, forward, numbers_for, other_bits, random_layer, second_order
-from tests.lstm_numba.test_torch_agrees import CASES, H, T, differing, leaves, modules, named
+from tests.lstm_numba.test_torch_agrees import CASES, T, differing, leaves, named, unrolled
 from tests.lstm_numba.test_torch_agrees import Problem as TorchProblem
-from tests.oracles import torch_cells
 
 STEPS, BATCH, INPUT, HIDDEN = 6, 5, 3, 7
 STENCIL, SPACING = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}, 1e-3
@@ -46,13 +45,7 @@ def scaled(direction, factor):
 def test_jvp_and_hvp_equal_torchs_double_backward(case):
     name, options = case
     ours = TorchProblem(name, options, seed=1)
-    p, s, inputs = leaves(ours.layer.parameters), leaves(ours.state), leaves({"x": ours.x, **ours.inputs})
-    fixed = {key: torch.tensor(array) for key, array in ours.layer.constants.items()}
-    extra = inputs.get("c_lower")
-    if periods := options.get("periods"):
-        extra, fixed["mask"] = map(torch.tensor, modules(H, periods, T))
-    steps = {key: value for key, value in options.items() if key != "periods"}
-    output, final = torch_cells.cell(name, inputs["x"], p | fixed, s, extra, **steps)
+    inputs, p, s, output, final = unrolled(ours, name, options)
     adjoints = leaves({"output": ours.d_output, **{f"final {key}": ours.d_state[key] for key in final}})
     direction, _ = direction_for(ours.layer, T, len(ours.x[0]))
     for key, mask in ours.layer._masks.items():
