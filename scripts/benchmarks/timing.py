@@ -11,6 +11,7 @@ from scripts.benchmarks.candidate import Candidate
 
 SHORTEST = 2e-3  # seconds of one sample: shorter calls are repeated, or the clock is what is measured
 FEWEST, MOST = 7, 60  # samples of each candidate
+SLOW, FEW = 2.5, 3  # a candidate so many times slower than the fastest decides nothing, and is timed so often
 # Seconds until another library's worker threads, which go on looking for work when a call has ended, sleep: until then
 # they take a core from whoever comes next.
 SETTLING = 0.25
@@ -54,8 +55,10 @@ def interleave(candidates: list[Candidate], seconds: float, threads: int = 1) ->
     gc.collect()
     gc.disable()
     try:
-        for _ in range(rounds):
-            for one, n in zip(candidates, repeats, strict=True):
+        for done in range(rounds):
+            for one, n, estimate in zip(candidates, repeats, estimates, strict=True):
+                if done >= FEW and estimate > SLOW * min(estimates):
+                    continue
                 samples[one.name].append(sample(one.run, n, settling))
     finally:
         gc.enable()
