@@ -17,3 +17,5 @@ from lstm_numba.interchange.onnx import from_onnx as from_onnx
 from lstm_numba.interchange.onnx import to_onnx as to_onnx
 from lstm_numba.interchange.torch import from_torch as from_torch
 from lstm_numba.interchange.torch import to_torch as to_torch
+from lstm_numba.interchange.weights import load as load
+from lstm_numba.interchange.weights import save as save

@@ -70,8 +70,8 @@ def _directions(weights: Any) -> list[Arrays]:
         raise ArgumentError(f"weights must be a list of arrays, got {kind}: pass layer.get_weights().")
     if len(weights) not in (2, 3, 4, 6):
         raise ForeignWeightsError(
-            "a Keras layer has kernel, recurrent_kernel and perhaps bias, a Bidirectional one twice these: 2, 3, 4 or 6 "
-            f"arrays, got {len(weights)}: pass the weights of one recurrent layer."
+            "a Keras layer has kernel, recurrent_kernel and perhaps bias, a Bidirectional one twice: 2, 3, 4 or 6 "
+            f"arrays; got {len(weights)}: pass the weights of one recurrent layer."
         )
     many = len(weights) if len(weights) < 4 else len(weights) // 2
     parts = [weights[first : first + many] for first in range(0, len(weights), many)]
