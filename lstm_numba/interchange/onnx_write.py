@@ -74,7 +74,7 @@ class _Model:
             ir_version=IR_VERSION,
             doc_string=f"{spec.title}: {spec.reference}",
         )
-        helper.set_model_props(made, {"cell": repr(self.made), "equations": spec.equations_hash})
+        helper.set_model_props(made, {"cell": repr(self.layer), "equations": spec.equations_hash})
         onnx.checker.check_model(made, full_check=True)
         return made
 

@@ -1,7 +1,7 @@
 """What runs inside the callbacks: NumPy arrays in and out.  Nothing here calls JAX, which would wait for itself."""
 
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 from threading import Lock
 from types import ModuleType
 from typing import Any
@@ -54,7 +54,7 @@ class Host:
         return run, given is None or bool(np.all(given == lengths))
 
 
-@cache
+@lru_cache(maxsize=64)
 def host(
     module: ModuleType, sizes: tuple[tuple[str, int], ...], dtype: str, settings: tuple[tuple[str, Any], ...]
 ) -> Host:
