@@ -5,7 +5,16 @@ from typing import Any
 
 from lstm_numba.errors import ArgumentError, ForeignWeightsError, NotExpressibleError, OptionError
 from lstm_numba.interchange.layouts import KERAS, Layout
-from lstm_numba.interchange.stacking import Arrays, as_arrays, assembled, dtype_for, levels_of, stacked_of, unstacked
+from lstm_numba.interchange.stacking import (
+    Arrays,
+    as_arrays,
+    assembled,
+    dtype_for,
+    layers_of,
+    levels_of,
+    stacked_of,
+    unstacked,
+)
 from lstm_numba.layer import Layer
 from lstm_numba.stack import Stack
 
@@ -50,24 +59,24 @@ def to_keras(layer: Layer | Stack, *, use_bias: bool = True) -> list[Any]:
 
     Raises: NotExpressibleError if Keras has no layer for this, e.g. for several layers at once.
     """
-    levels = levels_of(layer)
-    layout = KERAS.get(levels[0][0].name)
+    levels, cell = levels_of(layer), layers_of(layer)[0].name
+    layout = KERAS.get(cell)
     backwards = isinstance(layer, Layer) and layer.reverse
     if layout is None or len(levels) > 1 or backwards:
-        what = f"the cell {levels[0][0].name}" if layout is None else f"{len(levels)} layers at once"
+        what = f"the cell {cell}" if layout is None else f"{len(levels)} layers at once"
         what = "a layer that only reads backwards (go_backwards turns the outputs too)" if backwards else what
         known = ", ".join(f"{one.cell} ({one.library})" for one in KERAS.values())
         raise NotExpressibleError(f"Keras has no layer for {what}; it has {known}, one at a time.")
     if not use_bias:
         layout = Layout(layout.library, layout.cell, layout.arrays[:2])
-    return [array for one in levels[0] for array in stacked_of(layout, one.parameters).values()]
+    return [array for one in levels[0].values() for array in stacked_of(layout, one.parameters).values()]
 
 
 def _directions(weights: Any) -> list[Arrays]:
     """{"kernel": ..., ...} once, or twice for both directions."""
     if not isinstance(weights, (list, tuple)):
-        kind = type(weights).__name__
-        raise ArgumentError(f"weights must be a list of arrays, got {kind}: pass layer.get_weights().")
+        came = type(weights).__name__
+        raise ArgumentError(f"weights must be a list of arrays, got {came}: pass keras_layer.get_weights().")
     if len(weights) not in (2, 3, 4, 6):
         raise ForeignWeightsError(
             "a Keras layer has kernel, recurrent_kernel and perhaps bias, a Bidirectional one twice: 2, 3, 4 or 6 "

@@ -1,6 +1,6 @@
 """A Layer or a Stack of any cell -> an ONNX model: the standard operator where one exists, else a Scan."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -12,7 +12,7 @@ from lstm_numba.interchange.onnx_operator import OPERATORS, has_operator, operat
 from lstm_numba.interchange.onnx_scan import Values, scan
 from lstm_numba.interchange.stacking import layers_of, levels_of
 from lstm_numba.layer import Layer
-from lstm_numba.stack import Stack, _prefix
+from lstm_numba.stack import Stack
 
 # Read by onnxruntime 1.13 and later.
 OPSET, IR_VERSION = 17, 8
@@ -53,9 +53,9 @@ class _Model:
 
     def proto(self) -> onnx.ModelProto:
         spec, output = self.layer.spec, self.x
-        for k, level in enumerate(levels_of(self.made)):
-            output = self._operator(k, level, output) if self.form == "operator" else self._scan(k, level, output)
-        width = sum(layer.spaces[spec.states[spec.outputs[0]]] for layer in levels_of(self.made)[-1])
+        for level in levels_of(self.made):
+            output = self._operator(level, output) if self.form == "operator" else self._scan(level, output)
+        width = sum(layer.spaces[spec.states[spec.outputs[0]]] for layer in level.values())
         self.graph.output("output", output, ["T", "B", width])
         if isinstance(self.made, Layer):
             for name in spec.outputs[1:]:
@@ -80,17 +80,16 @@ class _Model:
 
     # --- one level
 
-    def _operator(self, k: int, level: Sequence[Layer], x: Value) -> Value:
-        prefixes = self._prefixes(k)
-        first = [self._first(layer, prefix) for layer, prefix in zip(level, prefixes, strict=True)]
-        output, last = operator(self.graph, level, prefixes[0], x, first, self.lengths)
-        for layer, prefix, states in zip(level, prefixes, last, strict=True):
+    def _operator(self, level: Mapping[str, Layer], x: Value) -> Value:
+        first = [self._first(layer, prefix) for prefix, layer in level.items()]
+        output, last = operator(self.graph, tuple(level.values()), next(iter(level)), x, first, self.lengths)
+        for (prefix, layer), states in zip(level.items(), last, strict=True):
             self._remember(layer, prefix, states)
         return output
 
-    def _scan(self, k: int, level: Sequence[Layer], x: Value) -> Value:
-        prefixes, outputs = self._prefixes(k), []
-        for layer, prefix, lower in zip(level, prefixes, self.below, strict=True):
+    def _scan(self, level: Mapping[str, Layer], x: Value) -> Value:
+        outputs = []
+        for (prefix, layer), lower in zip(level.items(), self.below, strict=True):
             inputs = {layer.spec.main: x} | self._further(layer, lower)
             first = self._first(layer, prefix)
             given, last = scan(self.graph, layer, prefix, inputs, first, self.lengths, self.resets)
@@ -104,11 +103,6 @@ class _Model:
     def _further(self, layer: Layer, lower: Values) -> Values:
         sizes = {name: layer.spaces[space] for name, space in layer.spec.inputs.items() if name != layer.spec.main}
         return {name: lower.get(name) or self._zeros(2, size) for name, size in sizes.items()}
-
-    def _prefixes(self, k: int) -> list[str]:
-        if isinstance(self.made, Layer):
-            return [""]
-        return [f"{_prefix(k, direction)}." for direction in self.made.directions]
 
     def _remember(self, layer: Layer, prefix: str, states: Values) -> None:
         for name, value in states.items():

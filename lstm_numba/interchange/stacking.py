@@ -10,7 +10,7 @@ from lstm_numba import checks, registry
 from lstm_numba.errors import ArgumentError, DtypeError, ForeignWeightsError, NotExpressibleError, ShapeError
 from lstm_numba.interchange.layouts import Layout, Stacked
 from lstm_numba.layer import Layer
-from lstm_numba.stack import Stack
+from lstm_numba.stack import Stack, _prefix
 
 Arrays = dict[str, NDArray[Any]]
 Shapes = Mapping[str, tuple[str, ...]]
@@ -164,16 +164,21 @@ def _check_levels(each: Sequence[Sequence[Mapping[str, int]]]) -> None:
 # --- what goes out
 
 
-def layers_of(made: Layer | Stack) -> tuple[Layer, ...]:
+def named_layers(made: Layer | Stack) -> dict[str, Layer]:
+    """What the names of a layer's arrays and states begin with -> the layer: "" of a Layer, "0.reverse." in a Stack."""
     if not isinstance(made, (Layer, Stack)):
-        raise ArgumentError(f"a Layer or a Stack can be handed to other libraries, got {type(made).__name__}.")
-    return (made,) if isinstance(made, Layer) else made.layers
+        raise ArgumentError(f"a Layer or a Stack can be handed on, got {type(made).__name__}.")
+    return {"": made} if isinstance(made, Layer) else {f"{_prefix(*key)}.": one for key, one in made._layers.items()}
 
 
-def levels_of(made: Layer | Stack) -> list[tuple[Layer, ...]]:
-    """The layers by level, each level's forward direction first."""
-    layers, width = layers_of(made), 1 if isinstance(made, Layer) else len(made.directions)
-    return [layers[k : k + width] for k in range(0, len(layers), width)]
+def layers_of(made: Layer | Stack) -> tuple[Layer, ...]:
+    return tuple(named_layers(made).values())
+
+
+def levels_of(made: Layer | Stack) -> list[dict[str, Layer]]:
+    """The named layers by level, each level's forward direction first."""
+    named, width = list(named_layers(made).items()), 1 if isinstance(made, Layer) else len(made.directions)
+    return [dict(named[k : k + width]) for k in range(0, len(named), width)]
 
 
 def stacked_of(layout: Layout, parameters: Mapping[str, NDArray[Any]]) -> Arrays:

@@ -71,7 +71,7 @@ def to_torch(layer: Layer | Stack) -> Arrays:
         raise NotExpressibleError(f"torch.nn has no module for {what}; it has {known}, forwards or in both directions.")
     found: Arrays = {}
     for k, level in enumerate(levels_of(layer)):
-        for end, one in zip(DIRECTIONS, level, strict=False):
+        for end, one in zip(DIRECTIONS, level.values(), strict=False):
             found |= stacked_of(_at(layout, f"_l{k}{end}"), one.parameters)
     return found
 

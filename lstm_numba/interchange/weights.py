@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_numba.errors import MissingPackageError, UnknownCellError, WeightsFileError, WeightsWriteError
-from lstm_numba.interchange.stacking import Arrays, layers_of
+from lstm_numba.interchange.stacking import Arrays, layers_of, named_layers
 from lstm_numba.layer import Layer
-from lstm_numba.stack import Stack, _prefix
+from lstm_numba.stack import Stack
 from lstm_numba.whole_file import replaced_when_whole
 
 FORMAT = "lstm_numba weights 1"
@@ -33,7 +33,7 @@ def save(layer: Layer | Stack, path: Path | str) -> None:
         MissingPackageError without the package safetensors.
     """
     numpy = _safetensors().numpy
-    arrays, facts = dict(_views(layer)), _facts(layer)
+    arrays, facts = _views(layer), _facts(layer)
     facts["sha256"] = _checksum(arrays, facts)
     content = numpy.save(arrays, metadata={ENTRY: json.dumps(facts, sort_keys=True)})
     with replaced_when_whole(Path(path), WeightsWriteError) as file:
@@ -53,7 +53,7 @@ def load(path: Path | str, *, make: Callable[..., Layer | Stack] | None = None, 
     arrays, facts = _read(Path(path))
     made = _made(path, facts, make, threads)
     _check_equations(path, facts, layers_of(made)[0])
-    views = dict(_views(made))
+    views = _views(made)
     wrong = [name for name in {**views, **arrays} if _described(views.get(name)) != _described(arrays.get(name))]
     if wrong:
         lines = [
@@ -78,15 +78,14 @@ def _safetensors() -> Any:
 # --- what belongs to the arrays
 
 
-def _views(made: Layer | Stack) -> list[tuple[str, NDArray[Any]]]:
+def _views(made: Layer | Stack) -> Arrays:
     """Every array, trained or not, by the name that it has in the file."""
-    prefixes = [""] if isinstance(made, Layer) else [f"{_prefix(*key)}." for key in made._layers]
-    parts = zip(prefixes, layers_of(made), strict=True)
-    return [(f"{prefix}{name}", array) for prefix, layer in parts for name, array in layer._theta.items()]
+    parts = named_layers(made).items()
+    return {f"{prefix}{name}": array for prefix, layer in parts for name, array in layer._theta.items()}
 
 
 def _facts(made: Layer | Stack) -> dict[str, Any]:
-    layer, stacked = layers_of(made)[0], isinstance(made, Stack)
+    layer = layers_of(made)[0]
     settings: dict[str, Any] = {"dtype": layer.dtype.name, **layer.options}
     settings |= {space: size for space, size in layer.spaces.items() if space not in ("N", "H")}
     settings |= {"input_size": layer.input_size, "hidden_size": layer.hidden_size}
@@ -101,7 +100,7 @@ def _facts(made: Layer | Stack) -> dict[str, Any]:
         "cell": layer.name,
         "settings": settings,
         "equations": layer.spec.equations_hash,
-        "stack": stacked,
+        "stack": isinstance(made, Stack),
     }
 
 
