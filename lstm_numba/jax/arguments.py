@@ -4,6 +4,7 @@ Arrays may be tracers, which have a shape and a type but no values.
 """
 
 from collections.abc import Mapping
+from threading import Thread
 from typing import Any
 
 import jax
@@ -28,6 +29,8 @@ def checked(
         raise ArgumentError(f"parameters lacks {missing[0]!r}: {spec.name} has {', '.join(shapes)}; see `initial`.")
     sizes = _Sizes()
     sequence = sizes.array(main, x, ("T", "B", spec.inputs[main]))
+    if sequence.dtype == "float64":
+        _check_threads()
     found = {name: sizes.array(f"parameters[{name!r}]", weights[name], axes) for name, axes in shapes.items()}
     first = sizes.group("state", checks.only("state", state, tuple(spec.states)), spec.states, ("B",))
     further = sizes.group("inputs", {**inputs, main: sequence}, spec.inputs, ("T", "B"))
@@ -38,6 +41,19 @@ def _given(what: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ArgumentError(f"{what} must be a dict of arrays, got {type(value).__name__}: see `initial`.")
     return value
+
+
+def _check_threads() -> None:
+    """Callbacks run in JAX's own threads; where these do not have x64 mode, they are given float32."""
+    found: list[bool] = []
+    other = Thread(target=lambda: found.append(bool(jax.config.jax_enable_x64)))
+    other.start()
+    other.join()
+    if found != [True]:
+        raise DtypeError(
+            "float64 needs x64 mode in every thread, and jax.enable_x64 sets it in one: set it with "
+            "jax.config.update('jax_enable_x64', True), at the start of the program."
+        )
 
 
 class _Sizes(dict[str, int]):

@@ -99,9 +99,9 @@ class Recurrent:
             resets: (T, B) bool; before a step where it is true the row's state returns to its first value.
             inputs: the cell's further sequences, e.g. c_lower (T, B, H); what is left out is 0.
 
-        All are float32, or all float64 in x64 mode. Shapes and types are checked here, before anything runs. So are
-        lengths, but inside `jit` they have no values yet: there, lengths outside [0, T] give NaN. `vmap` runs one call
-        after the other. Forward mode and second derivatives are refused by JAX.
+        All are float32, or all float64 in x64 mode, set for the process. Shapes and types are checked here, before
+        anything runs. So are lengths, but inside `jit` they have no values yet: there, lengths outside [0, T] give NaN.
+        `vmap` runs one call after the other. Forward mode and second derivatives are refused by JAX.
 
         Raises: ShapeError, DtypeError, ArgumentError, OptionError.
         """
