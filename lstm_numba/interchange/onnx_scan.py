@@ -16,16 +16,8 @@ NOW, RESET = "the step", "the reset"
 KINDS = {NOW: np.int64, RESET: np.bool_}
 
 
-def scan(
-    graph: Graph,
-    layer: Layer,
-    prefix: str,
-    inputs: Mapping[str, Value],
-    first: Mapping[str, Value],
-    lengths: Value | None,
-    resets: Value | None,
-) -> tuple[Values, Values]:
-    """Add a layer; return its output sequences (T, B, space) and its final states (B, space) by the states' names.
+class Scan:
+    """A layer to be added to a graph.
 
     Args:
         prefix: of the names of the layer's arrays.
@@ -33,10 +25,7 @@ def scan(
         first: states (B, space).
         lengths, resets: (B,) int64 and (T, B) bool, or None.
     """
-    return _Scan(graph, layer, prefix, inputs, first, lengths, resets).added()
 
-
-class _Scan:
     def __init__(
         self,
         graph: Graph,
@@ -57,7 +46,8 @@ class _Scan:
         self.resets = None if resets is None else self._turned(resets)
 
     def added(self) -> tuple[Values, Values]:
-        """1. what needs no state, for all steps at once  2. the body  3. the Scan  4. outputs turned back."""
+        """Add it; return its output sequences (T, B, space) and its final states (B, space) by the states' names."""
+        # 1. what needs no state, for all steps at once  2. the body  3. the Scan  4. outputs turned back
         sequences = self._sequences()
         self._fill_body(sequences)
         names = [*self.spec.states, *self.spec.outputs]

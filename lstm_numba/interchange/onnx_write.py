@@ -9,7 +9,7 @@ from onnx import helper
 from lstm_numba.errors import NotExpressibleError, OptionError
 from lstm_numba.interchange.onnx_graph import Graph, Value, element
 from lstm_numba.interchange.onnx_operator import OPERATORS, has_operator, operator
-from lstm_numba.interchange.onnx_scan import Values, scan
+from lstm_numba.interchange.onnx_scan import Scan, Values
 from lstm_numba.interchange.stacking import layers_of, levels_of
 from lstm_numba.layer import Layer
 from lstm_numba.stack import Stack
@@ -92,7 +92,7 @@ class _Model:
         for (prefix, layer), lower in zip(level.items(), self.below, strict=True):
             inputs = {layer.spec.main: x} | self._further(layer, lower)
             first = self._first(layer, prefix)
-            given, last = scan(self.graph, layer, prefix, inputs, first, self.lengths, self.resets)
+            given, last = Scan(self.graph, layer, prefix, inputs, first, self.lengths, self.resets).added()
             self._remember(layer, prefix, last)
             outputs.append(given)
         # what a cell calls c_lower is the output c below
