@@ -46,6 +46,8 @@ def read(given: Any, node: str | Sequence[str] | None, dtype: Any, threads: int)
     """See `from_onnx`."""
     graph = _model(given).graph
     names = [node] if node is None or isinstance(node, str) else list(node)
+    if not names:
+        raise ArgumentError("node is an empty list: name the nodes of the layers, from the lowest up.")
     nodes = [_node(graph, name) for name in names]
     arrays = [_arrays(graph, one) for one in nodes]
     found, *others = [_found(one, weights) for one, weights in zip(nodes, arrays, strict=True)]

@@ -159,6 +159,7 @@ def test_what_is_no_layer_goes_nowhere(tmp_path):
 
 def test_what_is_no_onnx_model(tmp_path):
     refused(ArgumentError, "ModelProto or the path of one, got int", interchange.from_onnx, 3)
+    refused(ArgumentError, "empty list", interchange.from_onnx, interchange.to_onnx(layer("lstm")), node=[])
     refused(ForeignWeightsError, "no such file", interchange.from_onnx, tmp_path / "nothing.onnx")
     (tmp_path / "text.onnx").write_text("import this\n")
     refused(ForeignWeightsError, "not an ONNX model, or is damaged", interchange.from_onnx, tmp_path / "text.onnx")
