@@ -57,3 +57,23 @@ class CheckpointWriteError(LstmNumbaError, OSError):
 
 class NotFittedError(LstmNumbaError, RuntimeError):
     """A prediction was asked of a readout that has learnt nothing."""
+
+
+class ForeignWeightsError(LstmNumbaError, ValueError):
+    """What should be another library's weights lacks some of them, or is something else."""
+
+
+class NotExpressibleError(LstmNumbaError, ValueError):
+    """No cell here computes what the other library's does, or the reverse."""
+
+
+class WeightsFileError(LstmNumbaError, ValueError):
+    """A file of weights is missing, damaged, or belongs to other equations."""
+
+
+class WeightsWriteError(LstmNumbaError, OSError):
+    """A file of weights could not be written; what stood there before is intact."""
+
+
+class MissingPackageError(LstmNumbaError, ImportError):
+    """An optional package that this function works with is not installed."""

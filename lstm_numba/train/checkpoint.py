@@ -6,18 +6,17 @@ replaces the old one only when all of it is on the disk.
 """
 
 import json
-import os
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_numba.errors import CheckpointError, CheckpointWriteError
+from lstm_numba.whole_file import replaced_when_whole
 
 FORMAT = "lstm_numba checkpoint 1"
 FACTS = "facts.json"
@@ -30,7 +29,7 @@ def save(path: Path | str, arrays: Mapping[str, NDArray], facts: Mapping[str, An
     Raises: CheckpointWriteError if the disk refuses (full, read-only); an earlier file at this path stays as it was.
     """
     document = json.dumps({"format": FORMAT, "arrays": list(arrays), "facts": dict(facts or {})}, sort_keys=True)
-    with _replaced_when_whole(Path(path)) as file, zipfile.ZipFile(file, "w") as archive:
+    with replaced_when_whole(Path(path), CheckpointWriteError) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(zipfile.ZipInfo(FACTS, NO_CLOCK), document)
         for name, array in arrays.items():
             archive.writestr(zipfile.ZipInfo(f"{name}.npy", NO_CLOCK), _npy(array))
@@ -68,37 +67,6 @@ def restore(into: Mapping[str, NDArray], arrays: Mapping[str, NDArray]) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- writing
-
-
-@contextmanager
-def _replaced_when_whole(path: Path) -> Iterator[BinaryIO]:
-    """Give a file beside ``path``; on success it is on the disk before it takes the name, on failure it is gone."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(beside, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise CheckpointWriteError(
-            f"{path} could not be written ({error}).\n"
-            "    What stood there before is untouched; free some space or choose another folder."
-        ) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _npy(array: NDArray) -> bytes:

@@ -8,18 +8,10 @@ import numpy as np
 
 from scripts.benchmarks.candidate import Candidate
 from scripts.benchmarks.cases import Arrays, Data
-from tests.oracles.fused_steps import CELLS, Ops, fuse, unfuse
+from tests.oracles.fused_steps import CELLS, fuse, unfuse
+from tests.oracles.jax_cells import OPS
 
 jax.config.update("jax_enable_x64", True)  # or float64 cases would be float32 in silence
-
-OPS = Ops(
-    sigmoid=jax.nn.sigmoid,
-    tanh=jnp.tanh,
-    relu=jax.nn.relu,
-    concatenate=jnp.concatenate,
-    split=lambda array, parts: jnp.split(array, parts, -1),
-    constant=jax.lax.stop_gradient,
-)
 
 
 def build(data: Data) -> Candidate | None:

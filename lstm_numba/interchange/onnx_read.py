@@ -1,0 +1,198 @@
+"""The LSTM, GRU or RNN node of an ONNX model -> a Layer, or a Stack for both directions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from lstm_numba.errors import ArgumentError, ForeignWeightsError, NotExpressibleError, ShapeError
+from lstm_numba.interchange.layouts import ONNX, Layout
+from lstm_numba.interchange.onnx_operator import DIRECTIONS
+from lstm_numba.interchange.stacking import Arrays, as_arrays, assembled, dtype_for, unstacked
+from lstm_numba.layer import Layer
+from lstm_numba.stack import Stack
+
+# Operator -> what its inputs are called, in order.
+INPUTS: Mapping[str, tuple[str, ...]] = {
+    "LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
+    "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
+    "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
+}
+# Operator -> the activations that our cells have, for one direction, the operator's own first.
+ACTIVATIONS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "LSTM": (("Sigmoid", "Tanh", "Tanh"),),
+    "GRU": (("Sigmoid", "Tanh"),),
+    "RNN": (("Tanh",), ("Relu",)),
+}
+# Attributes that our cells have, with values that do not matter to the weights or are read below.
+KNOWN = ("hidden_size", "direction", "activations", "input_forget", "linear_before_reset", "layout")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a node says: our cell, its options, whether each direction reads backwards."""
+
+    cell: str
+    options: Mapping[str, Any]
+    reverse: tuple[bool, ...]
+
+
+def read(given: Any, node: str | Sequence[str] | None, dtype: Any, threads: int) -> Layer | Stack:
+    """See `from_onnx`."""
+    graph = _model(given).graph
+    names = [node] if node is None or isinstance(node, str) else list(node)
+    if not names:
+        raise ArgumentError("node is an empty list: name the nodes of the layers, from the lowest up.")
+    nodes = [_node(graph, name) for name in names]
+    arrays = [_arrays(graph, one) for one in nodes]
+    found, *others = [_found(one, weights) for one, weights in zip(nodes, arrays, strict=True)]
+    if any(other != found for other in others) or (others and found.reverse == (True,)):
+        raise NotExpressibleError(
+            "the layers of a Stack are all of one cell and direction; read these nodes one by one."
+        )
+    layout, kind = ONNX[found.cell], dtype_for(arrays[0], dtype)
+    levels = [
+        [
+            unstacked(layout, _of_direction(layout, weights, d, len(found.reverse)), kind, found.options)
+            for d in range(len(found.reverse))
+        ]
+        for weights in arrays
+    ]
+    return assembled(found.cell, levels, kind, threads, reverse=found.reverse == (True,), **found.options)
+
+
+# --- the model and its node
+
+
+def _model(given: Any) -> onnx.ModelProto:
+    if isinstance(given, onnx.ModelProto):
+        return given
+    if not isinstance(given, (str, Path)):
+        raise ArgumentError(f"model must be an onnx.ModelProto or the path of one, got {type(given).__name__}.")
+    try:
+        return onnx.load(given)
+    except FileNotFoundError as error:
+        raise ForeignWeightsError(f"{given}: there is no such file, or none of its external data ({error}).") from None
+    except Exception as error:  # a damaged file raises protobuf's errors, and checks of external data ONNX's
+        raise ForeignWeightsError(f"{given} is not an ONNX model, or is damaged ({error}).") from error
+
+
+def _node(graph: onnx.GraphProto, name: str | None) -> onnx.NodeProto:
+    every = [node for node in graph.node if node.op_type in INPUTS and node.domain in ("", "ai.onnx")]
+    named = [node for node in every if name is None or name in (node.name, *node.output)]
+    if len(named) == 1:
+        return named[0]
+    listed = ", ".join(f"{node.op_type} {node.name or node.output[0]!r}" for node in every) or "none"
+    wanted = "exactly one LSTM, GRU or RNN node is expected" if name is None else f"one node {name!r} is expected"
+    cure = "; choose one by its name or output, node=..." if every else ""
+    raise ForeignWeightsError(f"{wanted}, the model has: {listed}{cure}.")
+
+
+def _called(node: onnx.NodeProto) -> str:
+    return f"{node.op_type} {node.name or node.output[0]!r}"
+
+
+# --- its attributes
+
+
+def _found(node: onnx.NodeProto, arrays: Arrays) -> Found:
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    _check_attributes(node, attributes)
+    cell, options = _cell(node, attributes, arrays)
+    return Found(cell, options | _activation(node, attributes), _direction(node, attributes))
+
+
+def _direction(node: onnx.NodeProto, attributes: Mapping[str, Any]) -> tuple[bool, ...]:
+    """Whether each direction reads backwards."""
+    name = attributes.get("direction", b"forward").decode()
+    found = next((reverse for reverse, known in DIRECTIONS.items() if known == name), None)
+    if found is None:
+        known = ", ".join(DIRECTIONS.values())
+        raise ForeignWeightsError(f"{_called(node)}: direction={name!r} is not one of {known}.")
+    return found
+
+
+def _activation(node: onnx.NodeProto, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The option of our cell; refused where no cell has these activations."""
+    offered, own = ACTIVATIONS[node.op_type], len(ACTIVATIONS[node.op_type][0])
+    chosen = [name.decode().capitalize() for name in attributes.get("activations", [])] or list(offered[0])
+    each = {tuple(chosen[first : first + own]) for first in range(0, len(chosen), own)}
+    if len(each) > 1 or not each <= set(offered):
+        known = " or ".join(", ".join(names) for names in offered)
+        raise NotExpressibleError(
+            f"{_called(node)} has the activations {', '.join(chosen)}; cells here have {known}, in all directions."
+        )
+    return {"activation": chosen[0].lower()} if node.op_type == "RNN" else {}
+
+
+def _check_attributes(node: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
+    for name, value in attributes.items():
+        # alpha and beta are read by activations that were refused before
+        if name not in KNOWN and not name.startswith("activation_"):
+            raise NotExpressibleError(
+                f"{_called(node)} has {name}={value!r}, and no cell here does that: export the model without it."
+            )
+
+
+def _cell(node: onnx.NodeProto, attributes: Mapping[str, Any], arrays: Arrays) -> tuple[str, dict[str, Any]]:
+    """Our cell and its options; peepholes that are all 0 are none."""
+    if node.op_type != "LSTM":
+        gru = "gru_reset_after" if attributes.get("linear_before_reset") else "gru"
+        return {"RNN": "rnn", "GRU": gru}[node.op_type], {}
+    seen = _peepholes(node, arrays["P"]) if "P" in arrays else ""
+    if attributes.get("input_forget") and seen:
+        raise NotExpressibleError(f"{_called(node)} has input_forget=1 and peepholes; the cell coupled has none.")
+    if attributes.get("input_forget"):
+        return "coupled", {}
+    return ("peephole", {"peepholes": seen}) if seen else ("lstm", {})
+
+
+def _peepholes(node: onnx.NodeProto, P: NDArray[Any]) -> str:
+    if P.ndim != 2 or P.shape[1] % 3:
+        raise ShapeError(f"{_called(node)}: P has shape {P.shape}, expected (directions, 3 H).")
+    rows = dict(zip("iof", np.split(P, 3, axis=1), strict=True))
+    return "".join(gate for gate in "ifo" if np.any(rows[gate]))
+
+
+# --- its inputs
+
+
+def _arrays(graph: onnx.GraphProto, node: onnx.NodeProto) -> Arrays:
+    """W, R and what there is of B and P; first states and lengths have to be left to `forward`."""
+    constants = _constants(graph)
+    inputs = {key: name for key, name in zip(INPUTS[node.op_type], node.input, strict=False) if name}
+    for key in ("initial_h", "initial_c", "sequence_lens"):
+        if inputs.get(key) in constants and (key == "sequence_lens" or np.any(constants[inputs[key]])):
+            cure = "lengths" if key == "sequence_lens" else "state"
+            raise NotExpressibleError(
+                f"{_called(node)} has a fixed {key}, and a layer has none: make it an input of the model and hand "
+                f"it to forward({cure}=...)."
+            )
+    weights = {key: inputs[key] for key in ("W", "R", "B", "P") if key in inputs}
+    for key, name in weights.items():
+        if name not in constants:
+            raise ForeignWeightsError(
+                f"{_called(node)}: {key} = {name!r} is no initializer of the graph: fold the model's constants first."
+            )
+    return as_arrays(_called(node), {key: constants[name] for key, name in weights.items()})
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
+    """Initializers and Constant nodes by name."""
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    nodes = [node for node in graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]
+    return found | {node.output[0]: numpy_helper.to_array(node.attribute[0].t) for node in nodes}
+
+
+def _of_direction(layout: Layout, arrays: Arrays, d: int, directions: int) -> Arrays:
+    for key, array in arrays.items():
+        if array.ndim == 0 or len(array) != directions:
+            raise ShapeError(
+                f"{layout.library}: {key} has shape {array.shape}, expected ({directions}, ...), one a direction."
+            )
+    return {key: array[d] for key, array in arrays.items()}

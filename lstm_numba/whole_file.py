@@ -1,0 +1,41 @@
+"""Files that are either whole or not there: written beside, on the disk before they take the name."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def replaced_when_whole(path: Path, refused: type[OSError]) -> Iterator[BinaryIO]:
+    """Give a file beside ``path``; on success it is on the disk before it takes the name, on failure it is gone.
+
+    Raises: ``refused`` if the disk refuses (full, read-only); what stood at the path before is as it was.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise refused(
+            f"{path} could not be written ({error}).\n"
+            "    What stood there before is untouched; free some space or choose another folder."
+        ) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself survive a power cut, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

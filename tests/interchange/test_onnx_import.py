@@ -1,0 +1,161 @@
+"""LSTM, GRU and RNN nodes of ONNX models as layers.  Truth: onnxruntime on the same model."""
+
+import re
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from lstm_numba import Layer, Stack, interchange
+from lstm_numba.errors import ForeignWeightsError, NotExpressibleError, ShapeError
+from tests.interchange.foreign import B, H, N, T, close, draw, layer, same, stack
+from tests.interchange.onnx_sessions import session
+
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+# Operator, what a node says besides its sizes, and whether there are peepholes -> our cell and what its repr says.
+NODES = [
+    ("LSTM", {}, False, "'lstm'"),
+    ("LSTM", {}, True, "'peephole'.*peepholes='ifo'"),
+    ("LSTM", {"input_forget": 1}, False, "'coupled'"),
+    ("GRU", {}, False, "'gru'"),
+    ("GRU", {"linear_before_reset": 1}, False, "'gru_reset_after'"),
+    ("RNN", {}, False, "'rnn'.*activation='tanh'"),
+    ("RNN", {"activations": ["Relu"]}, False, "'rnn'.*activation='relu'"),
+]
+
+
+def graph(kind, attributes, arrays, inputs=()):
+    """A model of one node, with states and lengths as inputs of the model unless `arrays` has them."""
+    states = ["initial_h", "initial_c"] if kind == "LSTM" else ["initial_h"]
+    known = {**dict.fromkeys(["X", "W", "R", "B", "sequence_lens", *states]), **({"P": None} if kind == "LSTM" else {})}
+    names = [key if key in arrays or key in inputs or key == "X" else "" for key in known]
+    outputs = ["Y", "Y_h", "Y_c"][: 1 + len(states)]
+    node = helper.make_node(kind, names, outputs, name="cell", hidden_size=H, **attributes)
+    kinds = {"sequence_lens": (TensorProto.INT32, [None])}
+
+    def info(name):
+        return helper.make_tensor_value_info(name, *kinds.get(name, (TensorProto.FLOAT, [None] * 3)))
+
+    given = [info(name) for name in ("X", *inputs)]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    constants = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    made = helper.make_graph([node], "one", given, values, constants)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+
+
+def weights(kind, directions, peepholes, bias=True):
+    k = GATES[kind]
+    shapes = {"W": (k * H, N), "R": (k * H, H)}
+    shapes |= {"B": (2 * k * H,)} if bias else {}
+    shapes |= {"P": (3 * H,)} if peepholes else {}
+    return {key: draw(directions, *shape).astype("float32") for key, shape in shapes.items()}
+
+
+def attributes_of(extra, direction):
+    doubled = (
+        {"activations": extra["activations"] * 2} if direction == "bidirectional" and "activations" in extra else {}
+    )
+    return {**extra, **doubled, "direction": direction}
+
+
+def agree(ours, model, kind, directions):
+    """Outputs and final states, from states that are not 0 and with lengths."""
+    states = ["h", "c"] if kind == "LSTM" else ["h"]
+    x, lengths = draw(T, B, N).astype("float32"), np.array([T, 2, 4])
+    first = {s: draw(directions, B, H, seed=k).astype("float32") for k, s in enumerate(states)}
+    feed = {"X": x, "sequence_lens": lengths.astype(np.int32), **{f"initial_{s}": array for s, array in first.items()}}
+    expected, *last = session(model).run(None, feed)
+    prefixes = ["0.", "0.reverse."] if directions == 2 else [""]
+    run = ours.forward(x, {f"{p}{s}": first[s][d] for d, p in enumerate(prefixes) for s in states}, lengths, save=False)
+    assert close(run.output, np.concatenate(list(expected.transpose(1, 0, 2, 3)), axis=2), 5e-6)
+    for s, array in zip(states, last, strict=True):
+        assert close(np.stack([run.state[f"{p}{s}"] for p in prefixes]), array, 5e-6)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(("kind", "extra", "peepholes", "said"), NODES)
+def test_a_node_becomes_the_cell_that_computes_the_same(kind, extra, peepholes, said, direction):
+    directions = 2 if direction == "bidirectional" else 1
+    arrays = weights(kind, directions, peepholes)
+    inputs = ["sequence_lens", "initial_h", "initial_c"][: 3 if kind == "LSTM" else 2]
+    model = graph(kind, attributes_of(extra, direction), arrays, inputs)
+    ours = interchange.from_onnx(model)
+    assert isinstance(ours, Stack if directions == 2 else Layer)
+    first = ours.layers[0] if directions == 2 else ours
+    assert re.search(said, repr(first))
+    agree(ours, model, kind, directions)
+
+
+PLAIN = [(cell, {}) for cell in ("lstm", "coupled", "gru", "gru_reset_after", "rnn")]
+
+
+@pytest.mark.parametrize("case", [*PLAIN, ("rnn", {"activation": "relu"}), ("peephole", {"peepholes": "io"})], ids=str)
+def test_what_was_exported_comes_back_to_the_bit(case):
+    cell, options = case
+    single = [layer(cell, "float32", reverse=reverse, **options) for reverse in (False, True)]
+    for made in (*single, stack(cell, "float32", layers=1, **options)):
+        assert same(interchange.from_onnx(interchange.to_onnx(made)), made)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_nodes_named_from_the_lowest_up_are_a_stack(bidirectional):
+    made = stack("lstm", "float32", layers=3, bidirectional=bidirectional)
+    model = interchange.to_onnx(made)
+    assert same(interchange.from_onnx(model, node=["0.LSTM", "1.LSTM", "2.LSTM"]), made)
+    with pytest.raises(ForeignWeightsError, match=r"exactly one .* LSTM '0\.LSTM', LSTM '1\.LSTM'.*choose one"):
+        interchange.from_onnx(model)
+    with pytest.raises(ShapeError, match="layer 1 has N = 4 and H = 6, expected N ="):
+        interchange.from_onnx(model, node=["1.LSTM", "0.LSTM"])
+
+
+def test_a_file_is_read_like_a_model(tmp_path):
+    made = layer("gru", "float32")
+    onnx.save(interchange.to_onnx(made), tmp_path / "gru.onnx")
+    assert same(interchange.from_onnx(tmp_path / "gru.onnx"), made)
+    assert same(interchange.from_onnx(str(tmp_path / "gru.onnx")), made)
+
+
+def test_without_b_the_biases_are_zero_and_constant_nodes_are_constants():
+    arrays = weights("GRU", 1, False, bias=False)
+    model = graph("GRU", {}, arrays)
+    ours = interchange.from_onnx(model)
+    assert not any(ours.parameters[name].any() for name in ("b_r", "b_z", "b_n"))
+    held = [tensor for tensor in model.graph.initializer if tensor.name == "R"]
+    model.graph.initializer.remove(held[0])
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["R"], value=held[0]))
+    assert same(interchange.from_onnx(model), ours)
+
+
+def test_peepholes_of_zeros_are_none_and_zero_states_are_as_good_as_none():
+    arrays = weights("LSTM", 1, True)
+    arrays["P"][:, :H] = arrays["P"][:, 2 * H :] = 0
+    assert interchange.from_onnx(graph("LSTM", {}, arrays)).options == {"peepholes": "o"}
+    arrays["P"][...] = 0
+    ours = interchange.from_onnx(graph("LSTM", {}, {**arrays, "initial_h": np.zeros((1, B, H), np.float32)}))
+    assert ours.name == "lstm"
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra", "constants", "words"),
+    [
+        ("LSTM", {"clip": 1.0}, {}, "LSTM 'cell' has clip=1.0, and no cell here does that"),
+        ("LSTM", {"activations": ["HardSigmoid", "Tanh", "Tanh"]}, {}, "activations Hardsigmoid, Tanh, Tanh"),
+        ("RNN", {"activations": ["Affine"], "activation_alpha": [1.0]}, {}, "cells here have Tanh or Relu"),
+        ("RNN", {"activations": ["Tanh", "Relu"], "direction": "bidirectional"}, {}, "in all directions"),
+        ("GRU", {}, {"initial_h": np.ones((1, B, H), np.float32)}, r"fixed initial_h.*forward\(state=...\)"),
+        ("GRU", {}, {"sequence_lens": np.ones(B, np.int32)}, r"fixed sequence_lens.*forward\(lengths=...\)"),
+        ("LSTM", {"input_forget": 1}, {"P": np.ones((1, 3 * H), np.float32)}, "input_forget=1 and peepholes"),
+    ],
+)  # fmt: skip
+def test_what_no_cell_here_does_is_refused(kind, extra, constants, words):
+    directions = 2 if extra.get("direction") == "bidirectional" else 1
+    with pytest.raises(NotExpressibleError, match=words):
+        interchange.from_onnx(graph(kind, extra, {**weights(kind, directions, False), **constants}))
+
+
+def test_half_precision_is_read_as_float32():
+    arrays = {key: array.astype("float16") for key, array in weights("RNN", 1, False).items()}
+    ours = interchange.from_onnx(graph("RNN", {}, arrays))
+    assert ours.dtype == np.float32
+    assert np.array_equal(ours.parameters["W"], arrays["W"][0].astype("float32"))
