@@ -171,6 +171,21 @@ def test_any_order_of_calls_gives_the_same_bits(dtype):
     assert all(array.dtype == dtype for array in alone.values())
 
 
+def test_float32_is_float64_to_rounding():
+    layer, numbers = made("gru", dtype="float32")
+    direction, _ = direction_for(layer)
+    wide = random_layer("gru", INPUT, HIDDEN, dtype="float64")
+    wide.parameters.flat[...] = layer.parameters.flat
+    exactly = {
+        name: {key: array.astype("float64") for key, array in value.items()} if isinstance(value, dict)
+        else value.astype("float64")
+        for name, value in direction.items()
+    }  # fmt: skip
+    found = second_order(forward(layer, numbers, lengths=LENGTHS), numbers, direction)
+    expected = second_order(forward(wide, numbers.cast("float64"), lengths=LENGTHS), numbers.cast("float64"), exactly)
+    assert farther_apart(found, expected, 5e-6) == []
+
+
 @every_way
 def test_lengths_mean_shorter_runs_along_a_direction_too(reverse):
     layer, numbers = made("lstm", reverse)
