@@ -95,10 +95,34 @@ class Program:
 def split(cell: Cell) -> Program:
     """Split a cell into stages."""
     # 1. affine sums become slots, 2. applications get names, 3. names get levels, 4. levels become stages
-    parts = _Parts(cell)
-    for equation in cell.equations:
+    parts = _Parts(cell, tuple(_named(cell)))
+    for equation in parts.equations:
         parts.add(equation)
     return Program(cell, tuple(_stages(cell, parts, _levels(parts))))
+
+
+def _named(cell: Cell) -> Iterator[sympy.Eq]:
+    """The equations; what is multiplied both as it is and under `stop` has a name for the latter, held_h_prev.
+
+    A product's operand is one vector with one adjoint.
+    """
+    products = [product for equation in cell.equations for product in sorted(equation.rhs.atoms(Product), key=str)]
+    free, defined = {product.operand for product in products}, set()
+    both = dict.fromkeys(p.operand for p in products if isinstance(p.operand, stop) and p.operand.args[0] in free)
+    names = {held: _held(held.args[0], cell) for held in both}
+    renamed = {p: Product(p.matrix, names[p.operand]) for p in products if p.operand in names}
+    for equation in cell.equations:
+        for held, name in names.items():
+            if name not in defined and any(product.operand == held for product in equation.rhs.atoms(Product)):
+                defined.add(name)
+                yield sympy.Eq(name, held, evaluate=False)
+        yield sympy.Eq(equation.lhs, equation.rhs.xreplace(renamed), evaluate=False) if renamed else equation
+
+
+def _held(vector: Vector, cell: Cell) -> Vector:
+    stem = f"held_{vector}"
+    numbered = chain([stem], (f"{stem}_{number}" for number in count(2)))
+    return Vector(next(name for name in numbered if name not in cell.symbols), "value", vector.space)
 
 
 @dataclass(frozen=True)
@@ -115,6 +139,7 @@ class _Parts:
     """Slots and lines of a cell in equation order, as they are found."""
 
     cell: Cell
+    equations: tuple[sympy.Eq, ...]
     slots: list[Slot] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     renamed: dict[Vector, Vector] = field(default_factory=dict)  # a value that is a slot -> the slot
@@ -123,8 +148,8 @@ class _Parts:
 
     def __post_init__(self) -> None:
         self.taken = set(self.cell.symbols)
-        self.uses = [symbol for equation in self.cell.equations for symbol in symbols_of(equation.rhs)]
-        products = [p for equation in self.cell.equations for p in equation.rhs.atoms(Product)]
+        self.uses = [symbol for equation in self.equations for symbol in symbols_of(equation.rhs)]
+        products = [p for equation in self.equations for p in equation.rhs.atoms(Product)]
         self.multiplied = {str(product.operand) for product in products}  # these need an array of their own
 
     def add(self, equation: sympy.Eq) -> None:

@@ -171,12 +171,23 @@ odd = make(
     ],
 )
 
+# one vector multiplied as it is and under stop, in one stage
+half_held = make(
+    "half_held",
+    [
+        Eq(z, sigmoid(W_z @ x + U_z @ stop(h_prev) + b_z)),
+        Eq(g, W_n @ x + U_n @ h_prev + U_r @ stop(h_prev) + b_n),
+        Eq(rh, z * h_prev),
+        Eq(h, rh + (1 - z) * tanh(U_m @ rh) * g),
+    ],
+)
+
 # no product at all
 plain = make("plain", [Eq(h, tanh(u * h_prev + b))])
 
 CELLS = {
     cell.name: cell
     for cell in (
-        min_gru, ind_rnn, fast_grnn, projected, lem, multiplicative, slstm, mut3, deep, odd, plain,
+        min_gru, ind_rnn, fast_grnn, projected, lem, multiplicative, slstm, mut3, deep, odd, half_held, plain,
     )
 }  # fmt: skip

@@ -1,10 +1,12 @@
 """What the kernels are made of: blocks of lines, places of values, loops, and arguments noted as they are needed."""
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from textwrap import wrap
 
 from derive.emit.layout import Home, Layout
 from derive.emit.scalar import INDENT, WIDTH, bracketed
+from derive.errors import NameRuleError
 from derive.program import Affine, Pointwise
 from derive.symbols import Vector
 
@@ -32,13 +34,24 @@ class Kernel:
         self.arguments: dict[str, None] = {}
 
     def text(self) -> str:
-        body = lines_of(self.body())
+        body = list(lines_of(self.body()))
+        self._check_names()
         arguments = tuple(sorted(self.arguments, key=argument_order))
         head = bracketed(f"def {self.name}(", arguments, "):")
         return "\n".join([*head, f'{INDENT}"""{self.summary}"""', *(INDENT + line if line else line for line in body)])
 
     def body(self) -> Block:
         raise TypeError(self.name)
+
+    def _check_names(self) -> None:
+        """A symbol of the cell, its adjoint and its tangent have names that no array of the kernel has."""
+        symbols = [v for stage in self.layout.steps for v in (*stage.reads, *(name for name, _ in stage.equations))]
+        for v, sort in product(symbols, ("", "d_", "dot_", "dot_d_")):
+            if self.local(f"{sort}{v}") in self.arguments:
+                raise NameRuleError(
+                    f"cell {self.cell.name}: {v} would stand in the kernels beside their array {sort}{v}: "
+                    "give it another name in the equations."
+                )
 
     def need(self, *names: str) -> str:
         """Note arguments; return the first."""
