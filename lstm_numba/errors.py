@@ -57,3 +57,15 @@ class CheckpointWriteError(LstmNumbaError, OSError):
 
 class NotFittedError(LstmNumbaError, RuntimeError):
     """A prediction was asked of a readout that has learnt nothing."""
+
+
+class MissingExtraError(LstmNumbaError, ImportError):
+    """A part of the package was imported whose extra is not installed."""
+
+
+class DeviceError(LstmNumbaError, RuntimeError):
+    """Tensors lie where no kernels are, or on several devices."""
+
+
+class UnsupportedDerivativeError(LstmNumbaError, NotImplementedError):
+    """A derivative was asked for that the kernels do not have."""

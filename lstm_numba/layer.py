@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lstm_numba import checks, clock, copies, registry
 from lstm_numba.batch import Batch
-from lstm_numba.cpu.engine import Engine
+from lstm_numba.cpu.engine import Adjoints, Engine
 from lstm_numba.cpu.kernels import kernels_of
 from lstm_numba.errors import ArgumentError, OptionError
 from lstm_numba.parameters import Parameters, initialise
@@ -174,6 +174,12 @@ class Layer:
         Raises:
             ShapeError, DtypeError, ArgumentError, OptionError: before anything is computed.
         """
+        return self._run(self._theta, x, inputs, state, lengths, resets, save)
+
+    def _run(
+        self, theta: Any, x: Any, inputs: Mapping[str, Any], state: States | None, lengths: Any, resets: Any, save: bool
+    ) -> Run:
+        """Check what a forward reads, and run it with these parameters."""
         space = self.spec.inputs[self.spec.main]
         called = {"N": "input_size", "H": "hidden_size"}.get(space, space)
         source = f"it is (T, B, {space}), {space} = {self.spaces[space]} the layer's {called}"
@@ -184,7 +190,7 @@ class Layer:
         first = self._state("state", state, size)
         ends = checks.lengths(lengths, steps, size)
         marks = checks.resets(resets, steps, size)
-        return Run(self, given, first, ends, marks, checks.flag("save", save))
+        return Run(self, theta, given, first, ends, marks, checks.flag("save", save))
 
     def _inputs(self, x: NDArray[Any], inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         main, further = self.spec.main, [name for name in self.spec.inputs if name != self.spec.main]
@@ -207,11 +213,18 @@ class Layer:
             found[name] = checks.optional(f"{what}[{name!r}]", given.get(name), self.dtype, shape, source)
         return found
 
-    def _packed(self, backward: bool) -> dict[str, NDArray[Any]]:
+    def _packed(self, theta: Any, backward: bool) -> dict[str, NDArray[Any]]:
         """The parameters in the kernels' order, structure applied."""
-        theta = self._theta.copy() if self._masks else self._theta
+        theta = theta.copy() if self._masks else theta
         self._clear_masked(theta)
         return self._engine.packing.pack(theta, backward)
+
+    def _unpacked(self, adjoints: Adjoints, places: NDArray[np.int64]) -> Any:
+        """The gradients of the parameters, structure applied."""
+        parameters = self.parameters.zeros_like()
+        self._engine.packing.unpack(adjoints.grads, adjoints.arrays, places, parameters)
+        self._clear_masked(parameters)
+        return parameters
 
     def _batch(
         self, steps: int, size: int, lengths: NDArray[np.int64] | None, resets: NDArray[np.uint8] | None

@@ -48,7 +48,9 @@ class Run:
         state: each row's state after its last valid step.
     """
 
-    def __init__(self, layer: "Layer", inputs: Arrays, start: Arrays, lengths: Any, resets: Any, save: bool) -> None:
+    def __init__(
+        self, layer: "Layer", theta: Any, inputs: Arrays, start: Arrays, lengths: Any, resets: Any, save: bool
+    ) -> None:
         self._layer, self._engine, self._lengths = layer, layer._engine, lengths
         self._main = next(iter(inputs))
         self.steps, self.size = inputs[self._main].shape[:2]
@@ -58,7 +60,7 @@ class Run:
         ordered = {name: np.ascontiguousarray(self._to_ours(array)) for name, array in inputs.items()}
         first = {name: self._batch.arrange(array, 0) for name, array in start.items()}
         self._lock = threading.Lock()
-        self._tape = self._engine.forward(self._batch, layer._packed(save), ordered, first, save)
+        self._tape = self._engine.forward(self._batch, layer._packed(theta, save), ordered, first, save)
         self.outputs = {name: self._to_theirs(self._output(name)) for name in layer.spec.outputs}
         last = self._engine.last_states(self._tape)
         self.state = {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in last.items()}
@@ -121,9 +123,7 @@ class Run:
         last = {name: self._batch.arrange(array, 0) for name, array in given.items()}
         with self._lock:  # a backward works in the tape's own arrays
             adjoints = engine.backward(self._tape, wanted, last)
-        parameters = layer.parameters.zeros_like()
-        engine.packing.unpack(adjoints.grads, adjoints.arrays, self._batch.places, parameters)
-        layer._clear_masked(parameters)
+        parameters = layer._unpacked(adjoints, self._batch.places)
         found = {name: self._to_theirs(array) for name, array in adjoints.inputs.items()}
         first = adjoints.first_states.items()
         state = {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in first}

@@ -1,0 +1,102 @@
+"""A layer without parameters of its own: every forward is handed them, in arrays laid out as their owner likes."""
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_numba import checks
+from lstm_numba.cpu.engine import Adjoints, flat
+from lstm_numba.cpu.packed import Packing, packed_sum
+from lstm_numba.layer import Layer, States
+from lstm_numba.parameters import Parameters
+from lstm_numba.run import Run
+
+# For each array, the parameters that lie in it one after the other: ("W_i", "W_f", "W_g", "W_o").
+Layout = tuple[tuple[str, ...], ...]
+
+
+class Bound(Layer):
+    """One generated cell at one size.
+
+    Args:
+        module: the generated module.
+        spaces: size of every space, N and H among them.
+        dtype: of all arrays.
+        layout: what lies where.  A parameter that lies in two arrays is their sum, one that lies in none is 0.
+        threads, reverse: as of `Layer`.
+        periods: of the modules of units, for a cell with a clock.
+    """
+
+    def __init__(
+        self,
+        module: ModuleType,
+        spaces: Mapping[str, int],
+        dtype: np.dtype[Any],
+        layout: Layout,
+        *,
+        threads: int = 1,
+        reverse: bool = False,
+        periods: tuple[int, ...] | None = None,
+    ) -> None:
+        self._module, self.spec, self.dtype = module, module.CELL, dtype
+        self.spaces, self.threads, self.reverse = dict(spaces), threads, reverse
+        self.options, self._periods = dict(self.spec.chosen), periods
+        shapes = {**self.spec.parameters, **self.spec.constants}
+        self._parts = [self._places({name: self._shape(shapes[name]) for name in names}) for names in layout]
+        self._theta = self._places({name: self._shape(shape) for name, shape in shapes.items()})
+        self._make_engine()
+        self._packings = [Packing(self.spec, self._engine.sizes, part) for part in self._parts]
+
+    def _places(self, shapes: Mapping[str, tuple[int, ...]]) -> Parameters:
+        return Parameters(shapes, self.dtype, np.empty(0, self.dtype))
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of the arrays: those of the parameters, joined along the first axis."""
+        return tuple(map(_joined, self._parts))
+
+    def run(
+        self,
+        theta: Sequence[NDArray[Any]],
+        x: NDArray[Any],
+        inputs: Mapping[str, Any],
+        state: States,
+        lengths: Any,
+        resets: Any,
+        save: bool,
+    ) -> Run:
+        """As `Layer.forward`, with the parameters in `theta`; `gradients.parameters` is a list of arrays like them."""
+        checked = [
+            checks.array(f"parameters[{k}]", array, self.dtype, _joined(part), f"{', '.join(part)} lie in it")
+            for k, (array, part) in enumerate(zip(theta, self._parts, strict=True))
+        ]
+        return self._run(checked, x, inputs, state, lengths, resets, save)
+
+    def _packed(self, theta: Sequence[NDArray[Any]], backward: bool) -> dict[str, NDArray[Any]]:
+        flats = [self._cleared(part, flat(array)) for part, array in zip(self._parts, theta, strict=True)]
+        return packed_sum(list(zip(self._packings, flats, strict=True)), backward)
+
+    def _cleared(self, part: Parameters, values: NDArray[Any]) -> NDArray[Any]:
+        """The values, structure applied; a copy only where there is one."""
+        if self._masks.keys().isdisjoint(part):
+            return values
+        held = part._with(values.copy())
+        self._clear_masked(held)
+        return held.flat
+
+    def _unpacked(self, adjoints: Adjoints, places: NDArray[np.int64]) -> list[NDArray[Any]]:
+        found = []
+        for packing, part in zip(self._packings, self._parts, strict=True):
+            gradients = part._with(np.zeros(sum(part.sizes.values()), self.dtype))
+            packing.unpack(adjoints.grads, adjoints.arrays, places, gradients)
+            self._clear_masked(gradients)
+            found.append(gradients.flat.reshape(_joined(part)))
+        return found
+
+
+def _joined(part: Parameters) -> tuple[int, ...]:
+    first = next(iter(part.shapes.values()))
+    return (sum(shape[0] for shape in part.shapes.values()), *first[1:]) if first else ()

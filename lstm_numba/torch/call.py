@@ -1,0 +1,29 @@
+"""One layer of a torch module: from its tensors to the operator and back."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lstm_numba.torch import operators
+from lstm_numba.torch.plan import Plan
+
+# The kernels compute in these; narrower numbers are widened for them.
+COMPUTED = (torch.float32, torch.float64)
+
+
+def run(
+    plan: Plan,
+    inputs: Sequence[Tensor],
+    state: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+) -> list[Tensor]:
+    """Outputs (T, B, space) and last states (B, space); under autocast in the parameters' type."""
+    dtype = parameters[0].dtype if parameters else inputs[0].dtype
+    wide = dtype if dtype in COMPUTED else torch.float32
+    primals = [tensor.to(wide) for tensor in (*inputs, *state, *parameters)]
+    save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in primals)
+    found = operators.forward(primals, lengths, resets, plan.key, save)[:-1]
+    return found if wide == dtype else [tensor.to(dtype) for tensor in found]
