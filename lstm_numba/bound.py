@@ -69,13 +69,18 @@ class Bound(Layer):
         save: bool,
     ) -> Run:
         """As `Layer.forward`, with the parameters in `theta`; `gradients.parameters` is a list of arrays like them."""
-        checked = [
-            checks.array(f"parameters[{k}]", array, self.dtype, _joined(part), f"{', '.join(part)} lie in it")
+        return self._run(self._checked("parameters", theta), x, inputs, state, lengths, resets, save)
+
+    def _direction(self, given: Any) -> list[NDArray[Any]]:
+        return self._checked("direction['parameters']", given)
+
+    def _checked(self, what: str, theta: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        return [
+            checks.array(f"{what}[{k}]", array, self.dtype, _joined(part), f"{', '.join(part)} lie in it")
             for k, (array, part) in enumerate(zip(theta, self._parts, strict=True))
         ]
-        return self._run(checked, x, inputs, state, lengths, resets, save)
 
-    def _packed(self, theta: Sequence[NDArray[Any]], backward: bool) -> dict[str, NDArray[Any]]:
+    def _packed(self, backward: bool, theta: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
         flats = [self._cleared(part, flat(array)) for part, array in zip(self._parts, theta, strict=True)]
         return packed_sum(list(zip(self._packings, flats, strict=True)), backward)
 

@@ -14,7 +14,7 @@ from lstm_numba.cpu.engine import Adjoints, Engine
 from lstm_numba.cpu.kernels import kernels_of
 from lstm_numba.errors import ArgumentError, OptionError
 from lstm_numba.parameters import Parameters, initialise
-from lstm_numba.run import Run
+from lstm_numba.run import Gradients, Run, Tangents
 from lstm_numba.spec import CellSpec
 
 States = Mapping[str, ArrayLike]
@@ -192,6 +192,40 @@ class Layer:
         marks = checks.resets(resets, steps, size)
         return Run(self, theta, given, first, ends, marks, checks.flag("save", save))
 
+    def jvp(
+        self,
+        x: ArrayLike,
+        direction: Mapping[str, Any],
+        state: States | None = None,
+        lengths: Sequence[int] | NDArray[Any] | None = None,
+        resets: NDArray[np.bool_] | None = None,
+        **inputs: ArrayLike,
+    ) -> tuple[Run, Tangents]:
+        """Run the layer, and push a direction through the run: arguments as of `forward` and of `Run.jvp`."""
+        run = self.forward(x, state, lengths, resets, **inputs)
+        return run, run.jvp(direction)
+
+    def hvp(
+        self,
+        x: ArrayLike,
+        direction: Mapping[str, Any],
+        d_output: ArrayLike | None = None,
+        d_state: States | None = None,
+        *,
+        d_outputs: Mapping[str, ArrayLike] | None = None,
+        dot_d_output: ArrayLike | None = None,
+        dot_d_state: States | None = None,
+        dot_d_outputs: Mapping[str, ArrayLike] | None = None,
+        state: States | None = None,
+        lengths: Sequence[int] | NDArray[Any] | None = None,
+        resets: NDArray[np.bool_] | None = None,
+        **inputs: ArrayLike,
+    ) -> tuple[Run, Gradients[Parameters]]:
+        """Run the layer, and differentiate its backward along a direction: arguments as of `forward` and `Run.hvp`."""
+        run = self.forward(x, state, lengths, resets, **inputs)
+        changes = {"dot_d_output": dot_d_output, "dot_d_state": dot_d_state, "dot_d_outputs": dot_d_outputs}
+        return run, run.hvp(direction, d_output, d_state, d_outputs=d_outputs, **changes)
+
     def _inputs(self, x: NDArray[Any], inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         main, further = self.spec.main, [name for name in self.spec.inputs if name != self.spec.main]
         checks.only("the layer's inputs", inputs, tuple(further))
@@ -213,11 +247,19 @@ class Layer:
             found[name] = checks.optional(f"{what}[{name!r}]", given.get(name), self.dtype, shape, source)
         return found
 
-    def _packed(self, theta: Any, backward: bool) -> dict[str, NDArray[Any]]:
-        """The parameters in the kernels' order, structure applied."""
+    def _packed(self, backward: bool, theta: Any) -> dict[str, NDArray[Any]]:
+        """Parameters, or their direction, in the kernels' order, structure applied."""
         theta = theta.copy() if self._masks else theta
         self._clear_masked(theta)
         return self._engine.packing.pack(theta, backward)
+
+    def _direction(self, given: Mapping[str, ArrayLike] | None) -> Any:
+        """A direction of parameters and constants, the latter fixed; zeros where none was given."""
+        theta, what = self._theta.zeros_like(), "direction['parameters']"
+        for name, value in checks.only(what, given, tuple(self.parameters)).items():
+            shape, source = theta[name].shape, f"the shape of parameter {name}"
+            theta[name] = checks.optional(f"{what}[{name!r}]", value, self.dtype, shape, source)
+        return theta
 
     def _unpacked(self, adjoints: Adjoints, places: NDArray[np.int64]) -> Any:
         """The gradients of the parameters, structure applied."""

@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstm_numba import checks
+from lstm_numba.cpu.engine import Adjoints
+from lstm_numba.cpu.tangent import Tangent
+from lstm_numba.direction import Direction
 from lstm_numba.errors import ArgumentError, TapeError
 from lstm_numba.parameters import Parameters
 
@@ -39,6 +42,21 @@ class Gradients(Generic[P]):
     state: Arrays
 
 
+@dataclass(frozen=True)
+class Tangents:
+    """The change of everything that a forward gave, along a direction of what it read.
+
+    Attributes:
+        output: (T, B, H), of the cell's first output; 0 past a row's end.
+        outputs: of every output of the cell, by its state's name.
+        state: of each row's state after its last valid step.
+    """
+
+    output: NDArray[Any]
+    outputs: Arrays
+    state: Arrays
+
+
 class Run:
     """What one forward gave.
 
@@ -57,21 +75,21 @@ class Run:
         self._flip = self._reversal(lengths) if layer.reverse else None
         marks = None if resets is None else self._turned(resets)
         self._batch = layer._batch(self.steps, self.size, lengths, marks)
-        ordered = {name: np.ascontiguousarray(self._to_ours(array)) for name, array in inputs.items()}
-        first = {name: self._batch.arrange(array, 0) for name, array in start.items()}
+        ordered, first = self._sequences_to_ours(inputs), self._states_to_ours(start)
         self._lock = threading.Lock()
-        self._tape = self._engine.forward(self._batch, layer._packed(theta, save), ordered, first, save)
-        self.outputs = {name: self._to_theirs(self._output(name)) for name in layer.spec.outputs}
-        last = self._engine.last_states(self._tape)
-        self.state = {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in last.items()}
+        self._tape = self._engine.forward(self._batch, layer._packed(save, theta), ordered, first, save)
+        self.outputs, self.state = self._given(self._tape.arrays)
 
     @property
     def output(self) -> NDArray[Any]:
         return self.outputs[self._layer.spec.outputs[0]]
 
-    def _output(self, name: str) -> NDArray[Any]:
-        size = self._layer.spaces[self._layer.spec.states[name]]
-        return self._tape.arrays[f"out_{name}"].reshape(self.steps, self.size, size)
+    def _given(self, arrays: Arrays) -> tuple[Arrays, Arrays]:
+        """Outputs and last states, or their changes, in the user's order."""
+        spec, spaces = self._layer.spec, self._layer.spaces
+        shapes = {name: (self.steps, self.size, spaces[spec.states[name]]) for name in spec.outputs}
+        outputs = {name: self._to_theirs(arrays[f"out_{name}"].reshape(shape)) for name, shape in shapes.items()}
+        return outputs, self._states_to_theirs(self._engine.last_states(self._batch, arrays))
 
     # --- between the user's time and rows and the kernels'
 
@@ -91,6 +109,15 @@ class Run:
 
     def _to_theirs(self, array: NDArray[Any]) -> NDArray[Any]:
         return self._turned(self._batch.restore(array, 1))
+
+    def _sequences_to_ours(self, sequences: Arrays) -> Arrays:
+        return {name: np.ascontiguousarray(self._to_ours(array)) for name, array in sequences.items()}
+
+    def _states_to_ours(self, states: Arrays) -> Arrays:
+        return {name: self._batch.arrange(array, 0) for name, array in states.items()}
+
+    def _states_to_theirs(self, states: Arrays) -> Arrays:
+        return {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in states.items()}
 
     # --- backward
 
@@ -114,34 +141,116 @@ class Run:
             TapeError: the forward was run with save=False.
             ShapeError, DtypeError, ArgumentError: before anything is computed.
         """
+        self._require_tape()
+        wanted, last = self._adjoints_to_ours("d_", d_output, d_outputs, d_state)
+        with self._lock:  # a backward works in the tape's own arrays
+            adjoints = self._engine.backward(self._tape, wanted, last)
+        return self._gradients(adjoints)
+
+    def _require_tape(self) -> None:
         if not self._tape.saved:
             raise TapeError(
                 "this forward kept nothing for a backward: it was called with save=False; call it with save=True."
             )
-        layer, engine = self._layer, self._engine
-        wanted, given = self._d_outputs(d_output, d_outputs), layer._state("d_state", d_state, self.size)
-        last = {name: self._batch.arrange(array, 0) for name, array in given.items()}
-        with self._lock:  # a backward works in the tape's own arrays
-            adjoints = engine.backward(self._tape, wanted, last)
-        parameters = layer._unpacked(adjoints, self._batch.places)
-        found = {name: self._to_theirs(array) for name, array in adjoints.inputs.items()}
-        first = adjoints.first_states.items()
-        state = {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in first}
-        return Gradients(found[self._main], found, parameters, state)
 
-    def _d_outputs(self, d_output: ArrayLike | None, d_outputs: Mapping[str, ArrayLike] | None) -> Arrays:
+    def _gradients(self, adjoints: Adjoints) -> Gradients[Parameters]:
+        """What a backward found, or its change, in the user's order and shapes."""
+        parameters = self._layer._unpacked(adjoints, self._batch.places)
+        found = {name: self._to_theirs(array) for name, array in adjoints.inputs.items()}
+        return Gradients(found[self._main], found, parameters, self._states_to_theirs(adjoints.first_states))
+
+    def _adjoints_to_ours(
+        self,
+        kind: str,
+        output: ArrayLike | None,
+        outputs: Mapping[str, ArrayLike] | None,
+        state: Mapping[str, ArrayLike] | None,
+    ) -> tuple[Arrays, Arrays]:
+        """Adjoints of outputs and of last states (kind "d_"), or their changes ("dot_d_"), checked."""
+        last = self._layer._state(f"{kind}state", state, self.size)
+        return self._outputs_to_ours(kind, output, outputs), self._states_to_ours(last)
+
+    def _outputs_to_ours(
+        self, kind: str, output: ArrayLike | None, outputs: Mapping[str, ArrayLike] | None
+    ) -> Arrays:
         spec, spaces, dtype = self._layer.spec, self._layer.spaces, self._layer.dtype
-        given = dict(checks.only("d_outputs", d_outputs, spec.outputs))
-        if d_output is not None and given.get(spec.outputs[0]) is not None:
+        given = dict(checks.only(f"{kind}outputs", outputs, spec.outputs))
+        if output is not None and given.get(spec.outputs[0]) is not None:
             raise ArgumentError(
-                f"d_output is the derivative of {spec.outputs[0]}, and d_outputs names it too: give one of them."
+                f"{kind}output is the derivative of {spec.outputs[0]}, and {kind}outputs names it too: give one of them."
             )
-        if d_output is not None:
-            given[spec.outputs[0]] = d_output
+        if output is not None:
+            given[spec.outputs[0]] = output
         found = {}
         for name in spec.outputs:
             shape = (self.steps, self.size, spaces[spec.states[name]])
-            what = "d_output" if name == spec.outputs[0] and d_output is not None else f"d_outputs[{name!r}]"
-            full = checks.optional(what, given.get(name), dtype, shape, "the shape of the output")
-            found[name] = np.ascontiguousarray(self._to_ours(full))
-        return found
+            what = f"{kind}output" if name == spec.outputs[0] and output is not None else f"{kind}outputs[{name!r}]"
+            found[name] = checks.optional(what, given.get(name), dtype, shape, "the shape of the output")
+        return self._sequences_to_ours(found)
+
+    # --- along a direction
+
+    def jvp(self, direction: Mapping[str, Any]) -> Tangents:
+        """Push a direction of everything that the forward read to everything that it gave, exactly.
+
+        Args:
+            direction: input sequences by their names, e.g. "x" (T, B, N), and two mappings, "parameters", e.g.
+                {"W_i": (H, N)}, and "state", e.g. {"c": (B, H)}; each array in the shape of what it changes, in the
+                layer's dtype.  What is left out is 0; what stands past a row's end is ignored.
+
+        The tangent is the transpose of `backward`, <d, jvp(v)> = <backward(d), v>, also where the cell says stop().
+
+        Raises:
+            TapeError: the forward was run with save=False.
+            ShapeError, DtypeError, ArgumentError: before anything is computed.
+        """
+        self._require_tape()
+        tangent = self._tangent(direction, backward=False)
+        with self._lock:
+            changes = tangent.forward(dot_stop=0)
+        outputs, state = self._given({**changes, "depth": self._tape.arrays["depth"]})
+        return Tangents(outputs[self._layer.spec.outputs[0]], outputs, state)
+
+    def hvp(
+        self,
+        direction: Mapping[str, Any],
+        d_output: ArrayLike | None = None,
+        d_state: Mapping[str, ArrayLike] | None = None,
+        *,
+        d_outputs: Mapping[str, ArrayLike] | None = None,
+        dot_d_output: ArrayLike | None = None,
+        dot_d_state: Mapping[str, ArrayLike] | None = None,
+        dot_d_outputs: Mapping[str, ArrayLike] | None = None,
+    ) -> Gradients[Parameters]:
+        """The change of what `backward(d_output, d_state)` gives, along a direction of what the forward read, exactly.
+
+        Args:
+            direction: as of `jvp`.
+            d_output, d_state, d_outputs: as of `backward`.
+            dot_d_output, dot_d_state, dot_d_outputs: how these change along the direction, in the same shapes.
+
+        What is left out is 0.  With the loss <d_output, output> + <d_state, state> this is its Hessian times the
+        direction; of a cell that says stop(), the derivative of the truncated gradient as it is computed.
+
+        Raises:
+            TapeError: the forward was run with save=False.
+            ShapeError, DtypeError, ArgumentError: before anything is computed.
+        """
+        self._require_tape()
+        adjoints = self._adjoints_to_ours("d_", d_output, d_outputs, d_state)
+        changes = self._adjoints_to_ours("dot_d_", dot_d_output, dot_d_outputs, dot_d_state)
+        tangent = self._tangent(direction, backward=True)
+        with self._lock:
+            found = tangent.backward(*adjoints, *changes)
+        return self._gradients(found)
+
+    def _tangent(self, direction: Mapping[str, Any], backward: bool) -> Tangent:
+        along = Direction.of(self._layer, direction, self.steps, self.size)
+        packed = self._layer._packed(backward, along.theta)
+        return Tangent(
+            self._engine,
+            self._tape,
+            packed,
+            self._sequences_to_ours(along.inputs),
+            self._states_to_ours(along.state),
+        )
