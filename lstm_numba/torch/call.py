@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lstm_numba.torch import operators
+from lstm_numba.torch import eager
 from lstm_numba.torch.plan import Plan
 
 # The kernels compute in these; narrower numbers are widened for them.
@@ -25,5 +25,5 @@ def run(
     wide = dtype if dtype in COMPUTED else torch.float32
     primals = [tensor.to(wide) for tensor in (*inputs, *state, *parameters)]
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in primals)
-    found = operators.forward(primals, lengths, resets, plan.key, save)[:-1]
+    found = list(eager.forward(eager.Call(plan, lengths, resets), primals, save))[:-1]
     return found if wide == dtype else [tensor.to(dtype) for tensor in found]

@@ -24,11 +24,39 @@ def backward(
     plan: Plan, adjoints: Tensors, primals: Tensors, reserve: Tensor, lengths: Any, resets: Any
 ) -> list[Tensor]:
     run = tapes.kept(reserve) or run_of(plan, primals, lengths, resets, True)
+    return gradients(plan, run.backward(**named_adjoints(plan, adjoints)))
+
+
+def tangent(plan: Plan, tangents: Tensors, primals: Tensors, lengths: Any, resets: Any) -> list[Tensor]:
+    found = run_of(plan, primals, lengths, resets, True).jvp(direction(plan, tangents))
+    return list(map(torch.from_numpy, [*found.outputs.values(), *found.state.values()]))
+
+
+def second(
+    plan: Plan, tangents: Tensors, adjoints: Tensors, primals: Tensors, lengths: Any, resets: Any
+) -> list[Tensor]:
+    run = run_of(plan, primals, lengths, resets, True)
+    return gradients(plan, run.hvp(direction(plan, tangents), **named_adjoints(plan, adjoints)))
+
+
+# --- between a list of tensors and names
+
+
+def named_adjoints(plan: Plan, adjoints: Tensors) -> dict[str, Any]:
     arrays, spec = list(map(array, adjoints)), plan.spec
     d_outputs = dict(zip(spec.outputs, arrays, strict=False))
-    d_state = dict(zip(spec.states, arrays[len(spec.outputs) :], strict=True))
-    found = run.backward(d_outputs=d_outputs, d_state=d_state)
-    ordered = [found.inputs[name] for name in plan.inputs] + [found.state[name] for name in spec.states]
+    return {"d_outputs": d_outputs, "d_state": dict(zip(spec.states, arrays[len(d_outputs) :], strict=True))}
+
+
+def direction(plan: Plan, tangents: Tensors) -> dict[str, Any]:
+    inputs, state, theta = plan.split([array(tensor) for tensor in tangents])
+    named = dict(zip(plan.inputs, inputs, strict=True))
+    return {**named, "state": dict(zip(plan.spec.states, state, strict=True)), "parameters": theta}
+
+
+def gradients(plan: Plan, found: Any) -> list[Tensor]:
+    """In the order of the primals."""
+    ordered = [found.inputs[name] for name in plan.inputs] + [found.state[name] for name in plan.spec.states]
     return list(map(torch.from_numpy, [*ordered, *found.parameters]))
 
 

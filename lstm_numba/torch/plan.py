@@ -14,7 +14,7 @@ import numpy as np
 
 from lstm_numba import copies
 from lstm_numba.bound import Bound, Layout
-from lstm_numba.errors import ArgumentError, ShapeError
+from lstm_numba.errors import ArgumentError, ShapeError, UnsupportedDerivativeError
 
 PLANS: dict[str, "Plan"] = {}
 
@@ -77,6 +77,18 @@ class Plan:
         if any(tensor.ndim == 0 for tensor, _ in read):
             raise ShapeError(f"{self.spec.name}: a tensor has no axes, where the cell has one with units.")
         return tuple(tensor.shape[-1] // parts for tensor, parts in read)
+
+    def require_symmetry(self) -> None:
+        """Refuse a derivative that needs the transpose of the change of a backward along a direction.
+
+        Raises:
+            UnsupportedDerivativeError: the cell says stop(), so its gradient is not the gradient of anything.
+        """
+        if "dot_stop" in self.module.forward_tangent.__code__.co_varnames:
+            raise UnsupportedDerivativeError(
+                f"{self.spec.module} cuts its gradient with stop(), so what it computes is not the gradient of a function "
+                "and cannot be differentiated backwards once more; forwards, with torch.func.jvp, it can."
+            )
 
     @property
     def names(self) -> str:
