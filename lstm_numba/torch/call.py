@@ -23,7 +23,7 @@ def run(
     """Outputs (T, B, space) and last states (B, space); under autocast in the parameters' type."""
     dtype = parameters[0].dtype if parameters else inputs[0].dtype
     wide = dtype if dtype in COMPUTED else torch.float32
-    primals = [tensor.to(wide) for tensor in (*inputs, *state, *parameters)]
+    primals = [t if t.dtype == wide else t.to(wide) for t in (*inputs, *state, *parameters)]
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in primals)
-    found = list(eager.forward(eager.Call(plan, lengths, resets), primals, save))[:-1]
+    *found, _ = eager.forward(eager.Call(plan, lengths, resets), primals, save)
     return found if wide == dtype else [tensor.to(dtype) for tensor in found]

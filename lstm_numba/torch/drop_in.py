@@ -114,7 +114,7 @@ class _DropIn(torch.nn.RNNBase):
             x = outputs[0] if count == 1 else torch.cat(outputs, dim=2)
             if self.dropout and self.training and k < self.num_layers - 1:
                 x = self._dropped(x, lengths)
-        return x, tuple(map(torch.stack, zip(*last, strict=True)))
+        return x, tuple(map(_stacked, zip(*last, strict=True)))
 
     def _zeros(self, x: Tensor) -> list[Tensor]:
         sizes = {"P": self.proj_size}
@@ -129,6 +129,10 @@ class _DropIn(torch.nn.RNNBase):
             return torch.dropout(x, self.dropout, train=True)
         data, sizes, _, _ = pack_padded_sequence(x, lengths)
         return pad_packed_sequence(PackedSequence(torch.dropout(data, self.dropout, train=True), sizes))[0]
+
+
+def _stacked(states: States) -> Tensor:
+    return torch.stack(states) if len(states) > 1 else states[0].unsqueeze(0)
 
 
 class LSTM(_DropIn):

@@ -4,7 +4,7 @@ These are `torch.autograd.Function`s, so they have forward-mode derivatives too,
 under the transforms of `torch.func`.  The letters are those of operators.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,25 @@ def is_eager(tensors: Tensors) -> bool:
     return not traced and all(type(tensor) in PLAIN for tensor in tensors)
 
 
+def applied(function: type[torch.autograd.Function]) -> Callable[..., tuple[Tensor, ...]]:
+    """`function.apply`; outside of the transforms of torch.func in the older form, which does not look up signatures."""
+
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        output = function.forward(*arguments)
+        function.setup_context(ctx, arguments, output)
+        return output
+
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(function.backward)}
+    older = type(function.__name__, (torch.autograd.Function,), {**methods, "jvp": staticmethod(function.jvp)})
+
+    def apply(*arguments: Any) -> tuple[Tensor, ...]:
+        transformed = torch._C._are_functorch_transforms_active()
+        return (function if transformed else older).apply(*arguments)
+
+    function.vmap = staticmethod(each(apply))
+    return apply
+
+
 def _zeros_for_none(tensors: Sequence[Tensor | None], like: Tensors) -> list[Tensor]:
     return [torch.zeros_like(other) if t is None else t for t, other in zip(tensors, like, strict=True)]
 
@@ -50,7 +69,7 @@ def _zeros_for_none(tensors: Sequence[Tensor | None], like: Tensors) -> list[Ten
 def forward(call: Call, primals: Tensors, save: bool) -> Sequence[Tensor]:
     """Outputs, last states, reserve; in a graph that is being traced, as an operator."""
     if is_eager(primals):
-        return Forward.apply(call, save, *primals)
+        return apply_forward(call, save, *primals)
     return operators.forward(primals, *call.last_arguments, save)
 
 
@@ -84,7 +103,7 @@ class Forward(torch.autograd.Function):
 
 def backward(call: Call, adjoints: Tensors, primals: Tensors, reserve: Tensor) -> Sequence[Tensor]:
     if is_eager(adjoints):
-        return Backward.apply(call, len(adjoints), reserve, *adjoints, *primals)
+        return apply_backward(call, len(adjoints), reserve, *adjoints, *primals)
     return operators.backward(adjoints, primals, reserve, *call.last_arguments)
 
 
@@ -127,7 +146,7 @@ def _halves(ctx: Any) -> tuple[Tensors, Tensors]:
 
 
 def tangent(call: Call, tangents: Tensors, primals: Tensors) -> Sequence[Tensor]:
-    return TangentOf.apply(call, *tangents, *primals)
+    return apply_tangent(call, *tangents, *primals)
 
 
 class TangentOf(torch.autograd.Function):
@@ -158,7 +177,7 @@ class TangentOf(torch.autograd.Function):
 
 
 def second(call: Call, tangents: Tensors, adjoints: Tensors, primals: Tensors) -> Sequence[Tensor]:
-    return Second.apply(call, len(adjoints), *adjoints, *tangents, *primals)
+    return apply_second(call, len(adjoints), *adjoints, *tangents, *primals)
 
 
 class Second(torch.autograd.Function):
@@ -177,5 +196,4 @@ class Second(torch.autograd.Function):
     backward = jvp = staticmethod(no_third_order)
 
 
-for function in (Forward, Backward, TangentOf, Second):
-    function.vmap = staticmethod(each(function.apply))
+apply_forward, apply_backward, apply_tangent, apply_second = map(applied, (Forward, Backward, TangentOf, Second))
