@@ -24,14 +24,15 @@ def _names(gates: Sequence[str], hidden_biases: Sequence[str] = ()) -> Layout:
     return weight_ih, weight_hh, bias_ih, tuple(hidden_biases) or bias_ih
 
 
-# torch's mode -> cell, its options, what lies in each of torch's tensors.
-CELLS: dict[str, tuple[str, dict[str, Any], Layout]] = {
-    "RNN_TANH": ("rnn", {"activation": "tanh"}, _names([""])),
-    "RNN_RELU": ("rnn", {"activation": "relu"}, _names([""])),
-    "LSTM": ("lstm", {}, _names(["_i", "_f", "_g", "_o"])),
-    "GRU": ("gru_reset_after", {}, _names(["_r", "_z", "_n"], ["b_r", "b_z", "b_hn"])),
+LSTM_NAMES = _names(["_i", "_f", "_g", "_o"])
+# torch's mode, and whether there is a projection -> cell, its options, what lies in each of torch's tensors.
+CELLS: dict[tuple[str, bool], tuple[str, dict[str, Any], Layout]] = {
+    ("RNN_TANH", False): ("rnn", {"activation": "tanh"}, _names([""])),
+    ("RNN_RELU", False): ("rnn", {"activation": "relu"}, _names([""])),
+    ("LSTM", False): ("lstm", {}, LSTM_NAMES),
+    ("LSTM", True): ("lstm_projected", {}, (*LSTM_NAMES, ("W_hr",))),
+    ("GRU", False): ("gru_reset_after", {}, _names(["_r", "_z", "_n"], ["b_r", "b_z", "b_hn"])),
 }
-WEIGHTS = 2
 
 
 class _DropIn(torch.nn.RNNBase):
@@ -39,8 +40,8 @@ class _DropIn(torch.nn.RNNBase):
 
     def __init__(self, mode: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(mode, *args, **kwargs)
-        cell, options, layout = CELLS[mode]
-        kept = layout if self.bias else layout[:WEIGHTS]
+        cell, options, layout = CELLS[mode, self.proj_size > 0]
+        kept = layout if self.bias else tuple(names for names in layout if not names[0].startswith("b"))
         module = registry.find(cell, options)
         self._plans = tuple(Plan(module, kept, reverse) for reverse in (False, True)[: 1 + self.bidirectional])
 
@@ -168,7 +169,7 @@ class RNN(_DropIn):
     ) -> None:
         _no_projection(kwargs)
         mode = f"RNN_{str(nonlinearity).upper()}"
-        if mode not in CELLS:
+        if (mode, False) not in CELLS:
             raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
         self.nonlinearity = nonlinearity
         super().__init__(mode, input_size, hidden_size, num_layers, *args, **kwargs)
