@@ -15,3 +15,7 @@ except ModuleNotFoundError as error:
 from lstm_numba.torch.drop_in import GRU as GRU
 from lstm_numba.torch.drop_in import LSTM as LSTM
 from lstm_numba.torch.drop_in import RNN as RNN
+from lstm_numba.torch.init import chrono_ as chrono_
+from lstm_numba.torch.init import forget_bias_ as forget_bias_
+from lstm_numba.torch.recurrent import Recurrent as Recurrent
+from lstm_numba.torch.stack import Stack as Stack

@@ -45,6 +45,12 @@ class _DropIn(torch.nn.RNNBase):
         module = registry.find(cell, options)
         self._plans = tuple(Plan(module, kept, reverse) for reverse in (False, True)[: 1 + self.bidirectional])
 
+    @property
+    def plans(self) -> tuple[tuple[Plan, tuple[Tensor, ...]], ...]:
+        """The plan of each layer and direction, with the tensors that it lays out."""
+        turns = self._plans * self.num_layers
+        return tuple((plan, tuple(weights)) for plan, weights in zip(turns, self.all_weights, strict=True))
+
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:  # noqa: A002  (torch's name)
         """As torch's; `T = 0` is legal and gives the first state."""
         if isinstance(input, PackedSequence):
