@@ -56,13 +56,14 @@ class Plan:
         return primals[:first], primals[first:second], primals[second:]
 
     def _reader(self, space: str) -> tuple[int, int]:
-        """Where a space's size is read: which primal, and how many parts its last axis has."""
+        """Where a space's size is read, in a parameter if possible: which primal, and how many parts its last axis has."""
         spec, shapes = self.spec, {**self.spec.parameters, **self.spec.constants}
-        places = [(spec.inputs[name], 1) for name in self.inputs] + [(own, 1) for own in spec.states.values()]
-        for names in self.layout:
+        others = [spec.inputs[name] for name in self.inputs] + list(spec.states.values())
+        places = [(own, k, 1) for k, own in enumerate(others)]
+        for k, names in enumerate(self.layout, start=len(others)):
             shape = shapes[names[0]] or ("",)
-            places.append((shape[-1], len(names) if len(shape) == 1 else 1))
-        return next((k, parts) for k, (own, parts) in enumerate(places) if own == space)
+            places.append((shape[-1], k, len(names) if len(shape) == 1 else 1))
+        return next((k, parts) for own, k, parts in reversed(places) if own == space)
 
     def spaces(self, primals: Sequence[Any]) -> tuple[int, ...]:
         """Size of every space, read from last axes.
