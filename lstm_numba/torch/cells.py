@@ -46,7 +46,9 @@ def _equations(cell: Any, options: dict[str, Any]) -> Any:
 
 
 def _masked(cell: Any, dropped: bool, zoned: tuple[str, ...] | bool) -> Any:
-    masked = import_module("derive.masked")
-    if dropped:
+    """The cell with the masks that are wanted and that its equations do not have yet."""
+    masked, states = import_module("derive.masked"), zoned if isinstance(zoned, tuple) else tuple(cell.states)
+    if dropped and f"keep_{cell.outputs[0]}" not in cell.inputs:
         cell = masked.dropped(cell)
-    return masked.zoned(cell, zoned if isinstance(zoned, tuple) else ()) if zoned else cell
+    missing = tuple(name for name in states if f"zone_{name}" not in cell.inputs)
+    return masked.zoned(cell, missing) if zoned and missing else cell
