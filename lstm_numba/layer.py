@@ -202,7 +202,7 @@ class Layer:
         **inputs: ArrayLike,
     ) -> tuple[Run, Tangents]:
         """Run the layer, and push a direction through the run: arguments as of `forward` and of `Run.jvp`."""
-        run = self.forward(x, state, lengths, resets, **inputs)
+        run = self.forward(x, state, lengths, resets, save=True, **inputs)
         return run, run.jvp(direction)
 
     def hvp(
@@ -222,9 +222,16 @@ class Layer:
         **inputs: ArrayLike,
     ) -> tuple[Run, Gradients[Parameters]]:
         """Run the layer, and differentiate its backward along a direction: arguments as of `forward` and `Run.hvp`."""
-        run = self.forward(x, state, lengths, resets, **inputs)
-        changes = {"dot_d_output": dot_d_output, "dot_d_state": dot_d_state, "dot_d_outputs": dot_d_outputs}
-        return run, run.hvp(direction, d_output, d_state, d_outputs=d_outputs, **changes)
+        run = self.forward(x, state, lengths, resets, save=True, **inputs)
+        return run, run.hvp(
+            direction,
+            d_output,
+            d_state,
+            d_outputs=d_outputs,
+            dot_d_output=dot_d_output,
+            dot_d_state=dot_d_state,
+            dot_d_outputs=dot_d_outputs,
+        )
 
     def _inputs(self, x: NDArray[Any], inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         main, further = self.spec.main, [name for name in self.spec.inputs if name != self.spec.main]
@@ -258,7 +265,7 @@ class Layer:
         theta, what = self._theta.zeros_like(), "direction['parameters']"
         for name, value in checks.only(what, given, tuple(self.parameters)).items():
             shape, source = theta[name].shape, f"the shape of parameter {name}"
-            theta[name] = checks.optional(f"{what}[{name!r}]", value, self.dtype, shape, source)
+            theta[name] = checks.optional(f"{what}[{name!r}]", value, self.dtype, shape, source).reshape(shape)
         return theta
 
     def _unpacked(self, adjoints: Adjoints, places: NDArray[np.int64]) -> Any:

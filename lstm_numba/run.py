@@ -174,17 +174,17 @@ class Run:
         self, kind: str, output: ArrayLike | None, outputs: Mapping[str, ArrayLike] | None
     ) -> Arrays:
         spec, spaces, dtype = self._layer.spec, self._layer.spaces, self._layer.dtype
-        given = dict(checks.only(f"{kind}outputs", outputs, spec.outputs))
-        if output is not None and given.get(spec.outputs[0]) is not None:
+        given, first = dict(checks.only(f"{kind}outputs", outputs, spec.outputs)), spec.outputs[0]
+        if output is not None and given.get(first) is not None:
             raise ArgumentError(
-                f"{kind}output is the derivative of {spec.outputs[0]}, and {kind}outputs names it too: give one of them."
+                f"{kind}output is the derivative of {first}, and {kind}outputs names it too: give one of them."
             )
         if output is not None:
-            given[spec.outputs[0]] = output
+            given[first] = output
         found = {}
         for name in spec.outputs:
             shape = (self.steps, self.size, spaces[spec.states[name]])
-            what = f"{kind}output" if name == spec.outputs[0] and output is not None else f"{kind}outputs[{name!r}]"
+            what = f"{kind}output" if name == first and output is not None else f"{kind}outputs[{name!r}]"
             found[name] = checks.optional(what, given.get(name), dtype, shape, "the shape of the output")
         return self._sequences_to_ours(found)
 

@@ -21,8 +21,8 @@ cell = Cell(
     title="LSTM with projection",
     year=2014,
     reference=(
-        'H. Sak, A. Senior, F. Beaufays, "Long short-term memory based recurrent neural network architectures for large '
-        'vocabulary speech recognition", 2014, arXiv 1402.1128'
+        'H. Sak, A. Senior, F. Beaufays, "Long short-term memory based recurrent neural network architectures for '
+        'large vocabulary speech recognition", 2014, arXiv 1402.1128'
     ),
     equations=[
         Eq(i, sigmoid(W_i @ x + U_i @ r_prev + b_i)),

@@ -70,7 +70,7 @@ class Packing:
             gates, columns, units = len(stage.slots), self.sizes.slot_columns(k), self.sizes.units(k)
             target = self._forward.add(f"bias_{k + 1}", gates * columns)
             for place, slot in enumerate(stage.slots):
-                if slot.bias in theta:
+                if slot.bias is not None and slot.bias in theta:
                     bias = theta.offsets[slot.bias], theta.sizes[slot.bias]
                     yield (*bias, target, place, gates, units, columns // units)
         length = max(self.sizes.row(space) for space in self.sizes.spaces)

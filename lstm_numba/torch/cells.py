@@ -1,7 +1,7 @@
 """The generated module of what a user calls a cell: a name, a module, or equations.
 
-A cell with masks in its recurrence, and a cell of one's own, are derived when a layer is made.  This is the one place of
-the runtime that asks `derive`: by name, and only then.
+A cell with masks in its recurrence, and a cell of one's own, are derived when a layer is made.  This is the one place
+of the runtime that asks `derive`: by name, and only then.
 """
 
 from importlib import import_module
@@ -39,8 +39,8 @@ def _equations(cell: Any, options: dict[str, Any]) -> Any:
     if not hasattr(cell, "equations"):
         kind = "a generated module" if isinstance(cell, ModuleType) else type(cell).__name__
         raise ArgumentError(
-            f"cell must be a name or a derive.Cell, whose equations can be changed; got {kind}. A generated module does "
-            "where nothing is to be changed: without recurrent_dropout and zoneout."
+            f"cell must be a name or a derive.Cell, whose equations can be changed; got {kind}. A generated module "
+            "does where nothing is to be changed: without recurrent_dropout and zoneout."
         )
     return cell.variant(**options)
 

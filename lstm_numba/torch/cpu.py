@@ -65,8 +65,8 @@ def run_of(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool) 
     inputs, state, theta = plan.split([array(tensor) for tensor in primals])
     layer = plan.layer(plan.spaces(primals), inputs[0].dtype, torch.get_num_threads())
     further, first = dict(zip(plan.further, inputs[1:], strict=True)), dict(zip(plan.spec.states, state, strict=True))
-    marks = [None if mark is None else array(mark) for mark in (lengths, resets)]
-    return layer.run(theta, inputs[0], further, first, *marks, save)
+    ends, marks = (None if mark is None else array(mark) for mark in (lengths, resets))
+    return layer.run(theta, inputs[0], further, first, ends, marks, save)
 
 
 def array(tensor: Tensor) -> np.ndarray:

@@ -124,8 +124,8 @@ class _DropIn(torch.nn.RNNBase):
         return x, tuple(map(_stacked, zip(*last, strict=True)))
 
     def _zeros(self, x: Tensor) -> list[Tensor]:
-        sizes = {"P": self.proj_size}
-        return [x.new_zeros(x.shape[1], sizes.get(space, self.hidden_size)) for space in self._plans[0].spec.states.values()]
+        sizes = {"P": self.proj_size, "H": self.hidden_size}
+        return [x.new_zeros(x.shape[1], sizes[space]) for space in self._plans[0].spec.states.values()]
 
     def _unbound(self, hx: Any) -> list[States]:
         return [state.unbind(0) for state in self._states(hx)]
@@ -171,7 +171,13 @@ class RNN(_DropIn):
     """`torch.nn.RNN`: the same arguments, state dict, results and errors."""
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", *args: Any, **kwargs: Any
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        *args: Any,
+        **kwargs: Any,
     ) -> None:
         _no_projection(kwargs)
         mode = f"RNN_{str(nonlinearity).upper()}"

@@ -40,8 +40,8 @@ def is_eager(tensors: Tensors) -> bool:
     return not traced and all(type(tensor) in PLAIN for tensor in tensors)
 
 
-def applied(function: type[torch.autograd.Function]) -> Callable[..., tuple[Tensor, ...]]:
-    """`function.apply`; outside of the transforms of torch.func in the older form, which does not look up signatures."""
+def applied(function: Any) -> Callable[..., tuple[Tensor, ...]]:
+    """`function.apply`; where no transform of torch.func is at work in the older form, without a signature looked up."""
 
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
         output = function.forward(*arguments)

@@ -30,8 +30,8 @@ class HasPlans(Protocol):
 def forget_bias_(module: HasPlans, value: float) -> None:
     """Set the bias of the gate that keeps the state, in all layers, to one number.
 
-    `module` is any of this package: a drop-in module, `Recurrent`, `Stack`.  Where torch has two biases that are added, the
-    second becomes 0.
+    `module` is any of this package: a drop-in module, `Recurrent`, `Stack`.  Where torch has two biases that are added,
+    the second becomes 0.
 
     Raises:
         OptionError: the cell has no such gate.

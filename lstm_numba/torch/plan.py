@@ -56,7 +56,7 @@ class Plan:
         return primals[:first], primals[first:second], primals[second:]
 
     def _reader(self, space: str) -> tuple[int, int]:
-        """Where a space's size is read, in a parameter if possible: which primal, and how many parts its last axis has."""
+        """Where a space's size is read, in a parameter if possible: which primal, how many parts on its last axis."""
         spec, shapes = self.spec, {**self.spec.parameters, **self.spec.constants}
         others = [spec.inputs[name] for name in self.inputs] + list(spec.states.values())
         places = [(own, k, 1) for k, own in enumerate(others)]
@@ -87,8 +87,8 @@ class Plan:
         """
         if "dot_stop" in self.module.forward_tangent.__code__.co_varnames:
             raise UnsupportedDerivativeError(
-                f"{self.spec.module} cuts its gradient with stop(), so what it computes is not the gradient of a function "
-                "and cannot be differentiated backwards once more; forwards, with torch.func.jvp, it can."
+                f"{self.spec.module} cuts its gradient with stop(), so what it computes is not the gradient of a "
+                "function and cannot be differentiated backwards once more; forwards, with torch.func.jvp, it can."
             )
 
     @property

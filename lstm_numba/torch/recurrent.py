@@ -40,8 +40,8 @@ class Recurrent(torch.nn.Module):
     Shape:
         x (T, B, N); states (B, space); outputs (T, B, space).  T = 0, B = 0 and length 0 are legal.
 
-    The masks are inputs of the equations: `recurrent_dropout` gives the cell an input keep_h, `zoneout` the inputs zone_h,
-    zone_c, ...  What is not handed to `forward` is drawn from torch's generator; in evaluation it is the mask's mean.
+    The masks are inputs of the equations: `recurrent_dropout` gives the cell an input keep_h, `zoneout` the inputs
+    zone_h, zone_c, ...  What is not handed to `forward` is drawn from torch's generator; in evaluation it is the mask's mean.
 
     Raises:
         UnknownCellError, OptionError, ArgumentError, DtypeError: for what cannot be made.
@@ -150,7 +150,12 @@ class Recurrent(torch.nn.Module):
         return next(iter(outputs.values())), last
 
     def run(
-        self, x: Tensor, state: States | None = None, lengths: Any = None, resets: Tensor | None = None, **inputs: Tensor
+        self,
+        x: Tensor,
+        state: States | None = None,
+        lengths: Any = None,
+        resets: Tensor | None = None,
+        **inputs: Tensor,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """As `forward`, with every output of the cell by name: a depth-gated LSTM gives h and c."""
         spec = self._plan.spec

@@ -23,8 +23,8 @@ class Stack(torch.nn.Module):
         bidirectional: read every sequence in both directions.
         dropout: probability that an entry between two layers is dropped, drawn anew at every step.
 
-    Parameters and states are named "0.W_i", "1.h", and those of the second direction "0.reverse.W_i".  A cell that reads a
-    lower layer's sequence (`depth_gated`: c_lower) is given it by the layer below; the lowest layer reads zeros.
+    Parameters and states are named "0.W_i", "1.h", and those of the second direction "0.reverse.W_i".  A cell that
+    reads a lower layer's sequence (`depth_gated`: c_lower) is given it by the layer below; the lowest reads zeros.
 
     Raises:
         UnknownCellError, OptionError, ArgumentError, DtypeError: for what cannot be made.
@@ -73,7 +73,8 @@ class Stack(torch.nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """As `Recurrent.forward`; states by their prefixed names, e.g. {"0.h": (B, H), "1.reverse.c": (B, H)}."""
         names = [f"{prefix}.{name}" for k in range(self.count) for prefix, own in self._level(k) for name in own.states]
-        given, last = checks.only("state", state, tuple(names)), {}
+        given: Mapping[str, Tensor] = checks.only("state", state, tuple(names))
+        last: dict[str, Tensor] = {}
         if self.batch_first:
             x, resets = x.transpose(0, 1), None if resets is None else resets.transpose(0, 1)
         below: dict[str, dict[str, Tensor]] = {}

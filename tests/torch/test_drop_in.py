@@ -48,7 +48,9 @@ def leaves(module, batched):
 def step(module, x, state, form):
     """Outputs, last states and all gradients of one training step, with dropout's numbers fixed."""
     read = [tensor.clone().requires_grad_() for tensor in (x, *(state or ()))]
-    given = pack_padded_sequence(read[0], LENGTHS, module.batch_first, enforce_sorted=False) if form == "packed" else read[0]
+    given = read[0]
+    if form == "packed":
+        given = pack_padded_sequence(given, LENGTHS, module.batch_first, enforce_sorted=False)
     first = None if state is None else tuple(read[1:]) if module.mode == "LSTM" else read[1]
     torch.manual_seed(3)
     output, last = module(given, first)

@@ -1,7 +1,7 @@
 """Several processes train as one does, go on from their checkpoint, and lose nothing when one of them is killed."""
 
 import os
-import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +16,9 @@ from lstm_numba.train import checkpoint
 from scripts.main_job.corpus import python_source
 from scripts.sizes import ROOT
 
-SMALL = "--hidden 12 --width 6 --layers 2 --rows 4 --window 6 --dtype float64 --horizon 20 --every 3".split()
+SIZES = {"hidden": 12, "width": 6, "layers": 2, "rows": 4, "window": 6, "dtype": "float64", "horizon": 20, "every": 3}
+SMALL = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-# rows of one model for two processes, and as many threads as one would have
-ALONE = {"OMP_NUM_THREADS": "1"}
 
 
 def small(path, *more):
@@ -32,10 +31,7 @@ def alone(path, *more):
 
 def start(path, *more):
     command = [*LAUNCH, "examples.train_ddp", *small(path, *more)]
-    environment = {**os.environ, **ALONE}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 @pytest.mark.slow
@@ -54,12 +50,13 @@ def test_two_processes_that_are_stopped_and_go_on_have_the_curve_of_one(tmp_path
 
 def children(process):
     """The workers that torchrun has started."""
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=False)
+    ask = ["ps", "-o", "pid=", "--ppid", str(process.pid)]
+    listed = subprocess.run(ask, capture_output=True, text=True, check=False)
     return [int(number) for number in listed.stdout.split()]
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that nobody can catch")
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps, to find the workers")
 def test_a_killed_worker_ends_all_with_a_clear_error_and_the_checkpoint_whole(tmp_path):
     path = tmp_path / "killed"
     run = start(path, "--steps", "1000000")
@@ -69,8 +66,8 @@ def test_a_killed_worker_ends_all_with_a_clear_error_and_the_checkpoint_whole(tm
     os.kill(children(run)[-1], signal.SIGKILL)
     said, _ = run.communicate()
     assert run.returncode != 0
-    assert "lost each other" in said or "SIGKILL" in said
-    assert re.search(r"exitcode\s*:\s*-9|Signal 9", said)
+    assert "the processes lost each other" in said
+    assert f"{path} is whole; start them again with --resume" in said
     step = checkpoint.load(path)[1]["step"]
     assert step % 3 == 0
     assert len(alone(path, "--steps", str(step + 2), "--resume")) == step + 2

@@ -90,7 +90,7 @@ class Forward(Products):
         """Products of a few panels, then the pointwise stage on them while they are in the cache."""
         k = self.layout.number(stage)
         row = self.need(f"slots_{k}_row")
-        skip = self._asleep(k) if self.layout.sleeping else []
+        work = [*(self._asleep(k) if self.layout.sleeping else []), *self._products(k, f"kept_at * {row}", row)]
         many = "1" if self.layout.sleeping else f"together(rows, panels_{k}, {self._panel(k)})"
         return [
             "",
@@ -98,7 +98,7 @@ class Forward(Products):
             *self._formula(stage),
             f"at_once = {many}",
             f"for panel in range(0, panels_{k}, at_once):",
-            [f"panels = min(at_once, panels_{k} - panel)", *skip, *self._products(k, f"kept_at * {row}", row), *pointwise],
+            [f"panels = min(at_once, panels_{k} - panel)", *work, *pointwise],
         ]
 
     def _formula(self, stage: Affine) -> Iterator[str]:
