@@ -41,7 +41,7 @@ def is_eager(tensors: Tensors) -> bool:
 
 
 def applied(function: Any) -> Callable[..., tuple[Tensor, ...]]:
-    """`function.apply`; where no transform of torch.func is at work in the older form, without a signature looked up."""
+    """`function.apply`; where no transform of torch.func is at work in the older form, which costs less."""
 
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
         output = function.forward(*arguments)
@@ -49,7 +49,7 @@ def applied(function: Any) -> Callable[..., tuple[Tensor, ...]]:
         return output
 
     methods = {"forward": staticmethod(forward), "backward": staticmethod(function.backward)}
-    older = type(function.__name__, (torch.autograd.Function,), {**methods, "jvp": staticmethod(function.jvp)})
+    older: Any = type(function.__name__, (torch.autograd.Function,), {**methods, "jvp": staticmethod(function.jvp)})
 
     def apply(*arguments: Any) -> tuple[Tensor, ...]:
         transformed = torch._C._are_functorch_transforms_active()

@@ -94,7 +94,7 @@ def _(
     return _like(primals)
 
 
-def _keep_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ARG001
+def _keep_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     adjoints, primals, _, lengths, resets, ctx.plan = inputs
     ctx.count = len(adjoints)
     ctx.save_for_backward(lengths, resets, *adjoints, *primals)
@@ -119,7 +119,7 @@ def _(tangents: Tensors, primals: Tensors, lengths: Mark, resets: Mark, plan: st
     return _like_results(primals, plan)
 
 
-def _keep_tangent(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ARG001
+def _keep_tangent(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     tangents, primals, lengths, resets, ctx.plan = inputs
     ctx.count = len(tangents)
     ctx.save_for_backward(lengths, resets, *tangents, *primals)

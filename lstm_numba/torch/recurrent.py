@@ -41,7 +41,7 @@ class Recurrent(torch.nn.Module):
         x (T, B, N); states (B, space); outputs (T, B, space).  T = 0, B = 0 and length 0 are legal.
 
     The masks are inputs of the equations: `recurrent_dropout` gives the cell an input keep_h, `zoneout` the inputs
-    zone_h, zone_c, ...  What is not handed to `forward` is drawn from torch's generator; in evaluation it is the mask's mean.
+    zone_h, zone_c, ...  What is not handed to `forward` is drawn from torch's generator; in evaluation it is the mean.
 
     Raises:
         UnknownCellError, OptionError, ArgumentError, DtypeError: for what cannot be made.
