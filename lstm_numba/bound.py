@@ -67,7 +67,7 @@ class Bound(Layer):
         resets: Any,
         save: bool,
     ) -> Run:
-        """As `Layer.forward`, with the parameters in `theta`; `gradients.parameters` is a list of arrays like them."""
+        """As `Layer.forward`, with the parameters in `theta`; its gradients' are one `Parameters` for each array."""
         return self._run(self._checked("parameters", theta), x, inputs, state, lengths, resets, save)
 
     def _direction(self, given: Any) -> list[NDArray[Any]]:
@@ -98,14 +98,16 @@ class Bound(Layer):
         self._clear_masked(held)
         return held.flat
 
-    def _unpacked(self, adjoints: Adjoints, places: NDArray[np.int64]) -> list[NDArray[Any]]:
-        found = []
-        for packing, part, shape in zip(self._packings, self._parts, self.shapes, strict=True):
-            gradients = part._with(np.zeros(sum(part.sizes.values()), self.dtype))
-            packing.unpack(adjoints.grads, adjoints.arrays, places, gradients)
-            self._clear_masked(gradients)
-            found.append(gradients.flat.reshape(shape))
-        return found
+    def _packed_once(self, theta: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return self._packed(False, theta)  # who owns the arrays may own others of these sizes
+
+    def _zero_gradients(self) -> list[Parameters]:
+        return [part._with(np.zeros(sum(part.sizes.values()), self.dtype)) for part in self._parts]
+
+    def _add_gradients(self, adjoints: Adjoints, places: NDArray[np.int64], gradients: list[Parameters]) -> None:
+        for packing, part in zip(self._packings, gradients, strict=True):
+            packing.unpack(adjoints.grads, adjoints.arrays, places, part)
+            self._clear_masked(part)
 
 
 def _joined(part: Parameters) -> tuple[int, ...]:

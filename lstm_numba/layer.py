@@ -14,6 +14,7 @@ from lstm_numba.cpu.engine import Adjoints, Engine
 from lstm_numba.cpu.kernels import kernels_of
 from lstm_numba.errors import ArgumentError, OptionError
 from lstm_numba.parameters import Parameters, initialise
+from lstm_numba.recomputed import Recomputed
 from lstm_numba.run import Gradients, Run, Tangents
 from lstm_numba.spec import CellSpec
 
@@ -99,11 +100,12 @@ class Layer:
         self._engine = Engine(module, self._kernels(module), self.spaces, self._theta, self._periods)
         self._masks = self._engine.activity.masks()
         self._last_batch: Batch | None = None
+        self._last_packed: tuple[NDArray[Any], dict[str, NDArray[Any]]] | None = None
 
     # --- copying: kernels and packed views are made anew
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_module", "_engine", "_masks", "_last_batch", "_theta", "parameters", "constants")
+        made = ("_module", "_engine", "_masks", "_last_batch", "_last_packed", "_theta", "parameters", "constants")
         kept = {name: value for name, value in vars(self).items() if name not in made}
         return {**kept, "_values": self._theta.flat}
 
@@ -156,7 +158,7 @@ class Layer:
         lengths: Sequence[int] | NDArray[Any] | None = None,
         resets: NDArray[np.bool_] | None = None,
         *,
-        save: bool = True,
+        save: bool | str = True,
         **inputs: ArrayLike,
     ) -> Run:
         """Run the layer over a batch of sequences.
@@ -166,7 +168,8 @@ class Layer:
             state: first states, e.g. {"h": (B, H), "c": (B, H)}; what is left out is 0.
             lengths: (B,) integers in [0, T]. Past a row's end its state is held and its outputs are 0.
             resets: (T, B) bool; before a step where it is true the row's state returns to its first value.
-            save: keep what `backward` needs; without it memory does not grow with T.
+            save: keep what `backward` needs; without it memory does not grow with T.  "states" keeps the states at
+                about sqrt(T) steps, and `backward` computes the rest again, which costs one more forward.
             inputs: the cell's further input sequences, e.g. c_lower (T, B, H); what is left out is 0.
 
         T = 0, B = 0 and length 0 are legal: they give the first state, and zero gradients.
@@ -177,7 +180,7 @@ class Layer:
         return self._run(self._theta, x, inputs, state, lengths, resets, save)
 
     def _run(
-        self, theta: Any, x: Any, inputs: Mapping[str, Any], state: States | None, lengths: Any, resets: Any, save: bool
+        self, theta: Any, x: Any, inputs: Mapping[str, Any], state: States | None, lengths: Any, resets: Any, save: Any
     ) -> Run:
         """Check what a forward reads, and run it with these parameters."""
         space = self.spec.inputs[self.spec.main]
@@ -190,7 +193,10 @@ class Layer:
         first = self._state("state", state, size)
         ends = checks.lengths(lengths, steps, size)
         marks = checks.resets(resets, steps, size)
-        return Run(self, theta, given, first, ends, marks, checks.flag("save", save))
+        kept = checks.saving(save)
+        if isinstance(kept, str):
+            return Recomputed(self, theta, given, first, ends, marks)
+        return Run(self, theta, given, first, ends, marks, kept)
 
     def jvp(
         self,
@@ -260,6 +266,14 @@ class Layer:
         self._clear_masked(theta)
         return self._engine.packing.pack(theta, backward)
 
+    def _packed_once(self, theta: Any) -> dict[str, NDArray[Any]]:
+        """The parameters as inference reads them, packed again only where a bit of them has changed."""
+        bits = theta.flat.view(f"u{self.dtype.itemsize}")
+        known = self._last_packed
+        if known is None or not np.array_equal(known[0], bits):
+            known = self._last_packed = bits.copy(), self._packed(False, theta)
+        return known[1]
+
     def _direction(self, given: Mapping[str, ArrayLike] | None) -> Any:
         """A direction of parameters and constants, the latter fixed; zeros where none was given."""
         theta, what = self._theta.zeros_like(), "direction['parameters']"
@@ -268,12 +282,13 @@ class Layer:
             theta[name] = checks.optional(f"{what}[{name!r}]", value, self.dtype, shape, source).reshape(shape)
         return theta
 
-    def _unpacked(self, adjoints: Adjoints, places: NDArray[np.int64]) -> Any:
-        """The gradients of the parameters, structure applied."""
-        parameters = self.parameters.zeros_like()
-        self._engine.packing.unpack(adjoints.grads, adjoints.arrays, places, parameters)
-        self._clear_masked(parameters)
-        return parameters
+    def _zero_gradients(self) -> Any:
+        return self.parameters.zeros_like()
+
+    def _add_gradients(self, adjoints: Adjoints, places: NDArray[np.int64], gradients: Any) -> None:
+        """Add what a backward found for parameters to theirs, structure applied."""
+        self._engine.packing.unpack(adjoints.grads, adjoints.arrays, places, gradients)
+        self._clear_masked(gradients)
 
     def _batch(
         self, steps: int, size: int, lengths: NDArray[np.int64] | None, resets: NDArray[np.uint8] | None

@@ -69,15 +69,27 @@ class Run:
     def __init__(
         self, layer: "Layer", theta: Any, inputs: Arrays, start: Arrays, lengths: Any, resets: Any, save: bool
     ) -> None:
-        self._layer, self._engine, self._lengths = layer, layer._engine, lengths
-        self._main = next(iter(inputs))
-        self.steps, self.size = inputs[self._main].shape[:2]
-        self._flip = self._reversal(lengths) if layer.reverse else None
+        self._open(layer, inputs, lengths)
         marks = None if resets is None else self._turned(resets)
         self._batch = layer._batch(self.steps, self.size, lengths, marks)
+        packed = layer._packed(True, theta) if save else layer._packed_once(theta)
+        self._run(inputs, start, packed, save)
+
+    def _open(self, layer: "Layer", inputs: Arrays, lengths: Any) -> None:
+        self._layer, self._engine, self._lock = layer, layer._engine, threading.Lock()
+        self._main = next(iter(inputs))
+        self.steps, self.size = inputs[self._main].shape[:2]
+        self._flip = self._reversal(lengths) if self._is_turned() else None
+
+    def _is_turned(self) -> bool:
+        return self._layer.reverse
+
+    def _run(
+        self, inputs: Arrays, start: Arrays, packed: Arrays, save: bool, entering: Arrays | None = None
+    ) -> None:
         ordered, first = self._sequences_to_ours(inputs), self._states_to_ours(start)
-        self._lock = threading.Lock()
-        self._tape = self._engine.forward(self._batch, layer._packed(save, theta), ordered, first, save)
+        entered = None if entering is None else self._states_to_ours(entering)
+        self._tape = self._engine.forward(self._batch, packed, ordered, first, save, entered)
         self.outputs, self.state = self._given(self._tape.arrays)
 
     @property
@@ -142,10 +154,11 @@ class Run:
             ShapeError, DtypeError, ArgumentError: before anything is computed.
         """
         self._require_tape()
-        wanted, last = self._adjoints_to_ours("d_", d_output, d_outputs, d_state)
+        return self._gradients(self._pulled(*self._adjoints_to_ours("d_", d_output, d_outputs, d_state)))
+
+    def _pulled(self, d_outputs: Arrays, d_state: Arrays) -> Adjoints:
         with self._lock:  # a backward works in the tape's own arrays
-            adjoints = self._engine.backward(self._tape, wanted, last)
-        return self._gradients(adjoints)
+            return self._engine.backward(self._tape, d_outputs, d_state)
 
     def _require_tape(self) -> None:
         if not self._tape.saved:
@@ -155,9 +168,14 @@ class Run:
 
     def _gradients(self, adjoints: Adjoints) -> Gradients[Parameters]:
         """What a backward found, or its change, in the user's order and shapes."""
-        parameters = self._layer._unpacked(adjoints, self._batch.places)
+        parameters = self._layer._zero_gradients()
+        self._add_gradients(adjoints, parameters)
         found = {name: self._to_theirs(array) for name, array in adjoints.inputs.items()}
         return Gradients(found[self._main], found, parameters, self._states_to_theirs(adjoints.first_states))
+
+    def _add_gradients(self, adjoints: Adjoints, parameters: Any) -> None:
+        """Add what a backward found for parameters to theirs."""
+        self._layer._add_gradients(adjoints, self._batch.places, parameters)
 
     def _adjoints_to_ours(
         self,

@@ -62,9 +62,15 @@ class Adjoints:
     """What a backward found, in the batch's order."""
 
     inputs: Arrays
-    first_states: Arrays
+    entering: Arrays  # of the states that entered the first step
+    restarts: Arrays  # of the first states, from rows that were reset to them
     grads: NDArray[Any]
     arrays: Arrays
+
+    @property
+    def first_states(self) -> Arrays:
+        """Of first states that entered the first step too."""
+        return {name: rows + self.restarts[name] for name, rows in self.entering.items()}
 
 
 class Engine:
@@ -105,20 +111,31 @@ class Engine:
 
     # --- 2. forward
 
-    def forward(self, batch: Batch, packed: Arrays, inputs: Arrays, start: Arrays, save: bool) -> Tape:
+    def forward(
+        self,
+        batch: Batch,
+        packed: Arrays,
+        inputs: Arrays,
+        start: Arrays,
+        save: bool,
+        entering: Arrays | None = None,
+    ) -> Tape:
         """Run all steps.
 
         Args:
             packed: from `packing.pack`.
             inputs: sequences (T, B, space) in the batch's order, contiguous.
-            start: states (B, space) in the batch's order.
+            start: states (B, space) in the batch's order, to which resets return.
             save: keep what a backward needs.
+            entering: states that enter the first step, where those are others.
         """
         hoisted = self._is_short(batch)
         block = batch.steps if save else min(batch.steps, AHEAD) if hoisted else 1
         arrays = {**self._fixed, **packed, **self._memory(batch, max(block, 1), save), **self.start(start, batch)}
         arrays |= {f"seq_{name}": flat(array) for name, array in inputs.items()}
         arrays |= {"resets": batch.resets, "hoisted": hoisted}
+        entered = arrays if entering is None else self.start(entering, batch)
+        arrays |= {f"enter_{state}": entered[f"start_{state}"] for state in self.spec.states}
         tape = Tape(batch, arrays, save, self.memory)
         tape.chunk_arrays = [self._scratch(batch) for _ in batch.chunks]
         self.replay(tape)
@@ -180,7 +197,7 @@ class Engine:
         for state, space in self.spec.states.items():
             row = self.sizes.row(space)
             rows = slice(chunk.first * row, (chunk.first + chunk.rows) * row)
-            arrays[f"all_{state}"][rows] = arrays[f"start_{state}"][rows]
+            arrays[f"all_{state}"][rows] = arrays[f"enter_{state}"][rows]
         block = arrays["kept"] if arrays["hoisted"] else max(tape.batch.running, 1)
         for begin in range(0, tape.batch.running, block):
             end = min(begin + block, tape.batch.running)
@@ -212,7 +229,7 @@ class Engine:
         pool.run([partial(self._backward_chunk, arrays, tape, k) for k in chunks], len(chunks))
         grads, named = self.packing.new_grads()
         self.after.outer(batch, arrays, named)
-        return Adjoints(self.after.inputs(batch, arrays), self.first_states(batch, arrays), grads, arrays)
+        return Adjoints(self.after.inputs(batch, arrays), *self.first_states(batch, arrays), grads, arrays)
 
     def adjoints(self, batch: Batch, d_outputs: Arrays, d_state: Arrays) -> Arrays:
         """What arrives, and zeros for what is to be found."""
@@ -242,13 +259,14 @@ class Engine:
     def _backward_chunk(self, arrays: Arrays, tape: Tape, k: int) -> None:
         self.call("backward", {**arrays, **tape.chunk_arrays[k]}, tape.batch.chunks[k], 0, tape.batch.running)
 
-    def first_states(self, batch: Batch, arrays: Arrays) -> Arrays:
-        found = {}
+    def first_states(self, batch: Batch, arrays: Arrays) -> tuple[Arrays, Arrays]:
+        """Adjoints of the states that entered the first step, and of those to which resets returned."""
+        entering, restarts = {}, {}
         for state, space in self.spec.states.items():
-            rows = self._rows(arrays[f"d_all_{state}"], space)[: batch.size]
+            entering[state] = self._rows(arrays[f"d_all_{state}"], space)[: batch.size].copy()
             extra = arrays[f"d_start_{state}"]
-            found[state] = rows + self._rows(extra, space) if extra.size else rows.copy()
-        return found
+            restarts[state] = self._rows(extra, space) if extra.size else np.zeros_like(entering[state])
+        return entering, restarts
 
 
 def flat(array: NDArray[Any]) -> NDArray[Any]:

@@ -78,7 +78,7 @@ class Tangent:
         arrays = {**tape.arrays, **engine.adjoints(batch, d_outputs, d_state)}
         self._run("backward_tangent", {**arrays, **_dotted(changes)})
         inputs, first = self._inputs(batch, arrays, changes), engine.first_states(batch, changes)
-        return Adjoints(inputs, first, self._gradients(batch, arrays, changes), changes)
+        return Adjoints(inputs, *first, self._gradients(batch, arrays, changes), changes)
 
     # --- 4. after
 

@@ -24,7 +24,7 @@ def backward(
     plan: Plan, adjoints: Tensors, primals: Tensors, reserve: Tensor, lengths: Any, resets: Any
 ) -> list[Tensor]:
     run = tapes.kept(reserve) or run_of(plan, primals, lengths, resets, True)
-    return gradients(plan, run.backward(**named_adjoints(plan, adjoints)))
+    return gradients(plan, primals, run.backward(**named_adjoints(plan, adjoints)))
 
 
 def tangent(plan: Plan, tangents: Tensors, primals: Tensors, lengths: Any, resets: Any) -> list[Tensor]:
@@ -36,7 +36,7 @@ def second(
     plan: Plan, tangents: Tensors, adjoints: Tensors, primals: Tensors, lengths: Any, resets: Any
 ) -> list[Tensor]:
     run = run_of(plan, primals, lengths, resets, True)
-    return gradients(plan, run.hvp(direction(plan, tangents), **named_adjoints(plan, adjoints)))
+    return gradients(plan, primals, run.hvp(direction(plan, tangents), **named_adjoints(plan, adjoints)))
 
 
 # --- between a list of tensors and names
@@ -54,10 +54,12 @@ def direction(plan: Plan, tangents: Tensors) -> dict[str, Any]:
     return {**named, "state": dict(zip(plan.spec.states, state, strict=True)), "parameters": theta}
 
 
-def gradients(plan: Plan, found: Any) -> list[Tensor]:
+def gradients(plan: Plan, primals: Tensors, found: Any) -> list[Tensor]:
     """In the order of the primals."""
     ordered = [found.inputs[name] for name in plan.inputs] + [found.state[name] for name in plan.spec.states]
-    return list(map(torch.from_numpy, [*ordered, *found.parameters]))
+    parameters = plan.split(primals)[2]
+    theta = [part.flat.reshape(tensor.shape) for part, tensor in zip(found.parameters, parameters, strict=True)]
+    return list(map(torch.from_numpy, [*ordered, *theta]))
 
 
 def run_of(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool) -> Run:
@@ -71,4 +73,4 @@ def run_of(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool) 
 
 def array(tensor: Tensor) -> np.ndarray:
     """The tensor's memory."""
-    return tensor.detach().numpy()
+    return tensor.numpy(force=True)
