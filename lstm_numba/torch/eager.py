@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import Parameter
 
 from lstm_numba.torch import operators
@@ -38,6 +39,11 @@ def is_eager(tensors: Tensors) -> bool:
     """Whether real tensors are to be computed now: nobody traces, and none is a fake or another stand-in."""
     traced = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()
     return not traced and all(type(tensor) in PLAIN for tensor in tensors)
+
+
+def is_transformed() -> bool:
+    """Whether a transform of torch.func or forward mode is at work."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def applied(function: Any) -> Callable[..., tuple[Tensor, ...]]:
@@ -69,7 +75,8 @@ def _zeros_for_none(tensors: Sequence[Tensor | None], like: Tensors) -> list[Ten
 def forward(call: Call, primals: Tensors, save: bool) -> Sequence[Tensor]:
     """Outputs, last states, reserve; in a graph that is being traced, as an operator."""
     if is_eager(primals):
-        return apply_forward(call, save, *primals)
+        plain = not save and not is_transformed()
+        return (Forward.forward if plain else apply_forward)(call, save, *primals)
     return operators.forward(primals, *call.last_arguments, save)
 
 
@@ -103,7 +110,8 @@ class Forward(torch.autograd.Function):
 
 def backward(call: Call, adjoints: Tensors, primals: Tensors, reserve: Tensor) -> Sequence[Tensor]:
     if is_eager(adjoints):
-        return apply_backward(call, len(adjoints), reserve, *adjoints, *primals)
+        plain = not torch.is_grad_enabled() and not is_transformed()
+        return (Backward.forward if plain else apply_backward)(call, len(adjoints), reserve, *adjoints, *primals)
     return operators.backward(adjoints, primals, reserve, *call.last_arguments)
 
 

@@ -46,6 +46,7 @@ def test_copies_compute_the_same_and_are_apart(name):
         assert not same(module, other)
 
 
+@pytest.mark.slow
 def test_whole_modules_are_saved_and_loaded_in_another_process(tmp_path):
     made_here, x = {name: made(name) for name in MODULES}, torch.randn(T, B, N)
     outputs = {name: module(x)[0].detach() for name, module in made_here.items()}
