@@ -188,9 +188,7 @@ class Run:
         last = self._layer._state(f"{kind}state", state, self.size)
         return self._outputs_to_ours(kind, output, outputs), self._states_to_ours(last)
 
-    def _outputs_to_ours(
-        self, kind: str, output: ArrayLike | None, outputs: Mapping[str, ArrayLike] | None
-    ) -> Arrays:
+    def _outputs_to_ours(self, kind: str, output: ArrayLike | None, outputs: Mapping[str, ArrayLike] | None) -> Arrays:
         spec, spaces, dtype = self._layer.spec, self._layer.spaces, self._layer.dtype
         given, first = dict(checks.only(f"{kind}outputs", outputs, spec.outputs)), spec.outputs[0]
         if output is not None and given.get(first) is not None:
