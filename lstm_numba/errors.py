@@ -63,6 +63,10 @@ class MissingExtraError(LstmNumbaError, ImportError):
     """A part of the package was imported whose extra is not installed."""
 
 
+class MixedTypesError(DtypeError, RuntimeError):
+    """A tensor holds another number type than the module's parameters; torch raises RuntimeError for it."""
+
+
 class DeviceError(LstmNumbaError, RuntimeError):
     """Tensors lie where no kernels are, or on several devices."""
 

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pack_sequence
 
 import lstm_numba as ln
 import lstm_numba.torch as lt
-from lstm_numba.errors import ArgumentError, DeviceError, OptionError, ShapeError, UnsupportedDerivativeError
+from lstm_numba.errors import ArgumentError, DeviceError, DtypeError, OptionError, ShapeError, UnsupportedDerivativeError
 from lstm_numba.torch import operators
 from scripts.sizes import ROOT
 
@@ -57,6 +57,8 @@ CALLS = {
     "a pair that is one": ("LSTM", (X, (torch.zeros(1, B, H),))),
     "a packed sequence of other features": ("GRU", (pack_sequence([torch.zeros(T, N + 1)]),)),
     "a packed sequence with a state of another batch": ("GRU", (pack_sequence([X[:, 0]]), torch.zeros(1, B, H))),
+    "a state of another type": ("GRU", (X, torch.zeros(1, B, H).double())),
+    "a pair of another type": ("LSTM", (X, (torch.zeros(1, B, H).double(),) * 2)),
     "a list": ("LSTM", (X.tolist(),)),
     "nothing": ("GRU", ()),
 }
@@ -102,6 +104,7 @@ def test_a_device_without_kernels_is_named():
     [
         (ShapeError, "x has 2 axes", {"x": X[0]}),
         (ShapeError, "x has shape", {"x": torch.zeros(T, B, N + 1)}),
+        (DtypeError, "x must be torch.float32, the type of the parameters, got torch.float64", {"x": X.double()}),
         (ArgumentError, "state has no entry 'c'", {"x": X, "state": {"c": torch.zeros(B, H)}}),
         (ShapeError, "state", {"x": X, "state": {"h": torch.zeros(B, H + 1)}}),
         (ArgumentError, "no entry 'c_lower'", {"x": X, "c_lower": X}),
