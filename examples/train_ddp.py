@@ -4,7 +4,8 @@
     torchrun --standalone --nproc-per-node 4 -m examples.train_ddp --steps 400 --resume  # go on
 
 Each process reads its share of the rows; DistributedDataParallel averages the gradients, over gloo on processors and
-nccl on GPUs.  What a run computes depends on `--rows`, the rows of all processes together, and not on how many share them.
+nccl on GPUs.  What a run computes depends on `--rows`, the rows of all processes together, and not on how many
+processes share them.
 """
 
 import argparse

@@ -9,7 +9,14 @@ from torch.nn.utils.rnn import pack_sequence
 
 import lstm_numba as ln
 import lstm_numba.torch as lt
-from lstm_numba.errors import ArgumentError, DeviceError, DtypeError, OptionError, ShapeError, UnsupportedDerivativeError
+from lstm_numba.errors import (
+    ArgumentError,
+    DeviceError,
+    DtypeError,
+    OptionError,
+    ShapeError,
+    UnsupportedDerivativeError,
+)
 from lstm_numba.torch import operators
 from scripts.sizes import ROOT
 
