@@ -43,7 +43,7 @@ class _DropIn(torch.nn.RNNBase):
         cell, options, layout = CELLS[mode, self.proj_size > 0]
         kept = layout if self.bias else tuple(names for names in layout if not names[0].startswith("b"))
         module = registry.find(cell, options)
-        self._plans = tuple(Plan(module, kept, reverse) for reverse in (False, True)[: 1 + self.bidirectional])
+        self._plans = tuple(Plan.of(module, kept, reverse) for reverse in (False, True)[: 1 + self.bidirectional])
 
     @property
     def plans(self) -> tuple[tuple[Plan, tuple[Tensor, ...]], ...]:
@@ -180,11 +180,10 @@ class RNN(_DropIn):
         **kwargs: Any,
     ) -> None:
         _no_projection(kwargs)
-        mode = f"RNN_{str(nonlinearity).upper()}"
-        if (mode, False) not in CELLS:
+        if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
         self.nonlinearity = nonlinearity
-        super().__init__(mode, input_size, hidden_size, num_layers, *args, **kwargs)
+        super().__init__(f"RNN_{nonlinearity.upper()}", input_size, hidden_size, num_layers, *args, **kwargs)
 
 
 def _no_projection(kwargs: dict[str, Any]) -> None:

@@ -40,10 +40,15 @@ class Plan:
         self.inputs = (self.spec.main, *self.further)
         self._readers = [self._reader(space) for space in self.spec.spaces]
         self.layer = lru_cache(maxsize=64)(self._layer)
-        PLANS[self.key] = self
+
+    @classmethod
+    def of(cls, *content: Any) -> "Plan":
+        """The plan of this content: one for all layers that have it, so that they share kernels and work arrays."""
+        made = cls(*content)
+        return PLANS.setdefault(made.key, made)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (*copies.reference(self.module), self.layout, self.reverse, self.periods)
+        return again, (*copies.reference(self.module), self.layout, self.reverse, self.periods)
 
     def _layer(self, spaces: tuple[int, ...], dtype: np.dtype[Any], threads: int) -> Bound:
         sizes = dict(zip(self.spec.spaces, spaces, strict=True))
@@ -108,5 +113,6 @@ def find(key: str) -> Plan:
     return PLANS[key]
 
 
-def _again(name: str, text: str | None, *settings: Any) -> Plan:
-    return Plan(copies.module_of(name, text), *settings)
+def again(name: str, text: str | None, *settings: Any) -> Plan:
+    """The plan of a copied or unpickled layer."""
+    return Plan.of(copies.module_of(name, text), *settings)

@@ -77,7 +77,7 @@ class Recurrent(torch.nn.Module):
         layer = self._fresh(module)
         self.spaces = layer.spaces
         periods = clock.module_periods(self._settings.get("periods"), hidden_size) if layer.spec.clock else None
-        self._plan = Plan(module, tuple((name,) for name in layer._theta), reverse, periods)
+        self._plan = Plan.of(module, tuple((name,) for name in layer._theta), reverse, periods)
         self._register(layer, device, dtype or torch.get_default_dtype())
         self._set_biases()
 

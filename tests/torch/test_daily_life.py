@@ -20,7 +20,7 @@ T, B, N, H = 5, 3, 4, 6
 OWN_CELL = ROOT / "examples" / "minimal_gated_unit.py"
 MODULES = {
     "LSTM": lambda: lt.LSTM(N, H, 2, bidirectional=True, proj_size=2),
-    "masked peephole": lambda: lt.Recurrent("peephole", N, H, peepholes="io", zoneout=0.2),
+    "masked LSTM": lambda: lt.Recurrent("lstm", N, H, recurrent_dropout=0.1, zoneout=0.2),
     "clockwork": lambda: lt.Recurrent("clockwork", N, H, periods=(1, 2, 4)),
     "a cell of one's own": lambda: lt.Stack(derive.load(OWN_CELL), N, H, num_layers=2),
 }

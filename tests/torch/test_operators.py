@@ -237,10 +237,10 @@ def compiled_equals_eager(model, *inputs, backend):
     [
         lambda: lt.LSTM(N, H, num_layers=2, dropout=0.5),
         lambda: lt.RNN(N, H, batch_first=True),
-        lambda: lt.Recurrent("peephole", N, H, recurrent_dropout=0.2, zoneout=0.1),
+        lambda: lt.Recurrent("lstm", N, H, recurrent_dropout=0.2, zoneout=0.1),
         lambda: lt.Stack("depth_gated", N, H, num_layers=2),
     ],
-    ids=["LSTM", "RNN", "masked peephole", "stack"],
+    ids=["LSTM", "RNN", "masked LSTM", "stack"],
 )
 def test_a_compiled_model_has_no_graph_break_and_computes_the_same(inner):
     compiled_equals_eager(Model(inner()), torch.randint(7, (T, B)), backend="aot_eager")

@@ -162,10 +162,12 @@ def test_in_evaluation_masks_are_their_means():
 
 
 def test_masks_that_change_nothing_give_the_cell_without_masks():
-    plain, masked = (lt.Recurrent("peephole", N, H, dtype=torch.float64, recurrent_dropout=p) for p in (0.0, 0.5))
+    plain = lt.Recurrent("lstm", N, H, dtype=torch.float64)
+    masked = lt.Recurrent("lstm", N, H, dtype=torch.float64, recurrent_dropout=0.4, zoneout=0.3)
     masked.load_state_dict(plain.state_dict())
-    x = draw(T, B, N)
-    torch.testing.assert_close(masked.eval()(x)[0], plain(x)[0], rtol=0, atol=1e-14)
+    x, zone, keep = draw(T, B, N), torch.zeros(B, H).double(), torch.ones(B, H).double()
+    found, _ = masked(x, keep_h=keep, zone_h=zone, zone_c=zone)
+    torch.testing.assert_close(found, plain(x)[0], rtol=0, atol=1e-14)
 
 
 def test_a_cell_of_ones_own_takes_masks_too():
