@@ -29,8 +29,12 @@ def reference(module: ModuleType) -> tuple[str, str | None]:
 
 
 def unpickled(made: type["Layer"], name: str, text: str | None, state: dict[str, Any]) -> "Layer":
-    module = importlib.import_module(name) if text is None else from_text(name, text)
-    return revived(made, module, state)
+    return revived(made, module_of(name, text), state)
+
+
+def module_of(name: str, text: str | None) -> ModuleType:
+    """The module that `reference` described."""
+    return importlib.import_module(name) if text is None else from_text(name, text)
 
 
 def revived(made: type["Layer"], module: ModuleType, state: dict[str, Any]) -> "Layer":

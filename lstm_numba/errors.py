@@ -77,3 +77,15 @@ class WeightsWriteError(LstmNumbaError, OSError):
 
 class MissingPackageError(LstmNumbaError, ImportError):
     """An optional package that this function works with is not installed."""
+
+
+class MixedTypesError(DtypeError, RuntimeError):
+    """A tensor holds another number type than the module's parameters; torch raises RuntimeError for it."""
+
+
+class DeviceError(LstmNumbaError, RuntimeError):
+    """Tensors lie where no kernels are, or on several devices."""
+
+
+class UnsupportedDerivativeError(LstmNumbaError, NotImplementedError):
+    """A derivative was asked for that the kernels do not have."""

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lstm_numba import checks, clock, copies, registry
 from lstm_numba.batch import Batch
-from lstm_numba.cpu.engine import Engine
+from lstm_numba.cpu.engine import Adjoints, Engine
 from lstm_numba.cpu.kernels import kernels_of
 from lstm_numba.errors import ArgumentError, OptionError
 from lstm_numba.parameters import Parameters, initialise
@@ -177,6 +177,12 @@ class Layer:
         Raises:
             ShapeError, DtypeError, ArgumentError, OptionError: before anything is computed.
         """
+        return self._run(self._theta, x, inputs, state, lengths, resets, save)
+
+    def _run(
+        self, theta: Any, x: Any, inputs: Mapping[str, Any], state: States | None, lengths: Any, resets: Any, save: Any
+    ) -> Run:
+        """Check what a forward reads, and run it with these parameters."""
         space = self.spec.inputs[self.spec.main]
         called = {"N": "input_size", "H": "hidden_size"}.get(space, space)
         source = f"it is (T, B, {space}), {space} = {self.spaces[space]} the layer's {called}"
@@ -189,8 +195,8 @@ class Layer:
         marks = checks.resets(resets, steps, size)
         kept = checks.saving(save)
         if isinstance(kept, str):
-            return Recomputed(self, given, first, ends, marks)
-        return Run(self, given, first, ends, marks, kept)
+            return Recomputed(self, theta, given, first, ends, marks)
+        return Run(self, theta, given, first, ends, marks, kept)
 
     def jvp(
         self,
@@ -254,19 +260,35 @@ class Layer:
             found[name] = checks.optional(f"{what}[{name!r}]", given.get(name), self.dtype, shape, source)
         return found
 
-    def _packed(self, backward: bool, theta: Parameters) -> dict[str, NDArray[Any]]:
+    def _packed(self, backward: bool, theta: Any) -> dict[str, NDArray[Any]]:
         """Parameters, or their direction, in the kernels' order, structure applied."""
         theta = theta.copy() if self._masks else theta
         self._clear_masked(theta)
         return self._engine.packing.pack(theta, backward)
 
-    def _packed_once(self) -> dict[str, NDArray[Any]]:
+    def _packed_once(self, theta: Any) -> dict[str, NDArray[Any]]:
         """The parameters as inference reads them, packed again only where a bit of them has changed."""
-        bits = self._theta.flat.view(f"u{self.dtype.itemsize}")
+        bits = theta.flat.view(f"u{self.dtype.itemsize}")
         known = self._last_packed
         if known is None or not np.array_equal(known[0], bits):
-            known = self._last_packed = bits.copy(), self._packed(False, self._theta)
+            known = self._last_packed = bits.copy(), self._packed(False, theta)
         return known[1]
+
+    def _direction(self, given: Mapping[str, ArrayLike] | None) -> Any:
+        """A direction of parameters and constants, the latter fixed; zeros where none was given."""
+        theta, what = self._theta.zeros_like(), "direction['parameters']"
+        for name, value in checks.only(what, given, tuple(self.parameters)).items():
+            shape, source = theta[name].shape, f"the shape of parameter {name}"
+            theta[name] = checks.optional(f"{what}[{name!r}]", value, self.dtype, shape, source).reshape(shape)
+        return theta
+
+    def _zero_gradients(self) -> Any:
+        return self.parameters.zeros_like()
+
+    def _add_gradients(self, adjoints: Adjoints, places: NDArray[np.int64], gradients: Any) -> None:
+        """Add what a backward found for parameters to theirs, structure applied."""
+        self._engine.packing.unpack(adjoints.grads, adjoints.arrays, places, gradients)
+        self._clear_masked(gradients)
 
     def _batch(
         self, steps: int, size: int, lengths: NDArray[np.int64] | None, resets: NDArray[np.uint8] | None

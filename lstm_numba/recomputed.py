@@ -42,12 +42,14 @@ class _Segment(Run):
 class Recomputed(Run):
     """What one forward with save="states" gave: as of `Run`, its backward costs another forward."""
 
-    def __init__(self, layer: "Layer", inputs: Arrays, start: Arrays, lengths: Any, resets: Any) -> None:
+    def __init__(
+        self, layer: "Layer", theta: Any, inputs: Arrays, start: Arrays, lengths: Any, resets: Any
+    ) -> None:
         self._open(layer, inputs, lengths)
         self._batch = Batch(self.steps, self.size, None, None, 1)  # the segments order their rows themselves
         self._inputs, self._start, self._lengths = self._sequences_to_ours(inputs), start, lengths
         self._marks = None if resets is None else self._turned(resets)
-        self._packed = layer._packed(True, layer._theta)
+        self._packed = layer._packed(True, theta)
         self._segments = tuple(_segments(self.steps, layer._periods or (1,)))
         self._forward()
 
@@ -73,7 +75,7 @@ class Recomputed(Run):
     ) -> Gradients[Parameters]:
         """As of `Run`."""
         arriving, state = self._adjoints_to_ours("d_", d_output, d_outputs, d_state)
-        parameters = self._layer.parameters.zeros_like()
+        parameters = self._layer._zero_gradients()
         inputs = {name: np.empty_like(array) for name, array in self._inputs.items()}
         restarts = {name: np.zeros_like(array) for name, array in state.items()}
         for steps, entering in zip(reversed(self._segments), reversed(self._entering), strict=True):

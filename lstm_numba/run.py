@@ -66,11 +66,13 @@ class Run:
         state: each row's state after its last valid step.
     """
 
-    def __init__(self, layer: "Layer", inputs: Arrays, start: Arrays, lengths: Any, resets: Any, save: bool) -> None:
+    def __init__(
+        self, layer: "Layer", theta: Any, inputs: Arrays, start: Arrays, lengths: Any, resets: Any, save: bool
+    ) -> None:
         self._open(layer, inputs, lengths)
         marks = None if resets is None else self._turned(resets)
         self._batch = layer._batch(self.steps, self.size, lengths, marks)
-        packed = layer._packed(True, layer._theta) if save else layer._packed_once()
+        packed = layer._packed(True, theta) if save else layer._packed_once(theta)
         self._run(inputs, start, packed, save)
 
     def _open(self, layer: "Layer", inputs: Arrays, lengths: Any) -> None:
@@ -166,15 +168,14 @@ class Run:
 
     def _gradients(self, adjoints: Adjoints) -> Gradients[Parameters]:
         """What a backward found, or its change, in the user's order and shapes."""
-        parameters = self._layer.parameters.zeros_like()
+        parameters = self._layer._zero_gradients()
         self._add_gradients(adjoints, parameters)
         found = {name: self._to_theirs(array) for name, array in adjoints.inputs.items()}
         return Gradients(found[self._main], found, parameters, self._states_to_theirs(adjoints.first_states))
 
-    def _add_gradients(self, adjoints: Adjoints, parameters: Parameters) -> None:
+    def _add_gradients(self, adjoints: Adjoints, parameters: Any) -> None:
         """Add what a backward found for parameters to theirs."""
-        self._engine.packing.unpack(adjoints.grads, adjoints.arrays, self._batch.places, parameters)
-        self._layer._clear_masked(parameters)
+        self._layer._add_gradients(adjoints, self._batch.places, parameters)
 
     def _adjoints_to_ours(
         self,

@@ -64,6 +64,16 @@ def lstm(p: Named, s: Named, x: Array, t: int) -> dict[str, Array]:
     return {"h": o * np.tanh(c), "c": c}
 
 
+# Sak, Senior & Beaufays 2014, arXiv 1402.1128, without peepholes: what recurs is r, a projection of the output
+def lstm_projected(p: Named, s: Named, x: Array, t: int) -> dict[str, Array]:
+    i = logistic(affine(p, "i", x, s["r"]))
+    f = logistic(affine(p, "f", x, s["r"]))
+    g = np.tanh(affine(p, "g", x, s["r"]))
+    o = logistic(affine(p, "o", x, s["r"]))
+    c = f * s["c"] + i * g
+    return {"r": p["W_hr"] @ (o * np.tanh(c)), "c": c}
+
+
 # Gers & Schmidhuber 2000, IJCNN: i and f look at the old c, o at the new one
 def peephole(p: Named, s: Named, x: Array, t: int, peepholes: str = "ifo") -> dict[str, Array]:
     def look(gate: str, cell: Array) -> Array:

@@ -15,6 +15,7 @@ ORDER = (
     "peephole",
     "esn",
     "clockwork",
+    "lstm_projected",
     "gru",
     "gru_reset_after",
     "coupled",

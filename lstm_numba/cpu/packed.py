@@ -1,6 +1,6 @@
 """Steps 1 and 5 of the engine: parameters into the kernels' order, and gradients back, one call over a table each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,15 +31,16 @@ class _Buffer:
 
 
 class Packing:
-    """The tables of one layer."""
+    """The tables of one layer; of what `theta` holds, if that is not all of its parameters."""
 
     def __init__(self, spec: CellSpec, sizes: Sizes, theta: Parameters) -> None:
         self.spec, self.sizes = spec, sizes
         self._forward, self._back, self._grads = _Buffer(), _Buffer(), _Buffer()
-        self._matrices = _table(MATRIX, self._matrix_rows(theta, self._forward, "weights_", _weights))
+        held = set(theta)
+        self._matrices = _table(MATRIX, self._matrix_rows(theta, self._forward, "weights_", _weights, held))
         self._vectors = _table(VECTOR, self._vector_rows(theta))
-        self._transposes = _table(MATRIX, self._matrix_rows(theta, self._back, "back_", self._transposed_length))
-        trained = set(spec.parameters)
+        self._transposes = _table(MATRIX, self._matrix_rows(theta, self._back, "back_", self._transposed_length, held))
+        trained = held & set(spec.parameters)
         self._unpacked = _table(MATRIX, self._matrix_rows(theta, self._grads, "grad_", _weights, trained))
         self._sums = _table(SUM, self._sum_rows(theta, trained))
 
@@ -52,11 +53,11 @@ class Packing:
                 if operand == packed.operand:
                     yield matrix, place - packed.product.low
 
-    def _matrix_rows(self, theta, buffer, prefix, length_of, only=None) -> Iterator[tuple[int, ...]]:
+    def _matrix_rows(self, theta, buffer, prefix, length_of, only) -> Iterator[tuple[int, ...]]:
         for packed in self.sizes.packed:
             target = buffer.add(prefix + packed.key, length_of(packed))
             for matrix, place in self._terms(packed):
-                if only is None or matrix in only:
+                if matrix in only:
                     shape = (theta.offsets[matrix], packed.size, packed.depth, target, place)
                     yield (*shape, packed.product.run, packed.units, packed.width, packed.panels)
 
@@ -69,13 +70,14 @@ class Packing:
             gates, columns, units = len(stage.slots), self.sizes.slot_columns(k), self.sizes.units(k)
             target = self._forward.add(f"bias_{k + 1}", gates * columns)
             for place, slot in enumerate(stage.slots):
-                if slot.bias is not None:
+                if slot.bias is not None and slot.bias in theta:
                     bias = theta.offsets[slot.bias], theta.sizes[slot.bias]
                     yield (*bias, target, place, gates, units, columns // units)
         length = max(self.sizes.row(space) for space in self.sizes.spaces)
         for name in self.spec.pointwise:
             target = self._forward.add(f"param_{name}", length)
-            yield theta.offsets[name], theta.sizes[name], target, 0, 1, length, 1
+            if name in theta:
+                yield theta.offsets[name], theta.sizes[name], target, 0, 1, length, 1
 
     def _sum_rows(self, theta: Parameters, trained: set[str]) -> Iterator[tuple[int, ...]]:
         begins = {packed.key: self._grads.add(f"sums_{packed.key}", packed.columns) for packed in self.sizes.packed}
@@ -95,14 +97,7 @@ class Packing:
 
     def pack(self, theta: Parameters, backward: bool) -> Arrays:
         """Parameters and constants in the kernels' order, by the names of the kernels' arguments."""
-        packed = np.zeros(self._forward.length, self.sizes.dtype)
-        pack.pack_forward(theta.flat, self._matrices, self._vectors, packed)
-        arrays = {name: packed[piece] for name, piece in self._forward.slices.items()}
-        if backward:
-            back = np.zeros(self._back.length, self.sizes.dtype)
-            pack.pack_backward(theta.flat, self._transposes, back, WIDE, self.sizes.lanes)
-            arrays |= {name: back[piece] for name, piece in self._back.slices.items()}
-        return arrays
+        return packed_sum([(self, theta.flat)], backward)
 
     # --- 5. unpack
 
@@ -114,12 +109,27 @@ class Packing:
     def unpack(self, grads: NDArray, adjoints: Arrays, places: NDArray[np.int64], gradients: Parameters) -> None:
         """Packed sums and the adjoints of pointwise parameters -> gradients."""
         pack.unpack(grads, self._unpacked, self._sums, gradients.flat)
-        for name in self.spec.accumulated:
+        for name in filter(gradients.__contains__, self.spec.accumulated):
             shape = self.spec.parameters[name]
             space = shape[0] if shape else "H"
             source = gradients.offsets[name], gradients.sizes[name]
             row = self.sizes.row(space)
             pack.sum_rows(places, adjoints[f"d_param_{name}"], row, self.sizes.spaces[space], gradients.flat, *source)
+
+
+def packed_sum(parts: Sequence[tuple[Packing, NDArray]], backward: bool) -> Arrays:
+    """As `Packing.pack`, for parameters in several arrays: one that lies in two is their sum, one in none is 0."""
+    tables = parts[0][0]
+    packed = np.zeros(tables._forward.length, tables.sizes.dtype)
+    for part, flat in parts:
+        pack.pack_forward(flat, part._matrices, part._vectors, packed)
+    arrays = {name: packed[piece] for name, piece in tables._forward.slices.items()}
+    if backward:
+        back = np.zeros(tables._back.length, tables.sizes.dtype)
+        for part, flat in parts:
+            pack.pack_backward(flat, part._transposes, back, WIDE, tables.sizes.lanes)
+        arrays |= {name: back[piece] for name, piece in tables._back.slices.items()}
+    return arrays
 
 
 def _weights(packed: Packed) -> int:

@@ -11,20 +11,20 @@ from derive.symbols import Product, Vector
 from tests import reference_cells
 from tests.derive.all_cells import PACKAGE, each
 
-SIZES = {"N": 3, "H": 4, ONE: 1}
+SIZES = {"N": 3, "H": 4, "P": 2, ONE: 1}
 
 
 def test_cells_stand_in_historical_order():
     years = [cell.year for cell in derive.cells.values()]
     assert tuple(derive.cells) == ORDER
-    assert len(derive.cells) == 10
+    assert len(derive.cells) == 11
     assert years[:3] == [1990, 1997, 2000]
     assert [cell.name for cell in derive.cells.values()] == list(ORDER)
 
 
 def test_modules_have_distinct_names():
     names = [cell.module for cell in PACKAGE]
-    assert len(set(names)) == len(names) == 18
+    assert len(set(names)) == len(names) == 19
     assert {"rnn_relu", "lstm1997_truncated", "peephole_io"} <= set(names)
 
 
@@ -45,6 +45,7 @@ COUNTS = {
     "peephole": "4*H*(N+H+1) + 3*H",
     "peephole_io": "4*H*(N+H+1) + 2*H",
     "peephole_f": "4*H*(N+H+1) + H",
+    "lstm_projected": "4*H*(N+P+1) + P*H",
     "coupled": "3*H*(N+H+1)",
     "gru": "3*H*(N+H+1)",
     "gru_reset_after": "3*H*(N+H) + 4*H",
@@ -54,10 +55,9 @@ COUNTS = {
 
 @each([cell for cell in PACKAGE if cell.module in COUNTS])
 def test_the_number_of_parameters_is_the_papers(cell):
-    H, N = 5, 3
-    sizes = {"H": H, "N": N}
+    sizes = {"H": 5, "N": 3, "P": 2}
     count = sum(int(np.prod([sizes[space] for space in shape])) for shape in cell.shapes.values())
-    assert count == eval(COUNTS[cell.module], {"H": H, "N": N})  # noqa: S307 (the table above)
+    assert count == eval(COUNTS[cell.module], dict(sizes))  # noqa: S307 (the table above)
 
 
 def interpret(expression, values):
@@ -92,7 +92,7 @@ def advance(cell, parameters, states, inputs):
 
 TYPED = {
     "rnn": {}, "rnn_relu": {"activation": lambda a: np.maximum(a, 0)}, "esn": {}, "lstm1997": {}, "lstm": {},
-    "coupled": {}, "gru": {}, "gru_reset_after": {},
+    "lstm_projected": {}, "coupled": {}, "gru": {}, "gru_reset_after": {},
 }  # fmt: skip
 
 
@@ -100,7 +100,7 @@ TYPED = {
 def test_the_equations_are_the_papers_typed_a_second_time(cell):
     random = np.random.default_rng(11)
     parameters = drawn(cell, random)
-    ours = theirs = {name: random.normal(size=4) for name in cell.states}
+    ours = theirs = {name: random.normal(size=SIZES[space]) for name, space in cell.states.items()}
     for t in range(3):
         given = random.normal(size=3)
         ours, _ = advance(cell, parameters, ours, {"x": given})

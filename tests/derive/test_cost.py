@@ -12,7 +12,7 @@ from derive.parse import parse
 from derive.symbols import Vector
 from tests.derive.all_cells import EVERY, each
 
-H, N = sympy.symbols("H N", integer=True, positive=True)
+H, N, P = sympy.symbols("H N P", integer=True, positive=True)
 P1 = H * (N + H + 1)
 
 PARAMETERS = {
@@ -20,6 +20,7 @@ PARAMETERS = {
     "lstm1997": 3 * P1,
     "lstm": 4 * P1,
     "peephole": 4 * P1 + 3 * H,
+    "lstm_projected": 4 * H * (N + P + 1) + P * H,
     "coupled": 3 * P1,
     "esn": 0,
     "clockwork": H * N + H**2 * (MODULES + 1) / (2 * MODULES) + H,

@@ -1,0 +1,631 @@
+"""LSTM with projection: one step, its derivatives, and the kernels of a sequence.
+
+GENERATED - edit derive/cells/lstm_projected.py, then run
+
+    derive generate lstm_projected
+
+Equations  sha256 a37a27b35ae7a6537d60218d70d30c72305f9e7b422b3ffab07f79af7410b929   (SymPy 1.14.0)
+Reference  H. Sak, A. Senior, F. Beaufays, "Long short-term memory based recurrent neural network architectures for
+           large vocabulary speech recognition", 2014, arXiv 1402.1128
+
+    i = sigmoid(W_i @ x + U_i @ r_prev + b_i)
+    f = sigmoid(W_f @ x + U_f @ r_prev + b_f)
+    g = tanh(W_g @ x + U_g @ r_prev + b_g)
+    o = sigmoid(W_o @ x + U_o @ r_prev + b_o)
+    c = f * c_prev + g * i
+    h = o * tanh(c)
+    r = W_hr @ h
+
+In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
+"""
+
+from lstm_numba.functions import sigmoid, tanh
+from lstm_numba.spec import CellSpec, Slot, Stage
+from lstm_numba.words import (
+    Product,
+    Transposed,
+    clear,
+    lanes,
+    load,
+    load_first,
+    panels_of,
+    release,
+    restore,
+    spread,
+    store,
+    store_first,
+    together,
+    units_of,
+)
+
+CELL = CellSpec(
+    name="lstm_projected",
+    module="lstm_projected",
+    title="LSTM with projection",
+    year=2014,
+    reference="H. Sak, A. Senior, F. Beaufays, \"Long short-term memory based recurrent neural network architectures for large vocabulary speech recognition\", 2014, arXiv 1402.1128",
+    equations_hash="a37a27b35ae7a6537d60218d70d30c72305f9e7b422b3ffab07f79af7410b929",
+    inputs={"x": "N"},
+    outputs=("r",),
+    states={"r": "P", "c": "H"},
+    parameters={
+        "W_i": ("H", "N"),
+        "U_i": ("H", "P"),
+        "b_i": ("H",),
+        "W_f": ("H", "N"),
+        "U_f": ("H", "P"),
+        "b_f": ("H",),
+        "W_g": ("H", "N"),
+        "U_g": ("H", "P"),
+        "b_g": ("H",),
+        "W_o": ("H", "N"),
+        "U_o": ("H", "P"),
+        "b_o": ("H",),
+        "W_hr": ("P", "H"),
+    },
+    initial={"b_f": 1},
+    biases=("b_i", "b_f", "b_g", "b_o"),
+    kept={"h": "H", "tanh_c": "H"},
+    stages=(
+        Stage(
+            "H",
+            (
+                Slot("z_i", (("W_i", "x"), ("U_i", "r_prev")), "b_i"),
+                Slot("z_f", (("W_f", "x"), ("U_f", "r_prev")), "b_f"),
+                Slot("z_g", (("W_g", "x"), ("U_g", "r_prev")), "b_g"),
+                Slot("z_o", (("W_o", "x"), ("U_o", "r_prev")), "b_o"),
+            ),
+        ),
+        Stage(
+            "P",
+            (
+                Slot("z_r", (("W_hr", "h"),), None),
+            ),
+        ),
+    ),
+)
+
+multiply_1_x = Product(run=4, gates=4, low=0)
+multiply_1_r_prev = Product(run=4, gates=4, low=0)
+multiply_2_h = Product(run=1, gates=1, low=0)
+transpose_1_r_prev = Transposed(run=4, gates=4, low=0)
+transpose_2_h = Transposed(run=1, gates=1, low=0)
+
+
+
+def step_1(z_i, z_f, z_g, z_o, c_prev):
+    """Return c, h, and for the derivatives i, f, g, o, tanh_c.  Cost: 1 add, 3 mul, 3 sigmoid, 2 tanh."""
+
+    # gates
+    i = sigmoid(z_i)
+    f = sigmoid(z_f)
+    g = tanh(z_g)
+    o = sigmoid(z_o)
+
+    # states
+    c = f * c_prev + g * i
+
+    # h = o * tanh(c)
+    tanh_c = tanh(c)
+    h = o * tanh_c
+
+    return c, h, i, f, g, o, tanh_c
+
+
+def step_1_vjp(d_c_next, d_h, c_prev, i, f, g, o, tanh_c):
+    """Pull d_c_next, d_h back to z_i, z_f, z_g, z_o, c_prev; d_v means dL/dv.  Cost: 6 add, 16 mul."""
+
+    # h = o * tanh(c),  c also feeds the next step
+    d_o = d_h * tanh_c
+    d_c = d_c_next + d_h * o * (1 - tanh_c * tanh_c)
+
+    # c = f * c_prev + g * i
+    d_i = d_c * g
+    d_f = d_c * c_prev
+    d_g = d_c * i
+    d_c_prev = d_c * f
+
+    # i = sigmoid(z_i),  f = sigmoid(z_f),  g = tanh(z_g),  o = sigmoid(z_o)
+    d_z_i = d_i * i * (1 - i)
+    d_z_f = d_f * f * (1 - f)
+    d_z_g = d_g * (1 - g * g)
+    d_z_o = d_o * o * (1 - o)
+
+    return d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev
+
+
+def step_1_jvp(dot_z_i, dot_z_f, dot_z_g, dot_z_o, dot_c_prev, c_prev, i, f, g, o, tanh_c):
+    """Push dot_z_i, dot_z_f, dot_z_g, dot_z_o, dot_c_prev forward to dot_c, dot_h, and for the second derivatives
+    dot_i, dot_f, dot_g, dot_o, dot_tanh_c.
+
+    Cost: 9 add, 16 mul.
+    """
+
+    # i = sigmoid(z_i),  f = sigmoid(z_f),  g = tanh(z_g),  o = sigmoid(z_o)
+    dot_i = dot_z_i * i * (1 - i)
+    dot_f = dot_z_f * f * (1 - f)
+    dot_g = dot_z_g * (1 - g * g)
+    dot_o = dot_z_o * o * (1 - o)
+
+    # c = f * c_prev + g * i
+    dot_c = dot_c_prev * f + dot_f * c_prev + dot_g * i + dot_i * g
+
+    # h = o * tanh(c)
+    dot_tanh_c = dot_c * (1 - tanh_c * tanh_c)
+    dot_h = dot_o * tanh_c + dot_tanh_c * o
+
+    return dot_c, dot_h, dot_i, dot_f, dot_g, dot_o, dot_tanh_c
+
+
+def step_1_vjp_jvp(
+    dot_d_c_next, dot_d_h, dot_c_prev, dot_i, dot_f, dot_g, dot_o, dot_tanh_c, d_c_next, d_h, c_prev, i, f, g, o,
+    tanh_c,
+):
+    """step_1_vjp and its tangent; dot_d_v is the change of d_v along a direction.  Cost: 27 add, 56 mul."""
+
+    # h = o * tanh(c),  c also feeds the next step
+    d_o = d_h * tanh_c
+    d_c = d_c_next + d_h * o * (1 - tanh_c * tanh_c)
+    dot_d_o = d_h * dot_tanh_c + dot_d_h * tanh_c
+    dot_d_c = (
+        dot_d_c_next
+        + d_h * dot_o * (1 - tanh_c * tanh_c)
+        + dot_d_h * o * (1 - tanh_c * tanh_c)
+        - 2 * d_h * dot_tanh_c * o * tanh_c
+    )
+
+    # c = f * c_prev + g * i
+    d_i = d_c * g
+    d_f = d_c * c_prev
+    d_g = d_c * i
+    d_c_prev = d_c * f
+    dot_d_i = d_c * dot_g + dot_d_c * g
+    dot_d_f = d_c * dot_c_prev + dot_d_c * c_prev
+    dot_d_g = d_c * dot_i + dot_d_c * i
+    dot_d_c_prev = d_c * dot_f + dot_d_c * f
+
+    # i = sigmoid(z_i),  f = sigmoid(z_f),  g = tanh(z_g),  o = sigmoid(z_o)
+    d_z_i = d_i * i * (1 - i)
+    dot_d_z_i = d_i * dot_i * (1 - 2 * i) + dot_d_i * i * (1 - i)
+    d_z_f = d_f * f * (1 - f)
+    dot_d_z_f = d_f * dot_f * (1 - 2 * f) + dot_d_f * f * (1 - f)
+    d_z_g = d_g * (1 - g * g)
+    dot_d_z_g = dot_d_g * (1 - g * g) - 2 * d_g * dot_g * g
+    d_z_o = d_o * o * (1 - o)
+    dot_d_z_o = d_o * dot_o * (1 - 2 * o) + dot_d_o * o * (1 - o)
+
+    return d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev, dot_d_z_i, dot_d_z_f, dot_d_z_g, dot_d_z_o, dot_d_c_prev
+
+
+def step_2(z_r):
+    """Return r.  Cost: nothing."""
+
+    # states
+    r = z_r
+
+    return (r,)
+
+
+def step_2_vjp(d_r):
+    """Pull d_r back to z_r; d_v means dL/dv.  Cost: nothing."""
+
+    # r = z_r
+    d_z_r = d_r
+
+    return (d_z_r,)
+
+
+def step_2_jvp(dot_z_r):
+    """Push dot_z_r forward to dot_r.  Cost: nothing."""
+
+    # r = z_r
+    dot_r = dot_z_r
+
+    return (dot_r,)
+
+
+def step_2_vjp_jvp(dot_d_r, d_r):
+    """step_2_vjp and its tangent; dot_d_v is the change of d_v along a direction.  Cost: nothing."""
+
+    # r = z_r
+    d_z_r = d_r
+    dot_d_z_r = dot_d_r
+
+    return d_z_r, dot_d_z_r
+
+
+def project(
+    begin, end, batch, first, rows, kept, slots_1_row, N, slots_2_row, H, P, seq_x, slots_1, slots_2, weights_1_x,
+    bias_1, bias_2,
+):
+    """Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."""
+    units_1 = units_of(slots_1, 4)
+    units_2 = units_of(slots_2, 1)
+    panels_1 = panels_of(H, units_1)
+    panels_2 = panels_of(P, units_2)
+    for row in range(rows):
+        panel, panels = 0, panels_1
+        spread(
+            end - begin, panel * 4 * units_1, panels * 4 * units_1, bias_1, slots_1,
+            (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
+        )
+        multiply_1_x(
+            end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1,
+            (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
+        )
+        panel, panels = 0, panels_2
+        spread(
+            end - begin, panel * 1 * units_2, panels * 1 * units_2, bias_2, slots_2,
+            (begin % kept * batch + first + row) * slots_2_row, batch * slots_2_row,
+        )
+
+
+def forward(
+    begin, end, batch, first, counts, depth, kept, hoisted, P_row, H_row, slots_1_row, N, P, slots_2_row, H, seq_x,
+    slots_1, slots_2, weights_1_x, weights_1_r_prev, weights_2_h, bias_1, bias_2, all_r, all_c, kept_h, kept_tanh_c,
+    start_r, start_c, out_r, resets,
+):
+    """Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 4)
+    units_2 = units_of(slots_2, 1)
+    panels_1 = panels_of(H, units_1)
+    panels_2 = panels_of(P, units_2)
+    for now in range(begin, end):
+        rows = counts[now]
+        if rows == 0:
+            break
+        before = now % depth * batch + first
+        after = (now + 1) % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        if resets.size:
+            restore(rows, resets, given, start_r, first, all_r, before, P_row)
+            restore(rows, resets, given, start_c, first, all_c, before, H_row)
+
+        # 1. affine
+        #    z_i = W_i x + U_i r_prev + b_i
+        #    z_f = W_f x + U_f r_prev + b_f
+        #    z_g = W_g x + U_g r_prev + b_g
+        #    z_o = W_o x + U_o r_prev + b_o
+        at_once = together(rows, panels_1, 4 * units_1)
+        for panel in range(0, panels_1, at_once):
+            panels = min(at_once, panels_1 - panel)
+            if not hoisted:
+                spread(
+                    rows, panel * 4 * units_1, panels * 4 * units_1, bias_1, slots_1, kept_at * slots_1_row,
+                    slots_1_row,
+                )
+                multiply_1_x(
+                    rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row,
+                    slots_1_row,
+                )
+            multiply_1_r_prev(
+                rows, panel, panels, 0, P, all_r, before * P_row, P_row, weights_1_r_prev, slots_1,
+                kept_at * slots_1_row, slots_1_row,
+            )
+
+            # 1. pointwise
+            for row in range(rows):
+                for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                    slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 4 * units_1 + unit % units_1
+                    z_i = load(slots_1, slot_1)
+                    z_f = load(slots_1, slot_1 + units_1)
+                    z_g = load(slots_1, slot_1 + 2 * units_1)
+                    z_o = load(slots_1, slot_1 + 3 * units_1)
+                    c_prev = load(all_c, (before + row) * H_row + unit)
+                    c, h, i, f, g, o, tanh_c = step_1(z_i, z_f, z_g, z_o, c_prev)
+                    store(all_c, (after + row) * H_row + unit, c)
+                    store(kept_h, (kept_at + row) * H_row + unit, h)
+                    store(slots_1, slot_1, i)
+                    store(slots_1, slot_1 + units_1, f)
+                    store(slots_1, slot_1 + 2 * units_1, g)
+                    store(slots_1, slot_1 + 3 * units_1, o)
+                    store(kept_tanh_c, (kept_at + row) * H_row + unit, tanh_c)
+
+        # 2. affine
+        #    z_r = W_hr h
+        at_once = together(rows, panels_2, 1 * units_2)
+        for panel in range(0, panels_2, at_once):
+            panels = min(at_once, panels_2 - panel)
+            if not hoisted:
+                spread(
+                    rows, panel * 1 * units_2, panels * 1 * units_2, bias_2, slots_2, kept_at * slots_2_row,
+                    slots_2_row,
+                )
+            multiply_2_h(
+                rows, panel, panels, 0, H, kept_h, kept_at * H_row, H_row, weights_2_h, slots_2, kept_at * slots_2_row,
+                slots_2_row,
+            )
+
+            # 2. pointwise
+            for row in range(rows):
+                for unit in range(panel * units_2, (panel + panels) * units_2, width):
+                    slot_2 = (kept_at + row) * slots_2_row + unit // units_2 * 1 * units_2 + unit % units_2
+                    z_r = load(slots_2, slot_2)
+                    r, = step_2(z_r)
+                    store(all_r, (after + row) * P_row + unit, r)
+                    store_first(out_r, (given + row) * P + unit, r, P - unit)
+
+
+def backward(
+    begin, end, batch, first, counts, depth, kept, slots_2_row, P_row, P, H, H_row, slots_1_row, slots_2, slots_1,
+    back_2_h, back_1_r_prev, ends_2_h, ends_1_r_prev, all_c, kept_tanh_c, d_all_r, d_out_r, d_kept_h, d_all_c,
+    d_start_r, d_start_c, resets,
+):
+    """Steps end - 1 .. begin: adjoints of slots, states, pointwise inputs and pointwise parameters."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 4)
+    units_2 = units_of(slots_2, 1)
+    panels_1 = panels_of(H, units_1)
+    panels_2 = panels_of(P, units_2)
+    for now in range(end - 1, begin - 1, -1):
+        rows = counts[now]
+        before = now % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        later = (now + 1) % 2 * batch + first
+        earlier = now % 2 * batch + first
+
+        # 2. pointwise, transposed
+        panel, panels = 0, panels_2
+        for row in range(rows):
+            for unit in range(panel * units_2, (panel + panels) * units_2, width):
+                slot_2 = (kept_at + row) * slots_2_row + unit // units_2 * 1 * units_2 + unit % units_2
+                d_r = load(d_all_r, (later + row) * P_row + unit)
+                d_r = d_r + load_first(d_out_r, (given + row) * P + unit, P - unit)
+                d_z_r, = step_2_vjp(d_r)
+                store(slots_2, slot_2, d_z_r)
+
+        # 2. affine, transposed
+        clear(rows, d_kept_h, first, H_row)
+        transpose_2_h(
+            rows, 0, panels_2, panels_2, ends_2_h, slots_2, kept_at * slots_2_row, slots_2_row, back_2_h, d_kept_h,
+            first * H_row, H_row, H,
+        )
+
+        # 1. pointwise, transposed
+        panel, panels = 0, panels_1
+        for row in range(rows):
+            for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 4 * units_1 + unit % units_1
+                d_c_next = load(d_all_c, (later + row) * H_row + unit)
+                d_h = load(d_kept_h, (first + row) * H_row + unit)
+                c_prev = load(all_c, (before + row) * H_row + unit)
+                i = load(slots_1, slot_1)
+                f = load(slots_1, slot_1 + units_1)
+                g = load(slots_1, slot_1 + 2 * units_1)
+                o = load(slots_1, slot_1 + 3 * units_1)
+                tanh_c = load(kept_tanh_c, (kept_at + row) * H_row + unit)
+                d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev = step_1_vjp(d_c_next, d_h, c_prev, i, f, g, o, tanh_c)
+                store(slots_1, slot_1, d_z_i)
+                store(slots_1, slot_1 + units_1, d_z_f)
+                store(slots_1, slot_1 + 2 * units_1, d_z_g)
+                store(slots_1, slot_1 + 3 * units_1, d_z_o)
+                store(d_all_c, (earlier + row) * H_row + unit, d_c_prev)
+
+        # 1. affine, transposed
+        clear(rows, d_all_r, earlier, P_row)
+        transpose_1_r_prev(
+            rows, 0, panels_1, panels_1, ends_1_r_prev, slots_1, kept_at * slots_1_row, slots_1_row, back_1_r_prev,
+            d_all_r, earlier * P_row, P_row, P,
+        )
+
+        if resets.size:
+            release(rows, resets, given, d_all_r, earlier, d_start_r, first, P_row)
+            release(rows, resets, given, d_all_c, earlier, d_start_c, first, H_row)
+
+
+def forward_tangent(
+    begin, end, batch, first, counts, depth, kept, P_row, H_row, slots_1_row, N, P, slots_2_row, H, seq_x,
+    dot_seq_x, slots_1, dot_slots_1, slots_2, dot_slots_2, weights_1_x, dot_weights_1_x, weights_1_r_prev,
+    dot_weights_1_r_prev, weights_2_h, dot_weights_2_h, dot_bias_1, dot_bias_2, all_r, all_c, dot_all_r, dot_all_c,
+    kept_tanh_c, kept_h, dot_kept_h, dot_kept_tanh_c, dot_start_r, dot_start_c, dot_out_r, resets,
+):
+    """Steps begin .. end - 1 of forward along a direction: dot_v is the change of v."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 4)
+    units_2 = units_of(slots_2, 1)
+    panels_1 = panels_of(H, units_1)
+    panels_2 = panels_of(P, units_2)
+    for now in range(begin, end):
+        rows = counts[now]
+        if rows == 0:
+            break
+        before = now % depth * batch + first
+        after = (now + 1) % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        if resets.size:
+            restore(rows, resets, given, dot_start_r, first, dot_all_r, before, P_row)
+            restore(rows, resets, given, dot_start_c, first, dot_all_c, before, H_row)
+
+        # 1. affine
+        #    dot_z_i = W_i dot_x + U_i dot_r_prev + dot_W_i x + dot_U_i r_prev + dot_b_i
+        #    dot_z_f = W_f dot_x + U_f dot_r_prev + dot_W_f x + dot_U_f r_prev + dot_b_f
+        #    dot_z_g = W_g dot_x + U_g dot_r_prev + dot_W_g x + dot_U_g r_prev + dot_b_g
+        #    dot_z_o = W_o dot_x + U_o dot_r_prev + dot_W_o x + dot_U_o r_prev + dot_b_o
+        at_once = together(rows, panels_1, 4 * units_1)
+        for panel in range(0, panels_1, at_once):
+            panels = min(at_once, panels_1 - panel)
+            spread(
+                rows, panel * 4 * units_1, panels * 4 * units_1, dot_bias_1, dot_slots_1, kept_at * slots_1_row,
+                slots_1_row,
+            )
+            multiply_1_x(
+                rows, panel, panels, 0, N, dot_seq_x, given * N, N, weights_1_x, dot_slots_1, kept_at * slots_1_row,
+                slots_1_row,
+            )
+            multiply_1_x(
+                rows, panel, panels, 0, N, seq_x, given * N, N, dot_weights_1_x, dot_slots_1, kept_at * slots_1_row,
+                slots_1_row,
+            )
+            multiply_1_r_prev(
+                rows, panel, panels, 0, P, dot_all_r, before * P_row, P_row, weights_1_r_prev, dot_slots_1,
+                kept_at * slots_1_row, slots_1_row,
+            )
+            multiply_1_r_prev(
+                rows, panel, panels, 0, P, all_r, before * P_row, P_row, dot_weights_1_r_prev, dot_slots_1,
+                kept_at * slots_1_row, slots_1_row,
+            )
+
+            # 1. pointwise
+            for row in range(rows):
+                for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                    slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 4 * units_1 + unit % units_1
+                    dot_z_i = load(dot_slots_1, slot_1)
+                    dot_z_f = load(dot_slots_1, slot_1 + units_1)
+                    dot_z_g = load(dot_slots_1, slot_1 + 2 * units_1)
+                    dot_z_o = load(dot_slots_1, slot_1 + 3 * units_1)
+                    dot_c_prev = load(dot_all_c, (before + row) * H_row + unit)
+                    c_prev = load(all_c, (before + row) * H_row + unit)
+                    i = load(slots_1, slot_1)
+                    f = load(slots_1, slot_1 + units_1)
+                    g = load(slots_1, slot_1 + 2 * units_1)
+                    o = load(slots_1, slot_1 + 3 * units_1)
+                    tanh_c = load(kept_tanh_c, (kept_at + row) * H_row + unit)
+                    dot_c, dot_h, dot_i, dot_f, dot_g, dot_o, dot_tanh_c = step_1_jvp(
+                        dot_z_i, dot_z_f, dot_z_g, dot_z_o, dot_c_prev, c_prev, i, f, g, o, tanh_c,
+                    )
+                    store(dot_all_c, (after + row) * H_row + unit, dot_c)
+                    store(dot_kept_h, (kept_at + row) * H_row + unit, dot_h)
+                    store(dot_slots_1, slot_1, dot_i)
+                    store(dot_slots_1, slot_1 + units_1, dot_f)
+                    store(dot_slots_1, slot_1 + 2 * units_1, dot_g)
+                    store(dot_slots_1, slot_1 + 3 * units_1, dot_o)
+                    store(dot_kept_tanh_c, (kept_at + row) * H_row + unit, dot_tanh_c)
+
+        # 2. affine
+        #    dot_z_r = W_hr dot_h + dot_W_hr h
+        at_once = together(rows, panels_2, 1 * units_2)
+        for panel in range(0, panels_2, at_once):
+            panels = min(at_once, panels_2 - panel)
+            spread(
+                rows, panel * 1 * units_2, panels * 1 * units_2, dot_bias_2, dot_slots_2, kept_at * slots_2_row,
+                slots_2_row,
+            )
+            multiply_2_h(
+                rows, panel, panels, 0, H, dot_kept_h, kept_at * H_row, H_row, weights_2_h, dot_slots_2,
+                kept_at * slots_2_row, slots_2_row,
+            )
+            multiply_2_h(
+                rows, panel, panels, 0, H, kept_h, kept_at * H_row, H_row, dot_weights_2_h, dot_slots_2,
+                kept_at * slots_2_row, slots_2_row,
+            )
+
+            # 2. pointwise
+            for row in range(rows):
+                for unit in range(panel * units_2, (panel + panels) * units_2, width):
+                    slot_2 = (kept_at + row) * slots_2_row + unit // units_2 * 1 * units_2 + unit % units_2
+                    dot_z_r = load(dot_slots_2, slot_2)
+                    dot_r, = step_2_jvp(dot_z_r)
+                    store(dot_all_r, (after + row) * P_row + unit, dot_r)
+                    store_first(dot_out_r, (given + row) * P + unit, dot_r, P - unit)
+
+
+def backward_tangent(
+    begin, end, batch, first, counts, depth, kept, slots_2_row, P_row, P, H, H_row, slots_1_row, slots_2, slots_1,
+    dot_slots_1, dot_slots_2, back_2_h, back_1_r_prev, dot_back_2_h, dot_back_1_r_prev, ends_2_h, ends_1_r_prev,
+    all_c, dot_all_c, kept_tanh_c, dot_kept_tanh_c, d_all_r, d_out_r, d_kept_h, d_all_c, d_start_r, d_start_c,
+    dot_d_all_r, dot_d_out_r, dot_d_kept_h, dot_d_all_c, dot_d_start_r, dot_d_start_c, resets,
+):
+    """Steps end - 1 .. begin of backward along a direction: adjoints d_v, and dot_d_v, the change of d_v."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 4)
+    units_2 = units_of(slots_2, 1)
+    panels_1 = panels_of(H, units_1)
+    panels_2 = panels_of(P, units_2)
+    for now in range(end - 1, begin - 1, -1):
+        rows = counts[now]
+        before = now % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        later = (now + 1) % 2 * batch + first
+        earlier = now % 2 * batch + first
+
+        # 2. pointwise, transposed
+        panel, panels = 0, panels_2
+        for row in range(rows):
+            for unit in range(panel * units_2, (panel + panels) * units_2, width):
+                slot_2 = (kept_at + row) * slots_2_row + unit // units_2 * 1 * units_2 + unit % units_2
+                d_r = load(d_all_r, (later + row) * P_row + unit)
+                dot_d_r = load(dot_d_all_r, (later + row) * P_row + unit)
+                d_r = d_r + load_first(d_out_r, (given + row) * P + unit, P - unit)
+                dot_d_r = dot_d_r + load_first(dot_d_out_r, (given + row) * P + unit, P - unit)
+                d_z_r, dot_d_z_r = step_2_vjp_jvp(dot_d_r, d_r)
+                store(slots_2, slot_2, d_z_r)
+                store(dot_slots_2, slot_2, dot_d_z_r)
+
+        # 2. affine, transposed
+        clear(rows, d_kept_h, first, H_row)
+        clear(rows, dot_d_kept_h, first, H_row)
+        transpose_2_h(
+            rows, 0, panels_2, panels_2, ends_2_h, slots_2, kept_at * slots_2_row, slots_2_row, back_2_h, d_kept_h,
+            first * H_row, H_row, H,
+        )
+        transpose_2_h(
+            rows, 0, panels_2, panels_2, ends_2_h, dot_slots_2, kept_at * slots_2_row, slots_2_row, back_2_h,
+            dot_d_kept_h, first * H_row, H_row, H,
+        )
+        transpose_2_h(
+            rows, 0, panels_2, panels_2, ends_2_h, slots_2, kept_at * slots_2_row, slots_2_row, dot_back_2_h,
+            dot_d_kept_h, first * H_row, H_row, H,
+        )
+
+        # 1. pointwise, transposed
+        panel, panels = 0, panels_1
+        for row in range(rows):
+            for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 4 * units_1 + unit % units_1
+                d_c_next = load(d_all_c, (later + row) * H_row + unit)
+                dot_d_c_next = load(dot_d_all_c, (later + row) * H_row + unit)
+                d_h = load(d_kept_h, (first + row) * H_row + unit)
+                dot_d_h = load(dot_d_kept_h, (first + row) * H_row + unit)
+                c_prev = load(all_c, (before + row) * H_row + unit)
+                i = load(slots_1, slot_1)
+                f = load(slots_1, slot_1 + units_1)
+                g = load(slots_1, slot_1 + 2 * units_1)
+                o = load(slots_1, slot_1 + 3 * units_1)
+                tanh_c = load(kept_tanh_c, (kept_at + row) * H_row + unit)
+                dot_c_prev = load(dot_all_c, (before + row) * H_row + unit)
+                dot_i = load(dot_slots_1, slot_1)
+                dot_f = load(dot_slots_1, slot_1 + units_1)
+                dot_g = load(dot_slots_1, slot_1 + 2 * units_1)
+                dot_o = load(dot_slots_1, slot_1 + 3 * units_1)
+                dot_tanh_c = load(dot_kept_tanh_c, (kept_at + row) * H_row + unit)
+                d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev, dot_d_z_i, dot_d_z_f, dot_d_z_g, dot_d_z_o, dot_d_c_prev = step_1_vjp_jvp(
+                    dot_d_c_next, dot_d_h, dot_c_prev, dot_i, dot_f, dot_g, dot_o, dot_tanh_c, d_c_next, d_h, c_prev, i,
+                    f, g, o, tanh_c,
+                )
+                store(slots_1, slot_1, d_z_i)
+                store(dot_slots_1, slot_1, dot_d_z_i)
+                store(slots_1, slot_1 + units_1, d_z_f)
+                store(dot_slots_1, slot_1 + units_1, dot_d_z_f)
+                store(slots_1, slot_1 + 2 * units_1, d_z_g)
+                store(dot_slots_1, slot_1 + 2 * units_1, dot_d_z_g)
+                store(slots_1, slot_1 + 3 * units_1, d_z_o)
+                store(dot_slots_1, slot_1 + 3 * units_1, dot_d_z_o)
+                store(d_all_c, (earlier + row) * H_row + unit, d_c_prev)
+                store(dot_d_all_c, (earlier + row) * H_row + unit, dot_d_c_prev)
+
+        # 1. affine, transposed
+        clear(rows, d_all_r, earlier, P_row)
+        clear(rows, dot_d_all_r, earlier, P_row)
+        transpose_1_r_prev(
+            rows, 0, panels_1, panels_1, ends_1_r_prev, slots_1, kept_at * slots_1_row, slots_1_row, back_1_r_prev,
+            d_all_r, earlier * P_row, P_row, P,
+        )
+        transpose_1_r_prev(
+            rows, 0, panels_1, panels_1, ends_1_r_prev, dot_slots_1, kept_at * slots_1_row, slots_1_row, back_1_r_prev,
+            dot_d_all_r, earlier * P_row, P_row, P,
+        )
+        transpose_1_r_prev(
+            rows, 0, panels_1, panels_1, ends_1_r_prev, slots_1, kept_at * slots_1_row, slots_1_row, dot_back_1_r_prev,
+            dot_d_all_r, earlier * P_row, P_row, P,
+        )
+
+        if resets.size:
+            release(rows, resets, given, d_all_r, earlier, d_start_r, first, P_row)
+            release(rows, resets, given, dot_d_all_r, earlier, dot_d_start_r, first, P_row)
+            release(rows, resets, given, d_all_c, earlier, d_start_c, first, H_row)
+            release(rows, resets, given, dot_d_all_c, earlier, dot_d_start_c, first, H_row)

@@ -1,0 +1,45 @@
+"""One layer of a torch module: from its tensors to the operator and back."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lstm_numba.errors import MixedTypesError
+from lstm_numba.torch import eager
+from lstm_numba.torch.plan import Plan
+
+# The kernels compute in these; narrower numbers are widened for them.
+COMPUTED = (torch.float32, torch.float64)
+
+
+def run(
+    plan: Plan,
+    inputs: Sequence[Tensor],
+    state: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+) -> list[Tensor]:
+    """Outputs (T, B, space) and last states (B, space); under autocast in the parameters' type.
+
+    Raises:
+        MixedTypesError: an input or a state has another type than the parameters.
+    """
+    dtype = parameters[0].dtype if parameters else inputs[0].dtype
+    if not torch._C._is_any_autocast_enabled():
+        _require(dtype, plan, (*inputs, *state))
+    wide = dtype if dtype in COMPUTED else torch.float32
+    primals = [t if t.dtype == wide else t.to(wide) for t in (*inputs, *state, *parameters)]
+    save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in primals)
+    *found, _ = eager.forward(eager.Call(plan, lengths, resets), primals, save)
+    return found if wide == dtype else [tensor.to(dtype) for tensor in found]
+
+
+def _require(dtype: torch.dtype, plan: Plan, tensors: Sequence[Tensor]) -> None:
+    for name, tensor in zip((*plan.inputs, *plan.spec.states), tensors, strict=True):
+        if tensor.dtype != dtype:
+            raise MixedTypesError(
+                f"{name} must be {dtype}, the type of the parameters, got {tensor.dtype}: convert it with "
+                f"{name}.to({dtype}), or the module with .to({tensor.dtype})."
+            )

@@ -1,0 +1,76 @@
+"""The operators on CPU tensors: the same memory as NumPy arrays, in and out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lstm_numba.run import Run
+from lstm_numba.torch import tapes
+from lstm_numba.torch.plan import Plan
+
+Tensors = Sequence[Tensor]
+
+
+def forward(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool) -> list[Tensor]:
+    run = run_of(plan, primals, lengths, resets, save)
+    found = [*run.outputs.values(), *run.state.values()]
+    return [*map(torch.from_numpy, found), tapes.reserve(run if save else None)]
+
+
+def backward(
+    plan: Plan, adjoints: Tensors, primals: Tensors, reserve: Tensor, lengths: Any, resets: Any
+) -> list[Tensor]:
+    run = tapes.kept(reserve) or run_of(plan, primals, lengths, resets, True)
+    return gradients(plan, primals, run.backward(**named_adjoints(plan, adjoints)))
+
+
+def tangent(plan: Plan, tangents: Tensors, primals: Tensors, lengths: Any, resets: Any) -> list[Tensor]:
+    found = run_of(plan, primals, lengths, resets, True).jvp(direction(plan, tangents))
+    return list(map(torch.from_numpy, [*found.outputs.values(), *found.state.values()]))
+
+
+def second(
+    plan: Plan, tangents: Tensors, adjoints: Tensors, primals: Tensors, lengths: Any, resets: Any
+) -> list[Tensor]:
+    run = run_of(plan, primals, lengths, resets, True)
+    return gradients(plan, primals, run.hvp(direction(plan, tangents), **named_adjoints(plan, adjoints)))
+
+
+# --- between a list of tensors and names
+
+
+def named_adjoints(plan: Plan, adjoints: Tensors) -> dict[str, Any]:
+    arrays, spec = list(map(array, adjoints)), plan.spec
+    d_outputs = dict(zip(spec.outputs, arrays, strict=False))
+    return {"d_outputs": d_outputs, "d_state": dict(zip(spec.states, arrays[len(d_outputs) :], strict=True))}
+
+
+def direction(plan: Plan, tangents: Tensors) -> dict[str, Any]:
+    inputs, state, theta = plan.split([array(tensor) for tensor in tangents])
+    named = dict(zip(plan.inputs, inputs, strict=True))
+    return {**named, "state": dict(zip(plan.spec.states, state, strict=True)), "parameters": theta}
+
+
+def gradients(plan: Plan, primals: Tensors, found: Any) -> list[Tensor]:
+    """In the order of the primals."""
+    ordered = [found.inputs[name] for name in plan.inputs] + [found.state[name] for name in plan.spec.states]
+    parameters = plan.split(primals)[2]
+    theta = [part.flat.reshape(tensor.shape) for part, tensor in zip(found.parameters, parameters, strict=True)]
+    return list(map(torch.from_numpy, [*ordered, *theta]))
+
+
+def run_of(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool) -> Run:
+    """The run of one forward."""
+    inputs, state, theta = plan.split([array(tensor) for tensor in primals])
+    layer = plan.layer(plan.spaces(primals), inputs[0].dtype, torch.get_num_threads())
+    further, first = dict(zip(plan.further, inputs[1:], strict=True)), dict(zip(plan.spec.states, state, strict=True))
+    ends, marks = (None if mark is None else array(mark) for mark in (lengths, resets))
+    return layer.run(theta, inputs[0], further, first, ends, marks, save)
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """The tensor's memory."""
+    return tensor.numpy(force=True)

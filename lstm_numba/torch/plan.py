@@ -1,0 +1,118 @@
+"""Which generated cell an operator runs, and how the parameters lie in the tensors that it is handed.
+
+Operators take plain values, so a plan travels as its key.  The key is made of nothing but content: the same in every
+process, which is what torch's caches of compiled graphs need.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import sha256
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from lstm_numba import copies
+from lstm_numba.bound import Bound, Layout
+from lstm_numba.errors import ArgumentError, ShapeError, UnsupportedDerivativeError
+
+PLANS: dict[str, "Plan"] = {}
+
+
+class Plan:
+    """One cell, one layout, one direction, at any size.
+
+    Args:
+        module: the generated module.
+        layout: for each parameter tensor, what lies in it; see `Bound`.
+        reverse: read each row from its last valid step to its first.
+        periods: of the modules of units, for a cell with a clock.
+    """
+
+    def __init__(
+        self, module: ModuleType, layout: Layout, reverse: bool = False, periods: tuple[int, ...] | None = None
+    ) -> None:
+        self.module, self.spec, self.layout = module, module.CELL, layout
+        self.reverse, self.periods = reverse, periods
+        content = repr((self.spec.module, self.spec.equations_hash, layout, reverse, periods))
+        self.key = f"{self.spec.module}-{sha256(content.encode()).hexdigest()[:16]}"
+        self.further = tuple(name for name in self.spec.inputs if name != self.spec.main)
+        self.inputs = (self.spec.main, *self.further)
+        self._readers = [self._reader(space) for space in self.spec.spaces]
+        self.layer = lru_cache(maxsize=64)(self._layer)
+
+    @classmethod
+    def of(cls, *content: Any) -> "Plan":
+        """The plan of this content: one for all layers that have it, so that they share kernels and work arrays."""
+        made = cls(*content)
+        return PLANS.setdefault(made.key, made)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return again, (*copies.reference(self.module), self.layout, self.reverse, self.periods)
+
+    def _layer(self, spaces: tuple[int, ...], dtype: np.dtype[Any], threads: int) -> Bound:
+        sizes = dict(zip(self.spec.spaces, spaces, strict=True))
+        settings: dict[str, Any] = {"threads": threads, "reverse": self.reverse, "periods": self.periods}
+        return Bound(self.module, sizes, dtype, self.layout, **settings)
+
+    def split(self, primals: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
+        """Inputs, first states, parameters."""
+        first, second = len(self.inputs), len(self.inputs) + len(self.spec.states)
+        return primals[:first], primals[first:second], primals[second:]
+
+    def _reader(self, space: str) -> tuple[int, int]:
+        """Where a space's size is read, in a parameter if possible: which primal, how many parts on its last axis."""
+        spec, shapes = self.spec, {**self.spec.parameters, **self.spec.constants}
+        others = [spec.inputs[name] for name in self.inputs] + list(spec.states.values())
+        places = [(own, k, 1) for k, own in enumerate(others)]
+        for k, names in enumerate(self.layout, start=len(others)):
+            shape = shapes[names[0]] or ("",)
+            places.append((shape[-1], k, len(names) if len(shape) == 1 else 1))
+        return next((k, parts) for own, k, parts in reversed(places) if own == space)
+
+    def spaces(self, primals: Sequence[Any]) -> tuple[int, ...]:
+        """Size of every space, read from last axes.
+
+        Raises:
+            ShapeError: another number of tensors than the cell has, or one without axes.
+        """
+        wanted = len(self.inputs) + len(self.spec.states) + len(self.layout)
+        if len(primals) != wanted:
+            raise ShapeError(f"{self.spec.name} takes {wanted} tensors, got {len(primals)}: {self.names}.")
+        read = [(primals[k], parts) for k, parts in self._readers]
+        if any(tensor.ndim == 0 for tensor, _ in read):
+            raise ShapeError(f"{self.spec.name}: a tensor has no axes, where the cell has one with units.")
+        return tuple(tensor.shape[-1] // parts for tensor, parts in read)
+
+    def require_symmetry(self) -> None:
+        """Refuse a derivative that needs the transpose of the change of a backward along a direction.
+
+        Raises:
+            UnsupportedDerivativeError: the cell says stop(), so its gradient is not the gradient of anything.
+        """
+        if "dot_stop" in self.module.forward_tangent.__code__.co_varnames:
+            raise UnsupportedDerivativeError(
+                f"{self.spec.module} cuts its gradient with stop(), so what it computes is not the gradient of a "
+                "function and cannot be differentiated backwards once more; forwards, with torch.func.jvp, it can."
+            )
+
+    @property
+    def names(self) -> str:
+        """Of all primals, for messages."""
+        return ", ".join([*self.inputs, *self.spec.states, *map("+".join, self.layout)])
+
+
+def find(key: str) -> Plan:
+    """The plan of a key.
+
+    Raises:
+        ArgumentError: no layer of this process has made it.
+    """
+    if key not in PLANS:
+        raise ArgumentError(f"no layer with the plan {key!r} was made in this process: make it, or load it, first.")
+    return PLANS[key]
+
+
+def again(name: str, text: str | None, *settings: Any) -> Plan:
+    """The plan of a copied or unpickled layer."""
+    return Plan.of(copies.module_of(name, text), *settings)

@@ -1,0 +1,166 @@
+"""What a module lives through: copies, files, threads, forked loaders, checkpointing, in any order."""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader, Dataset
+
+import derive
+import lstm_numba.torch as lt
+from scripts.sizes import ROOT
+
+T, B, N, H = 5, 3, 4, 6
+OWN_CELL = ROOT / "examples" / "minimal_gated_unit.py"
+MODULES = {
+    "LSTM": lambda: lt.LSTM(N, H, 2, bidirectional=True, proj_size=2),
+    "masked LSTM": lambda: lt.Recurrent("lstm", N, H, recurrent_dropout=0.1, zoneout=0.2),
+    "clockwork": lambda: lt.Recurrent("clockwork", N, H, periods=(1, 2, 4)),
+    "a cell of one's own": lambda: lt.Stack(derive.load(OWN_CELL), N, H, num_layers=2),
+}
+modules = pytest.mark.parametrize("name", MODULES)
+
+
+def made(name):
+    torch.manual_seed(1)
+    return MODULES[name]().eval()
+
+
+def same(one, other):
+    x = torch.randn(T, B, N)
+    return torch.equal(one(x)[0], other(x)[0])
+
+
+@modules
+def test_copies_compute_the_same_and_are_apart(name):
+    module = made(name)
+    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):  # noqa: S301 (our own)
+        assert same(module, other)
+        next(other.parameters()).data.add_(1)
+        assert not same(module, other)
+
+
+@pytest.mark.slow
+def test_whole_modules_are_saved_and_loaded_in_another_process(tmp_path):
+    made_here, x = {name: made(name) for name in MODULES}, torch.randn(T, B, N)
+    outputs = {name: module(x)[0].detach() for name, module in made_here.items()}
+    torch.save({"modules": made_here, "x": x, "outputs": outputs}, tmp_path / "modules.pt")
+    code = (
+        "import torch, lstm_numba.torch\n"
+        f"found = torch.load({str(tmp_path / 'modules.pt')!r}, weights_only=False)\n"
+        "for name, module in found['modules'].items():\n"
+        "    assert torch.equal(module(found['x'])[0], found['outputs'][name]), name"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@modules
+def test_weights_are_loaded_without_trusting_the_file(name, tmp_path):
+    module, other = made(name), MODULES[name]().eval()
+    torch.save(module.state_dict(), tmp_path / "weights.pt")
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    assert same(module, other)
+
+
+def gradients(module, x):
+    return torch.autograd.grad(module(x)[0].square().sum(), list(module.parameters()))
+
+
+def test_several_threads_share_a_module():
+    module, batches = made("LSTM"), [torch.randn(T, B, N) for _ in range(12)]
+    alone = [gradients(module, x) for x in batches]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda x: gradients(module, x), batches))
+    for one, other in zip(alone, together, strict=True):
+        assert all(map(torch.equal, one, other))
+
+
+def test_two_threads_pull_back_through_one_forward():
+    module, x = made("LSTM"), torch.randn(T, B, N)
+    output, weights = module(x)[0], list(module.parameters())
+    alone = torch.autograd.grad(output.sum(), weights, retain_graph=True)
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(torch.autograd.grad, output.sum(), weights, retain_graph=True) for _ in range(8)]
+    for future in waiting:
+        assert all(map(torch.equal, alone, future.result()))
+
+
+def test_the_results_are_the_same_bits_for_every_number_of_torchs_threads():
+    module, x, before = made("LSTM"), torch.randn(T, 9, N), torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(gradients(module, x))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(*pair) for other in found[1:] for pair in zip(found[0], other, strict=True))
+
+
+class Encoded(Dataset):
+    """Rows that a recurrent module encodes in the worker."""
+
+    def __init__(self, module):
+        self.module, self.rows = module, torch.randn(6, T, N)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, k):
+        with torch.no_grad():
+            return self.module(self.rows[k])[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_forked_workers_of_a_loader_run_the_module():
+    data = Encoded(lt.LSTM(N, H))
+    data[0]  # the parent has its threads and kernels already
+    loaded = torch.cat(list(DataLoader(data, batch_size=2, num_workers=2, multiprocessing_context="fork")))
+    assert torch.equal(loaded, torch.stack([data[k] for k in range(len(data))]))
+
+
+def test_checkpointing_recomputes_the_forward_and_gives_the_same_gradients():
+    module, x = made("LSTM"), torch.randn(T, B, N)
+    output = checkpoint(lambda x: module(x)[0], x, use_reentrant=False)
+    found = torch.autograd.grad(output.square().sum(), list(module.parameters()))
+    assert all(map(torch.equal, found, gradients(module, x)))
+
+
+def test_saved_tensors_may_be_packed_elsewhere_in_between():
+    module, x = made("LSTM"), torch.randn(T, B, N)
+    with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda tensor: tensor):
+        output = module(x)[0]
+    found = torch.autograd.grad(output.square().sum(), list(module.parameters()))
+    assert all(map(torch.equal, found, gradients(module, x)))
+
+
+def test_an_optimiser_and_a_hook_train_a_module_as_they_train_torchs():
+    curves = []
+    for package in (torch.nn, lt):
+        torch.manual_seed(3)
+        module, head = package.LSTM(N, H, dtype=torch.float64), torch.nn.Linear(H, 1, dtype=torch.float64)
+        optimizer, curve = torch.optim.AdamW([*module.parameters(), *head.parameters()], lr=0.01), []
+        module.weight_hh_l0.register_hook(lambda gradient: gradient.clamp(-0.1, 0.1))
+        for _ in range(20):
+            x = torch.randn(T, B, N, dtype=torch.float64)
+            loss = (head(module(x)[1][0][-1]) - x.mean(0)[:, :1]).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(module.parameters(), 0.5)
+            optimizer.step()
+            curve.append(loss.item())
+        curves.append(curve)
+    torch.testing.assert_close(torch.tensor(curves[1]), torch.tensor(curves[0]), rtol=1e-9, atol=0)
+
+
+def test_importing_the_modules_leaves_the_equations_alone():
+    code = "import sys, lstm_numba.torch; print('derive' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert run.stdout.strip() == "False"
