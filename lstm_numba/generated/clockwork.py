@@ -12,6 +12,22 @@ Reference  J. Koutnik, K. Greff, F. Gomez, J. Schmidhuber, "A clockwork RNN", IC
 In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
 """
 
+from lstm_numba.gpu.words import (
+    add,
+    copy_low,
+    erase_adjoint,
+    get,
+    get_low,
+    or_start,
+    put,
+    put_adjoint,
+    put_low,
+    starts_again,
+    summed,
+    take,
+    take_state,
+    ticks,
+)
 from lstm_numba.functions import tanh, where
 from lstm_numba.spec import CellSpec, Slot, Stage
 from lstm_numba.words import (
@@ -45,6 +61,7 @@ CELL = CellSpec(
     structures={"U": "block_upper"},
     clock=True,
     sleeping=True,
+    program=(("affine", 1, "H"), ("pointwise", 1, "H")),
     stages=(
         Stage(
             "H",
@@ -219,3 +236,57 @@ def backward(
 
         if resets.size:
             release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)
+
+
+# --- On a CUDA device: what one thread does for one unit of one row
+
+def unit_forward_1(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, periods, H, sums_1, sum_1, apart_1, low_h_prev,
+    slots_1, all_h, start_h, out_h,
+):
+    """1. pointwise, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    after = (now + 1) % depth * batch + row
+    slot_1 = kept_at * H + unit
+    if now >= length:
+        put(all_h, after * H + unit, get(all_h, before * H + unit))
+        copy_low(low_h_prev, after * H + unit, get(all_h, before * H + unit))
+    else:
+        z_h = summed(slots_1, slot_1, sums_1, sum_1)
+        h_prev = get(all_h, before * H + unit)
+        tick = ticks(now, periods, unit)
+        h, tanh_z_h = step(z_h, h_prev, tick)
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        put_low(out_h, given * H + unit, h)
+        h = or_start(again, start_h, row * H + unit, h)
+        put(all_h, after * H + unit, h)
+        copy_low(low_h_prev, after * H + unit, h)
+        put(slots_1, slot_1, tanh_z_h)
+
+
+def unit_backward_1(
+    row, unit, now, batch, kept, marked, lengths, resets, periods, H, low_slots_1, slots_1, d_start_h, d_all_h,
+    d_out_h,
+):
+    """1. pointwise, transposed, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    later = (now + 1) % 2 * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * H + unit
+    if now >= length:
+        add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
+        erase_adjoint(slots_1, slot_1, low_slots_1)
+    else:
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        tick = ticks(now, periods, unit)
+        tanh_z_h = get(slots_1, slot_1)
+        d_z_h, d_h_prev = step_vjp(d_h, tick, tanh_z_h)
+        put_adjoint(slots_1, slot_1, low_slots_1, d_z_h)
+        add(d_all_h, earlier * H + unit, d_h_prev)

@@ -17,6 +17,22 @@ Reference  K. Cho et al., "Learning phrase representations using RNN encoder-dec
 In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
 """
 
+from lstm_numba.gpu.words import (
+    add,
+    copy_low,
+    erase,
+    erase_adjoint,
+    get,
+    get_low,
+    or_start,
+    put,
+    put_adjoint,
+    put_low,
+    starts_again,
+    summed,
+    take,
+    take_state,
+)
 from lstm_numba.functions import sigmoid, tanh
 from lstm_numba.spec import CellSpec, Slot, Stage
 from lstm_numba.words import (
@@ -59,6 +75,7 @@ CELL = CellSpec(
     },
     biases=("b_r", "b_z", "b_n"),
     kept={"rh": "H"},
+    program=(("affine", 1, "H"), ("pointwise", 1, "H"), ("affine", 2, "H"), ("pointwise", 2, "H")),
     stages=(
         Stage(
             "H",
@@ -342,3 +359,108 @@ def backward(
 
         if resets.size:
             release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)
+
+
+# --- On a CUDA device: what one thread does for one unit of one row
+
+def unit_forward_1(
+    row, unit, now, batch, depth, kept, lengths, H, sums_1, sum_1, apart_1, low_rh, slots_1, all_h, kept_rh,
+):
+    """1. pointwise, of one unit of one row at step `now`."""
+    length = lengths[row]
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    slot_1 = kept_at * 2 * H + unit
+    if now >= length:
+        erase(kept_rh, kept_at * H + unit)
+        erase(low_rh, kept_at * H + unit)
+    else:
+        z_r = summed(slots_1, slot_1, sums_1, sum_1)
+        z_z = summed(slots_1, slot_1 + H, sums_1, sum_1 + apart_1)
+        h_prev = get(all_h, before * H + unit)
+        z, rh, r = step_1(z_r, z_z, h_prev)
+        put(slots_1, slot_1, z)
+        put(kept_rh, kept_at * H + unit, rh)
+        copy_low(low_rh, kept_at * H + unit, rh)
+        put(slots_1, slot_1 + H, r)
+
+
+def unit_forward_2(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, sums_2, sum_2, apart_2, low_h_prev, slots_2,
+    slots_1, all_h, start_h, out_h,
+):
+    """2. pointwise, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    after = (now + 1) % depth * batch + row
+    slot_1 = kept_at * 2 * H + unit
+    slot_2 = kept_at * H + unit
+    if now >= length:
+        put(all_h, after * H + unit, get(all_h, before * H + unit))
+        copy_low(low_h_prev, after * H + unit, get(all_h, before * H + unit))
+    else:
+        z_n = summed(slots_2, slot_2, sums_2, sum_2)
+        h_prev = get(all_h, before * H + unit)
+        z = get(slots_1, slot_1)
+        h, n = step_2(z_n, h_prev, z)
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        put_low(out_h, given * H + unit, h)
+        h = or_start(again, start_h, row * H + unit, h)
+        put(all_h, after * H + unit, h)
+        copy_low(low_h_prev, after * H + unit, h)
+        put(slots_2, slot_2, n)
+
+
+def unit_backward_2(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_2, slots_1, slots_2, all_h, d_start_h,
+    d_all_h, d_out_h, d_kept_z,
+):
+    """2. pointwise, transposed, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    later = (now + 1) % 2 * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * 2 * H + unit
+    slot_2 = kept_at * H + unit
+    if now >= length:
+        add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
+        erase_adjoint(slots_2, slot_2, low_slots_2)
+    else:
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        h_prev = get(all_h, before * H + unit)
+        z = get(slots_1, slot_1)
+        n = get(slots_2, slot_2)
+        d_z_n, d_h_prev, d_z = step_2_vjp(d_h, h_prev, z, n)
+        put_adjoint(slots_2, slot_2, low_slots_2, d_z_n)
+        add(d_all_h, earlier * H + unit, d_h_prev)
+        add(d_kept_z, row * H + unit, d_z)
+
+
+def unit_backward_1(
+    row, unit, now, batch, depth, kept, lengths, H, low_slots_1, slots_1, all_h, d_kept_z, d_kept_rh, d_all_h,
+):
+    """1. pointwise, transposed, of one unit of one row at step `now`."""
+    length = lengths[row]
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * 2 * H + unit
+    if now >= length:
+        erase_adjoint(slots_1, slot_1, low_slots_1)
+        erase_adjoint(slots_1, slot_1 + H, low_slots_1)
+    else:
+        d_z = take(d_kept_z, row * H + unit)
+        d_rh = take(d_kept_rh, row * H + unit)
+        h_prev = get(all_h, before * H + unit)
+        r = get(slots_1, slot_1 + H)
+        z = get(slots_1, slot_1)
+        d_z_r, d_z_z, d_h_prev = step_1_vjp(d_z, d_rh, h_prev, r, z)
+        put_adjoint(slots_1, slot_1, low_slots_1, d_z_r)
+        put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_z)
+        add(d_all_h, earlier * H + unit, d_h_prev)

@@ -15,6 +15,21 @@ Reference  K. Cho et al., EMNLP 2014, arXiv 1406.1078v1; the form that cuDNN com
 In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
 """
 
+from lstm_numba.gpu.words import (
+    add,
+    copy_low,
+    erase_adjoint,
+    get,
+    get_low,
+    or_start,
+    put,
+    put_adjoint,
+    put_low,
+    starts_again,
+    summed,
+    take,
+    take_state,
+)
 from lstm_numba.functions import sigmoid, tanh
 from lstm_numba.spec import CellSpec, Slot, Stage
 from lstm_numba.words import (
@@ -56,6 +71,7 @@ CELL = CellSpec(
         "b_hn": ("H",),
     },
     biases=("b_n", "b_r", "b_z", "b_hn"),
+    program=(("affine", 1, "H"), ("pointwise", 1, "H")),
     stages=(
         Stage(
             "H",
@@ -246,3 +262,72 @@ def backward(
 
         if resets.size:
             release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)
+
+
+# --- On a CUDA device: what one thread does for one unit of one row
+
+def unit_forward_1(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, sums_1, sum_1, apart_1, low_h_prev, slots_1,
+    all_h, start_h, out_h,
+):
+    """1. pointwise, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    after = (now + 1) % depth * batch + row
+    slot_1 = kept_at * 4 * H + unit
+    if now >= length:
+        put(all_h, after * H + unit, get(all_h, before * H + unit))
+        copy_low(low_h_prev, after * H + unit, get(all_h, before * H + unit))
+    else:
+        z_r = summed(slots_1, slot_1 + H, sums_1, sum_1)
+        z_z = summed(slots_1, slot_1 + 2 * H, sums_1, sum_1 + apart_1)
+        z_n = get(slots_1, slot_1)
+        z_n_2 = summed(slots_1, slot_1 + 3 * H, sums_1, sum_1 + 2 * apart_1)
+        put(slots_1, slot_1 + 3 * H, z_n_2)
+        h_prev = get(all_h, before * H + unit)
+        h, r, z, n = step(z_r, z_z, z_n, z_n_2, h_prev)
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        put_low(out_h, given * H + unit, h)
+        h = or_start(again, start_h, row * H + unit, h)
+        put(all_h, after * H + unit, h)
+        copy_low(low_h_prev, after * H + unit, h)
+        put(slots_1, slot_1, r)
+        put(slots_1, slot_1 + H, z)
+        put(slots_1, slot_1 + 2 * H, n)
+
+
+def unit_backward_1(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_1, slots_1, all_h, d_start_h, d_all_h,
+    d_out_h,
+):
+    """1. pointwise, transposed, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    later = (now + 1) % 2 * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * 4 * H + unit
+    if now >= length:
+        add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
+        erase_adjoint(slots_1, slot_1 + H, low_slots_1)
+        erase_adjoint(slots_1, slot_1 + 2 * H, low_slots_1)
+        erase_adjoint(slots_1, slot_1, low_slots_1)
+        erase_adjoint(slots_1, slot_1 + 3 * H, low_slots_1)
+    else:
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        z_n_2 = get(slots_1, slot_1 + 3 * H)
+        h_prev = get(all_h, before * H + unit)
+        r = get(slots_1, slot_1)
+        z = get(slots_1, slot_1 + H)
+        n = get(slots_1, slot_1 + 2 * H)
+        d_z_r, d_z_z, d_z_n, d_z_n_2, d_h_prev = step_vjp(d_h, z_n_2, h_prev, r, z, n)
+        put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_r)
+        put_adjoint(slots_1, slot_1 + 2 * H, low_slots_1, d_z_z)
+        put_adjoint(slots_1, slot_1, low_slots_1, d_z_n)
+        put_adjoint(slots_1, slot_1 + 3 * H, low_slots_1, d_z_n_2)
+        add(d_all_h, earlier * H + unit, d_h_prev)

@@ -27,13 +27,18 @@ class Kernel:
     name = ""
     summary = ""
 
+    @staticmethod
+    def order(name: str) -> tuple[int, int]:
+        """Where an argument stands among the others."""
+        return argument_order(name)
+
     def __init__(self, layout: Layout) -> None:
         self.layout, self.cell = layout, layout.program.cell
         self.arguments: dict[str, None] = {}
 
     def text(self) -> str:
         body = lines_of(self.body())
-        arguments = tuple(sorted(self.arguments, key=argument_order))
+        arguments = tuple(sorted(self.arguments, key=self.order))
         head = bracketed(f"def {self.name}(", arguments, "):")
         return "\n".join([*head, f'{INDENT}"""{self.summary}"""', *(INDENT + line if line else line for line in body)])
 
