@@ -20,8 +20,8 @@ WORDS = (
     "spread", "store", "store_first", "together", "units_of",
 )  # fmt: skip
 CUDA_WORDS = (
-    "add", "copy_low", "erase", "erase_adjoint", "get", "get_low", "or_start", "put", "put_adjoint", "put_low",
-    "starts_again", "summed", "take", "take_state", "ticks",
+    "add", "copy_low", "erase", "erase_adjoint", "erase_low", "get", "get_low", "or_start", "put", "put_adjoint",
+    "put_low", "starts_again", "summed", "take", "take_state", "ticks",
 )  # fmt: skip
 
 CUDA = """

@@ -22,6 +22,7 @@ from lstm_numba.gpu.words import (
     copy_low,
     erase,
     erase_adjoint,
+    erase_low,
     get,
     get_low,
     or_start,
@@ -373,7 +374,7 @@ def unit_forward_1(
     slot_1 = kept_at * 2 * H + unit
     if now >= length:
         erase(kept_rh, kept_at * H + unit)
-        erase(low_rh, kept_at * H + unit)
+        erase_low(low_rh, kept_at * H + unit)
     else:
         z_r = summed(slots_1, slot_1, sums_1, sum_1)
         z_z = summed(slots_1, slot_1 + H, sums_1, sum_1 + apart_1)

@@ -31,8 +31,11 @@ def copy_low(low, index, value):
 
 
 def erase(array, index):
-    if len(array):
-        array[index] = 0
+    array[index] = 0
+
+
+def erase_low(low, index):
+    copy_low(low, index, 0)
 
 
 def summed(slots, slot, sums, at):

@@ -16,7 +16,7 @@ from derive.symbols import ONE, Vector
 WORDS = {
     "row", "unit", "now", "batch", "depth", "kept", "marked", "lengths", "resets", "length", "given", "kept_at", "before",
     "after", "earlier", "later", "again", "periods", "get", "put", "get_low", "put_low", "copy_low", "summed", "take",
-    "add", "erase", "starts_again", "or_start", "ticks", "take_state", "put_adjoint", "erase_adjoint", "begin", "end",
+    "add", "erase", "erase_low", "starts_again", "or_start", "ticks", "take_state", "put_adjoint", "erase_adjoint", "begin", "end",
 }  # fmt: skip
 
 FIXED = ("row", "unit", "now", "begin", "end", "batch", "depth", "kept", "marked", "lengths", "resets", "periods")

@@ -87,7 +87,7 @@ class Forward(Unit):
                     lines.append(f"copy_low({self.at(f'low_{name}_prev', 'after', self.space)}, get({before}))")
             if name in self.layout.homes and self.is_operand(name):
                 place = self.at(f"kept_{name}", "kept_at", self.space)
-                lines += [f"erase({place})", f"erase({self.at(f'low_{name}', 'kept_at', self.space)})"]
+                lines += [f"erase({place})", f"erase_low({self.at(f'low_{name}', 'kept_at', self.space)})"]
         return lines or ["pass"]
 
 
