@@ -39,7 +39,38 @@ class Gradients(Generic[P]):
     state: Arrays
 
 
-class Run:
+class Output:
+    """The outputs of a run by name, and what a caller says of their derivatives."""
+
+    _layer: "Layer"
+    outputs: dict[str, Any]
+
+    @property
+    def output(self) -> NDArray[Any]:
+        return self.outputs[self._layer.spec.outputs[0]]
+
+    def _named_outputs(
+        self, d_output: Any, d_outputs: Mapping[str, Any] | None
+    ) -> dict[str, tuple[str, Any]]:
+        """Output -> what its derivative was called, and its value or None."""
+        names = self._layer.spec.outputs
+        given = dict(checks.only("d_outputs", d_outputs, names))
+        if d_output is not None and given.get(names[0]) is not None:
+            raise ArgumentError(
+                f"d_output is the derivative of {names[0]}, and d_outputs names it too: give one of them."
+            )
+        found = {name: (f"d_outputs[{name!r}]", given.get(name)) for name in names}
+        return found if d_output is None else found | {names[0]: ("d_output", d_output)}
+
+
+def check_saved(saved: bool) -> None:
+    if not saved:
+        raise TapeError(
+            "this forward kept nothing for a backward: it was called with save=False; call it with save=True."
+        )
+
+
+class Run(Output):
     """What one forward gave.
 
     Attributes:
@@ -62,10 +93,6 @@ class Run:
         self.outputs = {name: self._to_theirs(self._output(name)) for name in layer.spec.outputs}
         last = self._engine.last_states(self._tape)
         self.state = {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in last.items()}
-
-    @property
-    def output(self) -> NDArray[Any]:
-        return self.outputs[self._layer.spec.outputs[0]]
 
     def _output(self, name: str) -> NDArray[Any]:
         size = self._layer.spaces[self._layer.spec.states[name]]
@@ -112,10 +139,7 @@ class Run:
             TapeError: the forward was run with save=False.
             ShapeError, DtypeError, ArgumentError: before anything is computed.
         """
-        if not self._tape.saved:
-            raise TapeError(
-                "this forward kept nothing for a backward: it was called with save=False; call it with save=True."
-            )
+        check_saved(self._tape.saved)
         layer, engine = self._layer, self._engine
         wanted, given = self._d_outputs(d_output, d_outputs), layer._state("d_state", d_state, self.size)
         last = {name: self._batch.arrange(array, 0) for name, array in given.items()}
@@ -131,17 +155,9 @@ class Run:
 
     def _d_outputs(self, d_output: ArrayLike | None, d_outputs: Mapping[str, ArrayLike] | None) -> Arrays:
         spec, spaces, dtype = self._layer.spec, self._layer.spaces, self._layer.dtype
-        given = dict(checks.only("d_outputs", d_outputs, spec.outputs))
-        if d_output is not None and given.get(spec.outputs[0]) is not None:
-            raise ArgumentError(
-                f"d_output is the derivative of {spec.outputs[0]}, and d_outputs names it too: give one of them."
-            )
-        if d_output is not None:
-            given[spec.outputs[0]] = d_output
         found = {}
-        for name in spec.outputs:
+        for name, (what, value) in self._named_outputs(d_output, d_outputs).items():
             shape = (self.steps, self.size, spaces[spec.states[name]])
-            what = "d_output" if name == spec.outputs[0] and d_output is not None else f"d_outputs[{name!r}]"
-            full = checks.optional(what, given.get(name), dtype, shape, "the shape of the output")
+            full = checks.optional(what, value, dtype, shape, "the shape of the output")
             found[name] = np.ascontiguousarray(self._to_ours(full))
         return found

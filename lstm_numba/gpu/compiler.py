@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from lstm_numba.cpu.cache import folder
-from lstm_numba.gpu.types import Types
+from lstm_numba.types import Types
 from lstm_numba.gpu.unavailable import require
 
 Architecture = tuple[int, int]
@@ -267,3 +267,25 @@ def unit_binary(module: ModuleType, kinds: Types, name: str, space: str, archite
         return compiled(kernel, tuple(argument_type(n, kinds) for n in names), architecture)
 
     return kept(f"{inspect.getsource(module)} {kinds} {name} {space} {architecture}", make)
+
+
+ROUND = """
+def rounded(count, source, target):
+    place = grid(1)
+    if place < count:
+        put_low(target, place, source[place])
+"""
+
+
+def rounding_binary(kinds: Types, architecture: Architecture) -> Binary:
+    """The kernel that copies numbers of the arithmetic into the type of storage."""
+
+    def make() -> Binary:
+        from lstm_numba.gpu.scalars import words
+
+        cuda = require("numba.cuda")
+        kernel = from_text(ROUND, "rounded", grid=cuda.grid, put_low=words(kinds)["put_low"])
+        arguments = (cuda.types.int64, argument_type("source", kinds), argument_type("low_", kinds))
+        return compiled(kernel, arguments, architecture)
+
+    return kept(f"{ROUND} {kinds} {architecture}", make)

@@ -10,15 +10,12 @@ Rows are not padded and not ordered: one whose end is passed keeps its state.  E
 """
 
 import inspect
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from lstm_numba.gpu.operands import Operand, operands_of
-from lstm_numba.gpu.types import Types
+from lstm_numba.types import Types
 from lstm_numba.parameters import Parameters
 from lstm_numba.spec import CellSpec
 
@@ -87,7 +84,7 @@ class CudaEngine:
         found: Arrays = {}
         for operand in self.operands:
             blocks = [self._matrix(flat, name, operand) for name in operand.matrices]
-            found[f"weights_{operand.key}"] = self.device.to_low(self._stacked(blocks))
+            found[f"weights_{operand.key}"] = self.device.to_low(self._stacked(blocks), self.types)
         for k, stage in enumerate(self.spec.stages, start=1):
             size = self.spaces[stage.space]
             biases = [self._zeros(size) if s.bias is None else self._part(flat, s.bias) for s in stage.slots]
@@ -127,32 +124,36 @@ class CudaEngine:
 
     def forward(self, packed: Arrays, given: Sequences, save: bool) -> Tape:
         """Run all steps; with `save`, keep what a backward needs."""
-        sizes = {"batch": given.batch, "depth": given.steps + 1 if save else 2}
-        sizes["kept"] = max(1, given.steps if save else min(given.steps, AHEAD))
-        arrays = {**self.spaces, **sizes, **packed, **self._memory(given, sizes["depth"], sizes["kept"])}
+        depth, kept = self._lengths(given.steps, save)
+        sizes = {"batch": given.batch, "depth": depth, "kept": kept}
+        arrays = {**self.spaces, **sizes, **packed, **self.work(given.steps, given.batch, save)}
         arrays |= {"marked": int(given.resets.size > 0), "resets": given.resets, "lengths": given.lengths}
-        arrays |= {"periods": self.periods}
+        arrays["periods"] = 0 if self.periods is None else self.periods
         arrays |= {f"seq_{name}": array.reshape(-1) for name, array in given.inputs.items()}
         arrays |= {f"start_{name}": array.reshape(-1) for name, array in given.start.items()}
         tape = Tape(given, arrays, save)
         self.replay(tape)
         return tape
 
-    def _memory(self, given: Sequences, depth: int, kept: int) -> Arrays:
-        spec, rows = self.spec, kept * given.batch
+    def _lengths(self, steps: int, save: bool) -> tuple[int, int]:
+        """Steps whose states, and whose slots, have a place."""
+        return (steps + 1, max(1, steps)) if save else (2, max(1, min(steps, AHEAD)))
+
+    def work(self, steps: int, batch: int, save: bool) -> Arrays:
+        """Work arrays, any contents, and the outputs: past a row's end they are 0."""
+        spec = self.spec
+        depth, kept = self._lengths(steps, save)
+        rows = kept * batch
         arrays: Arrays = {f"slots_{k}": self._empty(rows * self.columns(k)) for k in range(1, len(spec.stages) + 1)}
         for name, space in spec.kept.items():
             arrays[f"kept_{name}"] = self._empty(rows * self.spaces[space])
         for state, space in spec.states.items():
-            arrays[f"all_{state}"] = self._empty(depth * given.batch * self.spaces[space])
+            arrays[f"all_{state}"] = self._empty(depth * batch * self.spaces[space])
         for operand in self.operands:
             if not operand.is_input:
-                length = (depth if operand.state else kept) * given.batch * operand.depth
-                arrays[f"low_{operand.name}"] = self._low(length)
-        for name in spec.outputs:  # past a row's end outputs are 0
-            arrays[f"out_{name}"] = self._zeros(
-                given.steps * given.batch * self.spaces[spec.states[name]], self.types.stored
-            )
+                arrays[f"low_{operand.name}"] = self._low((depth if operand.state else kept) * batch * operand.depth)
+        for name in spec.outputs:
+            arrays[f"out_{name}"] = self._zeros(steps * batch * self.spaces[spec.states[name]], self.types.stored)
         return arrays
 
     def replay(self, tape: Tape) -> None:
@@ -163,7 +164,7 @@ class CudaEngine:
             arrays[f"all_{state}"][:size] = arrays[f"start_{state}"]
         for operand in self.operands:
             if operand.state and self.types.is_half:
-                start = self.device.to_low(arrays[f"start_{operand.state}"])
+                start = self.device.to_low(arrays[f"start_{operand.state}"], self.types)
                 arrays[f"low_{operand.name}"][: start.size] = start
         for begin in range(0, given.running, arrays["kept"]):
             end = min(begin + arrays["kept"], given.running)
@@ -180,7 +181,7 @@ class CudaEngine:
             for operand in self.operands:
                 if operand.stage == k and operand.is_input:
                     sequence = self._operand(arrays, operand, begin * arrays["batch"], rows)
-                    self.device.multiply(slots[:, operand.slots], sequence, self._weights(arrays, operand).T)
+                    self._multiply(slots[:, operand.slots], sequence, self._weights(arrays, operand).T)
 
     def _forward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
         for now in range(begin, end):
@@ -198,12 +199,16 @@ class CudaEngine:
             if operand.stage == k and not operand.is_input:
                 first = now % arrays["depth" if operand.state else "kept"] * batch
                 vectors = self._operand(arrays, operand, first, batch)
-                self.device.multiply(slots[:, operand.slots], vectors, self._weights(arrays, operand).T)
+                self._multiply(slots[:, operand.slots], vectors, self._weights(arrays, operand).T)
 
     def _unit(self, direction: str, arrays: Arrays, now: int, number: int, space: str) -> None:
         name = f"unit_{direction}_{number}"
-        arguments = {n: arrays.get(n, 0) for n in self._names[name]} | {"now": now}
-        self.device.launch(self.module, self.types, name, arguments, arrays["batch"], self.spaces[space])
+        arguments = {n: arrays.get(n, 0) for n in self._names[name]} | {"now": now, space: self.spaces[space]}
+        self.device.launch(self.module, self.types, name, arguments, space)
+
+    def _multiply(self, target: Any, left: Any, right: Any) -> None:
+        """target += left right."""
+        self.device.multiply(target, left, right, self.types)
 
     # --- places
 
@@ -245,7 +250,11 @@ class CudaEngine:
             self.replay(tape)
         tape.spent = True
         given = tape.sequences
-        arrays = {**tape.arrays, **self._adjoints(given, d_outputs, d_state)}
+        arrays = {**tape.arrays, **self.adjoints(given.steps, given.batch)}
+        arrays |= {f"d_out_{name}": array.reshape(-1) for name, array in d_outputs.items()}
+        for state, array in d_state.items():
+            later = given.running % 2 * array.size
+            arrays[f"d_all_{state}"][later : later + array.size] = array.reshape(-1)
         for k in range(1, len(self.spec.stages) + 1):  # steps that no row reaches
             arrays[f"slots_{k}"][given.running * given.batch * self.columns(k) :] = 0
             arrays[f"low_slots_{k}"][given.running * given.batch * self.columns(k) :] = 0
@@ -253,26 +262,21 @@ class CudaEngine:
         inputs = {name: self._input_gradient(arrays, given, name) for name in self.spec.inputs}
         return inputs, self._first_states(arrays), self._gradients(arrays, given)
 
-    def _adjoints(self, given: Sequences, d_outputs: Arrays, d_state: Arrays) -> Arrays:
-        """What arrives, and zeros for what is to be found."""
-        spec, batch = self.spec, given.batch
-        arrays: Arrays = {f"d_out_{name}": array.reshape(-1) for name, array in d_outputs.items()}
+    def adjoints(self, steps: int, batch: int) -> Arrays:
+        """Zeros for what is to be found."""
+        spec, widest = self.spec, batch * max(self.spaces.values())
+        arrays: Arrays = {}
         for state, space in spec.states.items():
             length = batch * self.spaces[space]
             arrays[f"d_start_{state}"], arrays[f"d_all_{state}"] = self._zeros(length), self._zeros(2 * length)
-            later = given.running % 2 * length
-            arrays[f"d_all_{state}"][later : later + length] = d_state[state].reshape(-1)
         for k in range(1, len(spec.stages) + 1):
-            arrays[f"low_slots_{k}"] = self._low(given.steps * batch * self.columns(k))
-        widest = batch * max(self.spaces.values())
-        for name in dict.fromkeys(name for names in self._names.values() for name in names):
+            arrays[f"low_slots_{k}"] = self._low(steps * batch * self.columns(k))
+        for name in spec.pointwise_inputs:
+            arrays[f"d_seq_{name}"] = self._zeros(steps * batch * self.spaces[spec.inputs[name]])
+        taken = [name for names in self._names.values() for name in names] + [o.target for o in self.operands]
+        for name in dict.fromkeys(taken):
             if name.startswith(("d_kept_", "d_param_")):
                 arrays[name] = self._zeros(widest)
-        for operand in self.operands:
-            if operand.target.startswith("d_kept_"):
-                arrays.setdefault(operand.target, self._zeros(widest))
-        for name in spec.pointwise_inputs:
-            arrays[f"d_seq_{name}"] = self._zeros(given.steps * batch * self.spaces[spec.inputs[name]])
         return arrays
 
     def _backward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
@@ -291,7 +295,7 @@ class CudaEngine:
             if operand.stage == k and operand.target:
                 first = now % 2 * batch if operand.state else 0
                 target = self._rows(arrays[operand.target], operand.depth, first, batch)
-                self.device.multiply(target, d_slots[:, operand.slots], self._weights(arrays, operand))
+                self._multiply(target, d_slots[:, operand.slots], self._weights(arrays, operand))
 
     def _d_slots(self, arrays: Arrays, k: int, first: int, count: int) -> Any:
         name = f"low_slots_{k}" if self.types.is_half else f"slots_{k}"
@@ -308,8 +312,8 @@ class CudaEngine:
             if operand.is_input and operand.name == name:
                 d_slots = self._d_slots(arrays, operand.stage, 0, rows)
                 target = found.reshape(rows, size)
-                self.device.multiply(target, d_slots[:, operand.slots], self._weights(arrays, operand))
-        return self.device.to_low(found).reshape(given.steps, given.batch, size)
+                self._multiply(target, d_slots[:, operand.slots], self._weights(arrays, operand))
+        return self.device.to_low(found, self.types).reshape(given.steps, given.batch, size)
 
     def _first_states(self, arrays: Arrays) -> Arrays:
         batch = arrays["batch"]
@@ -345,7 +349,7 @@ class CudaEngine:
         """d_W = sum over steps and rows of d_z v'."""
         sums = self._zeros(len(operand.matrices) * operand.units * operand.depth).reshape(-1, operand.depth)
         d_slots = self._d_slots(arrays, operand.stage, 0, rows)[:, operand.slots]
-        self.device.multiply(sums, d_slots.T, self._operand(arrays, operand, 0, rows))
+        self._multiply(sums, d_slots.T, self._operand(arrays, operand, 0, rows))
         for place, name in enumerate(operand.matrices):
             if name in self.spec.parameters:
                 block = sums[place * operand.units : (place + 1) * operand.units]
@@ -356,8 +360,3 @@ class CudaEngine:
         for place, slot in enumerate(stage.slots):
             if slot.bias in self.spec.parameters:
                 self._part(flat, slot.bias)[...] += sums[place * size : (place + 1) * size]
-
-
-def arguments_of(names: tuple[str, ...], arrays: Mapping[str, Any]) -> Arrays:
-    """What a function takes; sums that a product has already added are nothing."""
-    return {name: arrays.get(name, 0) for name in names}

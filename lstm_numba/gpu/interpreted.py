@@ -4,37 +4,37 @@ The engine, the layer and the text are those that run on a GPU; only the kernels
 both half types.
 """
 
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from lstm_numba.types import Types
+
 
 class Interpreter:
-    """Runs units over rows and units of a layer, products with NumPy."""
+    """A thread for each unit of each row, in turn; products by NumPy."""
 
-    xp = np
+    xp, number = np, 0
 
-    def __init__(self, stored: Any = None) -> None:
-        self.stored = stored
+    def free_bytes(self) -> int:
+        return 2**40
 
-    def to_low(self, array: Any) -> Any:
-        return array if self.stored is None else array.astype(self.stored)
+    def to_low(self, array: Any, kinds: Types) -> Any:
+        return array.astype(kinds.stored)
 
     def steps(self, run: Callable[..., None], arrays: dict[str, Any], begin: int, end: int) -> None:
         run(arrays, begin, end)
 
-    def multiply(self, target: Any, left: Any, right: Any) -> None:
-        """target += left @ right, summed in the target's type."""
+    def multiply(self, target: Any, left: Any, right: Any, kinds: Types) -> None:  # noqa: ARG002  (the device's signature)
         target += left.astype(target.dtype) @ right.astype(target.dtype)
 
-    def launch(
-        self, module: ModuleType, types: Any, name: str, arguments: dict[str, Any], rows: int, units: int
-    ) -> None:
-        unit_function = getattr(module, name)
-        nothing = np.zeros(0)
-        arguments = {n: nothing if n.startswith("sums_") else value for n, value in arguments.items()}
-        for row in range(rows):
-            for unit in range(units):
-                unit_function(**{**arguments, "row": row, "unit": unit})
+    def launch(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], space: str) -> None:  # noqa: ARG002
+        in_slots = np.zeros(0)
+        arguments = {n: in_slots if n.startswith("sums_") else value for n, value in arguments.items()}
+        places = inspect.signature(getattr(module, name)).parameters
+        fixed = {n: arguments[n] for n in places if n not in ("row", "unit")}
+        for row, unit in np.ndindex(arguments["batch"], arguments[space]):
+            getattr(module, name)(row=row, unit=unit, **fixed)

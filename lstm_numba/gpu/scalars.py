@@ -12,7 +12,7 @@ from numba.cuda import types
 from numba.cuda.extending import register_jitable
 
 from lstm_numba.gpu.half import CONVERSIONS
-from lstm_numba.gpu.types import Types
+from lstm_numba.types import Types
 
 ARITHMETIC = {"float32": types.float32, "float64": types.float64}
 STORED = {"float32": types.float32, "float64": types.float64, "uint16": types.uint16, "float16": types.uint16}
