@@ -20,9 +20,11 @@ WORDS = (
     "spread", "store", "store_first", "together", "units_of",
 )  # fmt: skip
 CUDA_WORDS = (
-    "add", "copy_low", "erase", "erase_adjoint", "erase_low", "get", "get_low", "or_start", "put", "put_adjoint",
-    "put_low", "starts_again", "summed", "take", "take_state", "ticks",
+    "add", "copy_low", "erase", "erase_adjoint", "erase_low", "get", "get_low", "hold", "hold_turned", "meet", "multiply",
+    "or_start", "put", "put_adjoint", "put_low", "share", "shared_memory", "starts_again", "summed", "take",
+    "take_state", "thread", "threads", "ticks", "wait",
 )  # fmt: skip
+
 
 CUDA = """
 # --- On a CUDA device: what one thread does for one unit of one row

@@ -24,14 +24,23 @@ from lstm_numba.gpu.words import (
     erase_adjoint,
     get,
     get_low,
+    hold,
+    hold_turned,
+    meet,
+    multiply,
     or_start,
     put,
     put_adjoint,
     put_low,
+    share,
+    shared_memory,
     starts_again,
     summed,
     take,
     take_state,
+    thread,
+    threads,
+    wait,
 )
 from lstm_numba.functions import sigmoid, tanh
 from lstm_numba.spec import CellSpec, Slot, Stage
@@ -354,3 +363,77 @@ def unit_backward_1(
         put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_g)
         put_adjoint(slots_1, slot_1 + 2 * H, low_slots_1, d_z_o)
         add(d_all_c, earlier * H + unit, d_c_prev)
+
+
+def sweep_forward(
+    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_1, hold_1_h_prev,
+    operand_h_prev, low_h_prev, slots_1, weights_1_h_prev, all_c, all_h, kept_o, kept_tanh_c, start_h, start_c,
+    out_h,
+):
+    """Steps begin .. end - 1: this block's units of its rows."""
+    first, units, low, high = share(parts, batch, H)
+    stored, numbers = shared_memory()
+    hold(stored, hold_1_h_prev, weights_1_h_prev, 3, 0, 3, H, H, first, units)
+    wait()
+    met = 0
+    for now in range(begin, end):
+
+        # 1. affine and pointwise
+        #    z_i = W_i x + U_i h_prev + b_i
+        #    z_g = W_g x + U_g h_prev + b_g
+        #    z_o = W_o x + U_o h_prev + b_o
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, hold_1_h_prev, 3 * units, H, operand_h_prev, (now % depth * batch + top) * H, H, rows, numbers,
+                at_1, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                unit_forward_1(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
+                    at_1 + (unit - first) * tile + row - top, units * tile, low_h_prev, slots_1, all_c, all_h, kept_o,
+                    kept_tanh_c, start_h, start_c, out_h,
+                )
+            wait()
+        met = meet(barrier, parts, met)
+
+
+def sweep_backward(
+    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_1,
+    turned_1_h_prev, operand_slots_1, low_slots_1, slots_1, weights_1_h_prev, all_c, kept_o, kept_tanh_c, d_start_h,
+    d_all_h, d_out_h, d_start_c, d_all_c,
+):
+    """Steps end - 1 .. begin, transposed: this block's units of its rows."""
+    first, units, low, high = share(parts, batch, H)
+    stored, numbers = shared_memory()
+    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 3 * H, H, first, units)
+    wait()
+    met = 0
+    for now in range(end - 1, begin - 1, -1):
+
+        # 1. pointwise, transposed
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                unit_backward_1(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_1, slots_1, all_c, kept_o,
+                    kept_tanh_c, d_start_h, d_all_h, d_out_h, d_start_c, d_all_c,
+                )
+            wait()
+
+        # 1. affine, transposed
+        met = meet(barrier, parts, met)
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, turned_1_h_prev, units, 3 * H, operand_slots_1, (now % kept * batch + top) * 3 * H, 3 * H, rows,
+                numbers, at_1, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                add(d_all_h, (now % 2 * batch + row) * H + unit, get(numbers, at_1 + (unit - first) * tile + row - top))
+            wait()

@@ -25,14 +25,23 @@ from lstm_numba.gpu.words import (
     erase_low,
     get,
     get_low,
+    hold,
+    hold_turned,
+    meet,
+    multiply,
     or_start,
     put,
     put_adjoint,
     put_low,
+    share,
+    shared_memory,
     starts_again,
     summed,
     take,
     take_state,
+    thread,
+    threads,
+    wait,
 )
 from lstm_numba.functions import sigmoid, tanh
 from lstm_numba.spec import CellSpec, Slot, Stage
@@ -465,3 +474,121 @@ def unit_backward_1(
         put_adjoint(slots_1, slot_1, low_slots_1, d_z_r)
         put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_z)
         add(d_all_h, earlier * H + unit, d_h_prev)
+
+
+def sweep_forward(
+    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_1, at_2,
+    hold_1_h_prev, hold_2_rh, operand_h_prev, operand_rh, low_rh, low_h_prev, slots_1, slots_2, weights_1_h_prev,
+    weights_2_rh, all_h, kept_rh, start_h, out_h,
+):
+    """Steps begin .. end - 1: this block's units of its rows."""
+    first, units, low, high = share(parts, batch, H)
+    stored, numbers = shared_memory()
+    hold(stored, hold_1_h_prev, weights_1_h_prev, 2, 0, 2, H, H, first, units)
+    hold(stored, hold_2_rh, weights_2_rh, 1, 0, 1, H, H, first, units)
+    wait()
+    met = 0
+    for now in range(begin, end):
+
+        # 1. affine and pointwise
+        #    z_r = W_r x + U_r h_prev + b_r
+        #    z_z = W_z x + U_z h_prev + b_z
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, hold_1_h_prev, 2 * units, H, operand_h_prev, (now % depth * batch + top) * H, H, rows, numbers,
+                at_1, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                unit_forward_1(
+                    row, unit, now, batch, depth, kept, lengths, H, numbers, at_1 + (unit - first) * tile + row - top,
+                    units * tile, low_rh, slots_1, all_h, kept_rh,
+                )
+            wait()
+        met = meet(barrier, parts, met)
+
+        # 2. affine and pointwise
+        #    z_n = W_n x + U_n rh + b_n
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, hold_2_rh, 1 * units, H, operand_rh, (now % kept * batch + top) * H, H, rows, numbers, at_2,
+                tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                unit_forward_2(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
+                    at_2 + (unit - first) * tile + row - top, units * tile, low_h_prev, slots_2, slots_1, all_h,
+                    start_h, out_h,
+                )
+            wait()
+        met = meet(barrier, parts, met)
+
+
+def sweep_backward(
+    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_2, at_1,
+    turned_2_rh, turned_1_h_prev, operand_slots_2, operand_slots_1, low_slots_2, low_slots_1, slots_1, slots_2,
+    weights_1_h_prev, weights_2_rh, all_h, d_start_h, d_all_h, d_out_h, d_kept_z, d_kept_rh,
+):
+    """Steps end - 1 .. begin, transposed: this block's units of its rows."""
+    first, units, low, high = share(parts, batch, H)
+    stored, numbers = shared_memory()
+    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 2 * H, H, first, units)
+    hold_turned(stored, turned_2_rh, weights_2_rh, 1 * H, H, first, units)
+    wait()
+    met = 0
+    for now in range(end - 1, begin - 1, -1):
+
+        # 2. pointwise, transposed
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                unit_backward_2(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_2, slots_1, slots_2,
+                    all_h, d_start_h, d_all_h, d_out_h, d_kept_z,
+                )
+            wait()
+
+        # 2. affine, transposed
+        met = meet(barrier, parts, met)
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, turned_2_rh, units, 1 * H, operand_slots_2, (now % kept * batch + top) * 1 * H, 1 * H, rows,
+                numbers, at_2, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                add(d_kept_rh, row * H + unit, get(numbers, at_2 + (unit - first) * tile + row - top))
+            wait()
+
+        # 1. pointwise, transposed
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                unit_backward_1(
+                    row, unit, now, batch, depth, kept, lengths, H, low_slots_1, slots_1, all_h, d_kept_z, d_kept_rh,
+                    d_all_h,
+                )
+            wait()
+
+        # 1. affine, transposed
+        met = meet(barrier, parts, met)
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, turned_1_h_prev, units, 2 * H, operand_slots_1, (now % kept * batch + top) * 2 * H, 2 * H, rows,
+                numbers, at_1, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                add(d_all_h, (now % 2 * batch + row) * H + unit, get(numbers, at_1 + (unit - first) * tile + row - top))
+            wait()

@@ -22,14 +22,18 @@ import numpy as np
 
 from lstm_numba.cpu.cache import folder
 from lstm_numba.types import Types
+from lstm_numba.gpu.plan import Method
 from lstm_numba.gpu.unavailable import require
 
 Architecture = tuple[int, int]
 
-INTEGERS = ("now", "begin", "end", "batch", "depth", "kept", "marked", "blocks")
-LONG_ARRAYS = ("lengths", "periods")
-STORED_ARRAYS = ("low_", "seq_", "out_", "d_out_", "weights_")
+INTEGERS = ("now", "begin", "end", "batch", "depth", "kept", "marked", "parts", "tile", "scratch")
+PLACES = ("at_", "hold_", "turned_")
+OTHER_ARRAYS = {"lengths": "int64", "periods": "int64", "resets": "uint8", "barrier": "uint32"}
+STORED_ARRAYS = ("low_", "seq_", "out_", "d_out_", "weights_", "operand_")
 LOCK = threading.RLock()
+THREADS = 256  # of a block that has no reason for another number
+REGISTERS = 65536  # of a multiprocessor, and of a block
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,10 @@ def argument_type(name: str, kinds: Types) -> Any:
     from lstm_numba.gpu.scalars import ARITHMETIC, STORED
 
     types = require("numba.cuda").types
-    if name in INTEGERS or name[0].isupper() or name.startswith(("sum_", "apart_")):
+    if name in INTEGERS or name[0].isupper() or name.startswith(PLACES):
         return types.int64
-    if name in LONG_ARRAYS:
-        return types.CPointer(types.int64)
-    if name == "resets":
-        return types.CPointer(types.uint8)
+    if name in OTHER_ARRAYS:
+        return types.CPointer(getattr(types, OTHER_ARRAYS[name]))
     stored = name.startswith(STORED_ARRAYS)
     return types.CPointer(STORED[kinds.stored.name] if stored else ARITHMETIC[kinds.arithmetic.name])
 
@@ -118,14 +120,14 @@ def in_type(function: FunctionType, number: Any, meanings: dict[str, Any]) -> Fu
     return names[function.__name__]
 
 
-def meanings_of(module: ModuleType, kinds: Types) -> dict[str, Any]:
+def meanings_of(module: ModuleType, kinds: Types, words: dict[str, Any]) -> dict[str, Any]:
     """Words, functions and step functions of a generated module, compiled where they are called."""
-    from lstm_numba.gpu.scalars import ARITHMETIC, functions, inlined, words
+    from lstm_numba.gpu.scalars import ARITHMETIC, functions, inlined
 
     elementary = functions(ARITHMETIC[kinds.arithmetic.name])
     steps = {name: value for name, value in vars(module).items() if name == "step" or name.startswith("step_")}
     typed = {name: inlined(in_type(step, kinds.arithmetic.type, elementary)) for name, step in steps.items()}
-    return {**words(kinds), **elementary, **typed}
+    return {**words, **elementary, **typed}
 
 
 # --- One thread's work -> a kernel over rows and units
@@ -141,9 +143,9 @@ def {name}({arguments}):
 
 def unit_kernel(module: ModuleType, kinds: Types, name: str, space: str) -> tuple[Callable[..., None], tuple[str, ...]]:
     """A kernel with a thread for each unit of each row, and the names of its arguments."""
-    from lstm_numba.gpu.scalars import inlined
+    from lstm_numba.gpu.scalars import inlined, words
 
-    unit = inlined(bound(getattr(module, name), meanings_of(module, kinds)))
+    unit = inlined(bound(getattr(module, name), meanings_of(module, kinds, words(kinds))))
     names = unit_arguments(module, name, space)
     places = {"row": f"place // {space}", "unit": f"place % {space}"}
     call = (places.get(n, n if n in names else "0") for n in inspect.signature(getattr(module, name)).parameters)
@@ -190,12 +192,13 @@ def to_ptx(kernel: Callable[..., None], arguments: tuple[Any, ...], architecture
     return text
 
 
-def linked(ptx: str, architecture: Architecture) -> Binary:
-    """Machine code of PTX."""
+def linked(ptx: str, architecture: Architecture, threads: int) -> Binary:
+    """Machine code of PTX, for blocks of so many threads."""
     linker = require("cuda.bindings.nvjitlink")
     entry = re.search(r"\.visible \.entry (\w+)\(", ptx)
     assert entry is not None  # every kernel has one
-    handle = linker.create(2, ["-arch=sm_" + "".join(map(str, architecture)), "-verbose"])
+    options = ["-arch=sm_" + "".join(map(str, architecture)), f"-maxrregcount={min(255, REGISTERS // threads)}", "-verbose"]
+    handle = linker.create(len(options), options)
     try:
         text = ptx.encode()
         linker.add_data(handle, linker.InputType.PTX, text, len(text), "kernel.ptx")
@@ -209,8 +212,10 @@ def linked(ptx: str, architecture: Architecture) -> Binary:
     return Binary(bytes(code), entry.group(1), log.decode().rstrip("\0"))
 
 
-def compiled(kernel: Callable[..., None], arguments: tuple[Any, ...], architecture: Architecture) -> Binary:
-    return linked(to_ptx(kernel, arguments, architecture), architecture)
+def compiled(
+    kernel: Callable[..., None], arguments: tuple[Any, ...], architecture: Architecture, threads: int = THREADS
+) -> Binary:
+    return linked(to_ptx(kernel, arguments, architecture), architecture, threads)
 
 
 # --- On disk
@@ -267,6 +272,31 @@ def unit_binary(module: ModuleType, kinds: Types, name: str, space: str, archite
         return compiled(kernel, tuple(argument_type(n, kinds) for n in names), architecture)
 
     return kept(f"{inspect.getsource(module)} {kinds} {name} {space} {architecture}", make)
+
+
+# --- The whole time loop
+
+
+def sweep_kernel(module: ModuleType, kinds: Types, name: str) -> tuple[Callable[..., None], tuple[str, ...]]:
+    """A sweep of a generated module, and the names of its arguments."""
+    from lstm_numba.gpu.blocks import block_words
+    from lstm_numba.gpu.scalars import inlined
+
+    meanings = meanings_of(module, kinds, block_words(kinds))
+    units = {n: inlined(bound(f, meanings)) for n, f in vars(module).items() if n.startswith("unit_")}
+    sweep = getattr(module, name)
+    return bound(sweep, {**meanings, **units}), tuple(inspect.signature(sweep).parameters)
+
+
+def sweep_binary(module: ModuleType, kinds: Types, name: str, architecture: Architecture) -> Binary:
+    """The kernel of one sweep."""
+
+    def make() -> Binary:
+        kernel, names = sweep_kernel(module, kinds, name)
+        types = tuple(argument_type(n, kinds) for n in names)
+        return compiled(kernel, types, architecture, Method.of(kinds).threads)
+
+    return kept(f"{inspect.getsource(module)} {kinds} {name} {architecture}", make)
 
 
 ROUND = """

@@ -4,9 +4,9 @@ CuPy is what array programs on a GPU already use: its pool orders memory by stre
 machine code, and it exchanges arrays with torch without copies.
 """
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
@@ -16,27 +16,12 @@ import numpy as np
 from lstm_numba.errors import CudaUnavailableError
 from lstm_numba.gpu import compiler
 from lstm_numba.types import Types
+from lstm_numba.gpu.plan import Limits, Plan
 from lstm_numba.gpu.unavailable import require
 
-THREADS = 256
 GRAPHS = 64  # graphs that one device keeps
 LEAST = (8, 0)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one device offers.
-
-    Attributes:
-        architecture: compute capability.
-        processors: streaming multiprocessors.
-        shared: bytes of shared memory that one block can have; registers: of one block.
-    """
-
-    architecture: tuple[int, int]
-    processors: int
-    shared: int
-    registers: int = 65536
+COUNTERS = 32  # from one group's counter to the next, see `blocks.APART`
 
 
 @cache
@@ -122,7 +107,20 @@ class Device:
                 (module, kinds, name), lambda: compiler.unit_binary(module, kinds, name, space, architecture)
             )
             names = compiler.unit_arguments(module, name, space)
-            function((-(-threads // THREADS),), (THREADS,), [address(arguments[n]) for n in names])
+            function((-(-threads // compiler.THREADS),), (compiler.THREADS,), [address(arguments[n]) for n in names])
+
+    def sweep(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], found: Plan) -> None:
+        """Run all steps as one kernel whose blocks wait for each other, so that all must be on the device at once."""
+        function = self.function(
+            (module, kinds, name), lambda: compiler.sweep_binary(module, kinds, name, self.limits.architecture)
+        )
+        driver = require("cupy_backends.cuda.api.driver")
+        driver.funcSetAttribute(function.ptr, driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, found.shared)
+        known = {**arguments, "barrier": self.xp.zeros(found.groups * COUNTERS, "uint32")}
+        values = [address(known[n]) for n in inspect.signature(getattr(module, name)).parameters]
+        function(
+            (found.blocks,), (found.threads,), values, shared_mem=found.shared, enable_cooperative_groups=found.parts > 1
+        )
 
     def to_low(self, array: Any, kinds: Types) -> Any:
         """A copy in the type of storage."""
@@ -134,7 +132,7 @@ class Device:
         if array.size:
             function = self.function(kinds.storage, lambda: compiler.rounding_binary(kinds, self.limits.architecture))
             source = self.xp.ascontiguousarray(array)
-            function((-(-array.size // THREADS),), (THREADS,), [array.size, address(source), address(result)])
+            function((-(-array.size // compiler.THREADS),), (compiler.THREADS,), [array.size, address(source), address(result)])
         return result
 
     # --- graphs

@@ -1,7 +1,8 @@
 """One layer's work on a CUDA device.
 
     1. pack       parameters -> one matrix for each product, in the type of storage
-    2. forward    input products of many steps at once, then step by step: a product, a pointwise stage
+    2. forward    input products of many steps at once, then the time loop: one kernel for all steps where the matrices
+                  of the loop fit on the device, else step by step a product and a pointwise stage, in a graph
     3. backward   steps reversed: adjoints of slots and states
     4. after      gradients of matrices and of input sequences, over all steps at once
     5. unpack     sums -> gradients of the parameters
@@ -15,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from lstm_numba.gpu.operands import Operand, operands_of
+from lstm_numba.gpu.plan import Plan, held_backward, held_forward, plan
 from lstm_numba.types import Types
 from lstm_numba.parameters import Parameters
 from lstm_numba.spec import CellSpec
@@ -74,7 +76,7 @@ class CudaEngine:
         self._names = {
             name: tuple(inspect.signature(unit).parameters)
             for name, unit in vars(module).items()
-            if name.startswith("unit_")
+            if name.startswith(("unit_", "sweep_"))
         }
 
     # --- 1. pack
@@ -169,7 +171,7 @@ class CudaEngine:
         for begin in range(0, given.running, arrays["kept"]):
             end = min(begin + arrays["kept"], given.running)
             self._project(arrays, begin, end)
-            self.device.steps(self._forward_steps, arrays, begin, end)
+            self._run("forward", arrays, begin, end)
         tape.spent = False
 
     def _project(self, arrays: Arrays, begin: int, end: int) -> None:
@@ -182,6 +184,36 @@ class CudaEngine:
                 if operand.stage == k and operand.is_input:
                     sequence = self._operand(arrays, operand, begin * arrays["batch"], rows)
                     self._multiply(slots[:, operand.slots], sequence, self._weights(arrays, operand).T)
+
+    def _run(self, direction: str, arrays: Arrays, begin: int, end: int) -> None:
+        """All steps in one kernel where a block can keep its share of the matrices, else step by step."""
+        found = self._plan(direction, arrays["batch"])
+        if found is None:
+            run = self._forward_steps if direction == "forward" else self._backward_steps
+            self.device.steps(run, arrays, begin, end)
+            return
+        known = {**arrays, **self._multiplied(arrays), **found.places}
+        known |= {"begin": begin, "end": end, "parts": found.parts, "tile": found.tile}
+        name = f"sweep_{direction}"
+        arguments = {n: known[n] for n in self._names[name] if n != "barrier"}
+        self.device.sweep(self.module, self.types, name, arguments, found)
+
+    def _plan(self, direction: str, batch: int) -> Plan | None:
+        """How a sweep runs for so many rows; None where there is none for this cell, or it does not fit."""
+        if f"sweep_{direction}" not in self._names or self.device.limits is None:
+            return None
+        held = held_forward(self.operands) if direction == "forward" else held_backward(self.operands)
+        size = self.spaces[self.spec.stages[0].space]
+        return plan(held, size, batch, self.device.limits, self.types)
+
+    def _multiplied(self, arrays: Arrays) -> Arrays:
+        """What the products of a sweep read, in the type of storage."""
+        half = self.types.is_half
+        weights = {f"weights_{o.key}": self._weights(arrays, o).reshape(-1) for o in self.operands}
+        slots = {f"operand_slots_{k}": f"{'low_' * half}slots_{k}" for k in range(1, len(self.spec.stages) + 1)}
+        names = {f"operand_{o.name}": f"low_{o.name}" if half else o.source for o in self.operands if not o.is_input}
+        found = {operand: arrays[name] for operand, name in (names | slots).items() if name in arrays}
+        return found | weights
 
     def _forward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
         for now in range(begin, end):
@@ -258,7 +290,7 @@ class CudaEngine:
         for k in range(1, len(self.spec.stages) + 1):  # steps that no row reaches
             arrays[f"slots_{k}"][given.running * given.batch * self.columns(k) :] = 0
             arrays[f"low_slots_{k}"][given.running * given.batch * self.columns(k) :] = 0
-        self.device.steps(self._backward_steps, arrays, 0, given.running)
+        self._run("backward", arrays, 0, given.running)
         inputs = {name: self._input_gradient(arrays, given, name) for name in self.spec.inputs}
         return inputs, self._first_states(arrays), self._gradients(arrays, given)
 

@@ -11,13 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from lstm_numba.gpu.plan import Limits, Plan
 from lstm_numba.types import Types
 
 
 class Interpreter:
-    """A thread for each unit of each row, in turn; products by NumPy."""
+    """A thread for each unit of each row, in turn; products by NumPy.
+
+    With `limits`, sweeps run as one block of one thread, planned for a device of these limits.
+    """
 
     xp, number = np, 0
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits
 
     def free_bytes(self) -> int:
         return 2**40
@@ -32,9 +39,13 @@ class Interpreter:
         target += left.astype(target.dtype) @ right.astype(target.dtype)
 
     def launch(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], space: str) -> None:  # noqa: ARG002
-        in_slots = np.zeros(0)
-        arguments = {n: in_slots if n.startswith("sums_") else value for n, value in arguments.items()}
+        arguments = {n: None if n.startswith("sums_") else value for n, value in arguments.items()}
         places = inspect.signature(getattr(module, name)).parameters
         fixed = {n: arguments[n] for n in places if n not in ("row", "unit")}
         for row, unit in np.ndindex(arguments["batch"], arguments[space]):
             getattr(module, name)(row=row, unit=unit, **fixed)
+
+    def sweep(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], found: Plan) -> None:  # noqa: ARG002
+        # one block holds what all blocks of the plan would: its regions lie further apart
+        apart = {n: n_th * 10**9 for n_th, n in enumerate(found.places)}
+        getattr(module, name)(barrier=None, **{**arguments, **{n: apart[n] for n in apart if n in arguments}})

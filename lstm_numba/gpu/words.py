@@ -5,6 +5,10 @@ which sequences are stored and products multiply (bfloat16, float16); where that
 is an empty array and nothing is copied.
 """
 
+from collections import defaultdict
+
+import numpy as np
+
 
 def get(array, index):
     return array[index]
@@ -40,7 +44,7 @@ def erase_low(low, index):
 
 def summed(slots, slot, sums, at):
     """A slot: its input products and, where they are not in it yet, its recurrent ones."""
-    return slots[slot] + sums[at] if len(sums) else slots[slot]
+    return slots[slot] if sums is None else slots[slot] + sums[at]
 
 
 def take(array, index):
@@ -88,3 +92,57 @@ def take_state(again, start, place, array, index):
 def ticks(now, periods, unit):
     """1 where the unit's period divides the step, else 0."""
     return 1 if now % periods[unit] == 0 else 0
+
+
+# --- Blocks of threads; here one block of one thread
+
+
+def thread():
+    """The thread's number in its block."""
+    return 0
+
+
+def threads():
+    return 1
+
+
+def wait():
+    """All threads of the block have come here."""
+
+
+def meet(barrier, parts, met):
+    """All blocks that share the rows have come here; what they wrote before can be read."""
+    del barrier, parts
+    return met
+
+
+def share(parts, batch, size):
+    """This block's part: its first unit and how many, its first row and the one after its last."""
+    del parts
+    return 0, size, 0, batch
+
+
+def shared_memory():
+    """The block's shared memory: as stored numbers, and as numbers of the arithmetic."""
+    return defaultdict(float), defaultdict(float)
+
+
+def hold(stored, at, weights, run, skipped, gates, size, depth, first, units):
+    """Keep this block's rows of `gates` stacked matrices (size, depth), at `skipped` of the `run` places that there are."""
+    for gate, unit, k in np.ndindex(run, units, depth):
+        row = (gate - skipped) * size + first + unit
+        stored[at + (gate * units + unit) * depth + k] = weights[row * depth + k] if 0 <= gate - skipped < gates else 0
+
+
+def hold_turned(stored, at, weights, depth, size, first, units):
+    """Keep this block's columns of a matrix (depth, size), as rows."""
+    for unit, k in np.ndindex(units, depth):
+        stored[at + unit * depth + k] = weights[k * size + first + unit]
+
+
+def multiply(stored, held, count, depth, operand, start, apart, rows, numbers, at, tile, scratch, more):
+    """numbers[at + i * tile + r] = (or +=, with `more`) the sum over k of held[i, k] operand[start + r * apart + k]."""
+    del scratch
+    for i, r in np.ndindex(count, rows):
+        total = sum(stored[held + i * depth + k] * float(operand[start + r * apart + k]) for k in range(depth))
+        numbers[at + i * tile + r] = numbers[at + i * tile + r] * more + total

@@ -11,10 +11,11 @@ scalars, makes kernels of the units, and compiles them.
 
 from derive.emit.cuda.backward import backward_units
 from derive.emit.cuda.forward import forward_units
+from derive.emit.cuda.sweep import sweeps
 from derive.emit.layout import Layout
 
 
 def cuda_functions(layout: Layout) -> str:
     """The functions of a cell."""
-    units = [*forward_units(layout), *backward_units(layout)]
+    units = [*forward_units(layout), *backward_units(layout), *sweeps(layout)]
     return "\n\n\n".join(unit.text() for unit in units) + "\n"

@@ -15,11 +15,17 @@ from derive.symbols import ONE, Vector
 # The functions' own names; a symbol of the same name gets a `_`.
 WORDS = {
     "row", "unit", "now", "batch", "depth", "kept", "marked", "lengths", "resets", "length", "given", "kept_at", "before",
-    "after", "earlier", "later", "again", "periods", "get", "put", "get_low", "put_low", "copy_low", "summed", "take",
-    "add", "erase", "erase_low", "starts_again", "or_start", "ticks", "take_state", "put_adjoint", "erase_adjoint", "begin", "end",
+    "after", "earlier", "later", "again", "periods", "begin", "end", "parts", "tile", "scratch", "barrier", "first",
+    "units", "low", "high", "top", "rows", "place", "met", "stored", "numbers", "get", "put", "get_low", "put_low",
+    "copy_low", "summed", "take", "add", "erase", "erase_low", "starts_again", "or_start", "ticks", "take_state",
+    "put_adjoint", "erase_adjoint", "share", "shared_memory", "hold", "hold_turned", "multiply", "meet", "thread",
+    "threads", "wait",
 }  # fmt: skip
 
-FIXED = ("row", "unit", "now", "begin", "end", "batch", "depth", "kept", "marked", "lengths", "resets", "periods")
+FIXED = (
+    "row", "unit", "now", "begin", "end", "batch", "depth", "kept", "marked", "parts", "tile", "scratch", "barrier",
+    "lengths", "resets", "periods",
+)  # fmt: skip
 
 # Rows of the arrays that a step reads and writes.
 PLACES = {
@@ -37,7 +43,7 @@ def argument_order(name: str) -> tuple[int, int]:
         return 0, FIXED.index(name)
     if name[0].isupper():
         return 1, 0
-    kinds = ("sums_", "sum_", "apart_", "low_", *KINDS)
+    kinds = ("at_", "hold_", "turned_", "sums_", "sum_", "apart_", "operand_", "low_", *KINDS)
     return 2, next((rank for rank, kind in enumerate(kinds) if name.startswith(kind)), len(kinds))
 
 
