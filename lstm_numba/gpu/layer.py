@@ -10,6 +10,7 @@ from lstm_numba.gpu import device as devices
 from lstm_numba.gpu.engine import CudaEngine
 from lstm_numba.gpu.exchange import kind_of, taken
 from lstm_numba.gpu.run import CudaRun
+from lstm_numba.gpu.unavailable import require
 from lstm_numba.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class DeviceParameters(Parameters):
 
     def __setitem__(self, name: str, value: Any) -> None:
         view = self[name]
-        array, _ = kind_of(value, devices.current().xp).take(f"parameter {name}", value)
+        xp = np if isinstance(self.flat, np.ndarray) else require("cupy")
+        array, _ = kind_of(value, xp).take(f"parameter {name}", value)
         checks.fitting(f"parameter {name}", array.shape, view.shape, "its shape in the layer")
         view[...] = array
 
