@@ -30,25 +30,25 @@ def share(parts, batch, size):
     return first, max(0, min(most, size - first)), low, min(batch, low + each)
 
 
-def make_hold(padded_rows, row_length, zero, kept):
-    """hold and hold_turned for rows padded as the product wants them; `kept` changes a number on its way."""
+def make_hold(row_length, zero, kept):
+    """hold and hold_turned for rows as long as the product wants them; `kept` changes a number on its way."""
 
     def hold(stored, at, weights, run, skipped, gates, size, depth, first, units):
         length = row_length(depth)
-        for place in range(cuda.threadIdx.x, padded_rows(run * units) * length, cuda.blockDim.x):
+        for place in range(cuda.threadIdx.x, run * units * length, cuda.blockDim.x):
             i, k = place // length, place % length
-            gate = i // max(units, 1) - skipped
+            gate = i // units - skipped
             value = zero
-            if k < depth and i < run * units and gate >= 0 and gate < gates:
+            if k < depth and gate >= 0 and gate < gates:
                 value = kept(weights[(gate * size + first + i % units) * depth + k])
             stored[at + place] = value
 
     def hold_turned(stored, at, weights, depth, size, first, units):
         length = row_length(depth)
-        for place in range(cuda.threadIdx.x, padded_rows(units) * length, cuda.blockDim.x):
+        for place in range(cuda.threadIdx.x, units * length, cuda.blockDim.x):
             i, k = place // length, place % length
             value = zero
-            if k < depth and i < units:
+            if k < depth:
                 value = kept(weights[k * size + first + i])
             stored[at + place] = value
 
@@ -65,7 +65,12 @@ def make_multiply(lanes, zero):
         for begin in range(0, tiles, teams):
             index = begin + team
             if index < tiles:
-                left, top = held + index // across * SIDE * depth, index % across * SIDE
+                # rows past the last one give sums that nobody reads
+                left, top = index // across * SIDE, index % across * SIDE
+                held_0 = held + left * depth
+                held_1 = held + min(left + 1, count - 1) * depth
+                held_2 = held + min(left + 2, count - 1) * depth
+                held_3 = held + min(left + 3, count - 1) * depth
                 row_0 = start + top * apart
                 row_1 = start + min(top + 1, rows - 1) * apart
                 row_2 = start + min(top + 2, rows - 1) * apart
@@ -73,8 +78,7 @@ def make_multiply(lanes, zero):
                 s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = zero
                 s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = zero
                 for k in range(lane, depth, lanes):
-                    a_0, a_1 = stored[left + k], stored[left + depth + k]
-                    a_2, a_3 = stored[left + 2 * depth + k], stored[left + 3 * depth + k]
+                    a_0, a_1, a_2, a_3 = stored[held_0 + k], stored[held_1 + k], stored[held_2 + k], stored[held_3 + k]
                     b_0, b_1, b_2, b_3 = operand[row_0 + k], operand[row_1 + k], operand[row_2 + k], operand[row_3 + k]
                     s00, s01, s02, s03 = s00 + a_0 * b_0, s01 + a_0 * b_1, s02 + a_0 * b_2, s03 + a_0 * b_3
                     s10, s11, s12, s13 = s10 + a_1 * b_0, s11 + a_1 * b_1, s12 + a_1 * b_2, s13 + a_1 * b_3
@@ -129,11 +133,12 @@ def make_tensor_multiply(step, length_of, zero, held_fragment, operand_fragment,
             c = zero, zero, zero, zero
             d = zero, zero, zero, zero
             if index < tiles:
-                left, top = held + (index // across * 16 + line) * length, index % across * 16 + line
                 # rows past the last one give sums that nobody reads
+                left, top = index // across * 16 + line, index % across * 16 + line
+                upper, lower = held + min(left, count - 1) * length, held + min(left + 8, count - 1) * length
                 first, second = start + min(top, rows - 1) * apart, start + min(top + 8, rows - 1) * apart
                 for k in range(member * step, depth, members * step):
-                    a = held_fragment(stored, left + k, 8 * length, column)
+                    a = held_fragment(stored, upper + k, lower + k, column)
                     c = mma(a, operand_fragment(operand, first, k, depth, column), c)
                     d = mma(a, operand_fragment(operand, second, k, depth, column), d)
             mine = scratch + warp * 256 + lane

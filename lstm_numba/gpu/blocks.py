@@ -17,8 +17,8 @@ def block_words(kinds: Types) -> Table:
     method = Method.of(kinds)
     number, stored = ARITHMETIC[kinds.arithmetic.name], STORED[kinds.stored.name]
     zero, none = number(0), stored(0)
-    padded_rows, row_length = inlined(method.device_rows), inlined(method.device_length)
-    hold, hold_turned = block.make_hold(padded_rows, row_length, none, inlined(_kept(kinds)))
+    row_length = inlined(method.row_length)
+    hold, hold_turned = block.make_hold(row_length, none, inlined(_kept(kinds)))
     pointer, arrive, arrived = tensor.pointer, tensor.arrive, tensor.arrived
 
     def shared_memory():
@@ -73,9 +73,9 @@ def _half_fragments() -> Any:
     """A lane's pairs of terms: 2 column + {0, 1} and 8 more."""
     pair, none = tensor.pair, tensor.types.uint32(0)
 
-    def held(stored, left, below, column):
-        place = left + 2 * column
-        return pair(stored, place), pair(stored, place + below), pair(stored, place + 8), pair(stored, place + below + 8)
+    def held(stored, upper, lower, column):
+        low = 2 * column
+        return pair(stored, upper + low), pair(stored, lower + low), pair(stored, upper + low + 8), pair(stored, lower + low + 8)
 
     def operand(array, row, k, depth, column):
         low = k + 2 * column
@@ -89,11 +89,9 @@ def _tf32_fragments() -> Any:
     """A lane's terms: column and 4 more; weights are rounded already."""
     bits, rounded, none = tensor.bits, tensor.rounded, tensor.types.uint32(0)
 
-    def held(stored, left, below, column):
-        place = left + column
-        return (
-            bits(stored[place]), bits(stored[place + below]), bits(stored[place + 4]), bits(stored[place + below + 4]),
-        )  # fmt: skip
+    def held(stored, upper, lower, column):
+        first, second = upper + column, lower + column
+        return bits(stored[first]), bits(stored[second]), bits(stored[first + 4]), bits(stored[second + 4])
 
     def operand(array, row, k, depth, column):
         low = k + column

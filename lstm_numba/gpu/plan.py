@@ -41,12 +41,11 @@ class Method:
     """One way to multiply.
 
     Attributes:
-        side: rows of held matrices come in multiples of it; step: terms come in multiples of it; spare: numbers between
-            two rows, so that the lanes of a warp meet in different banks.
+        step: terms of a sum come in multiples of it; spare: numbers between two rows, so that the lanes of a warp meet in
+            different banks.
     """
 
     tensor: bool
-    side: int
     step: int
     spare: int
     threads: int
@@ -54,16 +53,12 @@ class Method:
     @classmethod
     def of(cls, kinds: Types) -> Self:
         if kinds.is_half:
-            return cls(True, 16, 16, 8, 256)
-        return cls(True, 16, 8, 4, 256) if kinds.products == "tf32" else cls(False, 4, 1, 0, 256)
+            return cls(True, 16, 8, 256)
+        return cls(True, 8, 4, 256) if kinds.products == "tf32" else cls(False, 1, 0, 256)
 
     @property
-    def device_rows(self) -> Callable[[int], int]:
-        side = self.side
-        return lambda count: -(-count // side) * side
-
-    @property
-    def device_length(self) -> Callable[[int], int]:
+    def row_length(self) -> Callable[[int], int]:
+        """Numbers of a held row in shared memory, a function that can be compiled too."""
         step, spare = self.step, self.spare
         return lambda depth: -(-depth // step) * step + spare
 
@@ -152,7 +147,7 @@ def _regions(
     places, stored = {}, 0
     for matrix in held:
         places[matrix.name] = stored
-        stored += method.device_rows(matrix.gates * units) * method.device_length(matrix.depth)
+        stored += matrix.gates * units * method.row_length(matrix.depth)
     number = kinds.arithmetic.itemsize
     end = -(-stored * kinds.stored.itemsize // 16) * 16 // number
     for stage in dict.fromkeys(matrix.stage for matrix in held):

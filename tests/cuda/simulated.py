@@ -92,9 +92,9 @@ def pair(array, index):
 
 
 def half_fragments():
-    def held(stored, left, below, column):
-        place = left + 2 * column
-        return pair(stored, place), pair(stored, place + below), pair(stored, place + 8), pair(stored, place + below + 8)
+    def held(stored, upper, lower, column):
+        low = 2 * column
+        return pair(stored, upper + low), pair(stored, lower + low), pair(stored, upper + low + 8), pair(stored, lower + low + 8)
 
     def operand(array, row, k, depth, column):
         low = k + 2 * column
@@ -105,9 +105,9 @@ def half_fragments():
 
 
 def tf32_fragments():
-    def held(stored, left, below, column):
-        place = left + column
-        return stored[place], stored[place + below], stored[place + 4], stored[place + below + 4]
+    def held(stored, upper, lower, column):
+        first, second = upper + column, lower + column
+        return stored[first], stored[second], stored[first + 4], stored[second + 4]
 
     def operand(array, row, k, depth, column):
         low = k + column
@@ -161,8 +161,8 @@ def _all_in(names, module, kinds, name, device):
         return FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
 
     method = Method.of(kinds)
-    rows, length, zero = method.device_rows, method.device_length, kinds.arithmetic.type(0)
-    hold, hold_turned = block.make_hold(rows, length, 0, lambda value: value)
+    length, zero = method.row_length, kinds.arithmetic.type(0)
+    hold, hold_turned = block.make_hold(length, 0, lambda value: value)
     if method.tensor:
         matrices, fragments = (half_matrices, half_fragments) if kinds.is_half else (tf32_matrices, tf32_fragments)
         held, operand = fragments()
