@@ -49,9 +49,7 @@ class Output:
     def output(self) -> NDArray[Any]:
         return self.outputs[self._layer.spec.outputs[0]]
 
-    def _named_outputs(
-        self, d_output: Any, d_outputs: Mapping[str, Any] | None
-    ) -> dict[str, tuple[str, Any]]:
+    def _named_outputs(self, d_output: Any, d_outputs: Mapping[str, Any] | None) -> dict[str, tuple[str, Any]]:
         """Output -> what its derivative was called, and its value or None."""
         names = self._layer.spec.outputs
         given = dict(checks.only("d_outputs", d_outputs, names))

@@ -75,7 +75,12 @@ def _half_fragments() -> Any:
 
     def held(stored, upper, lower, column):
         low = 2 * column
-        return pair(stored, upper + low), pair(stored, lower + low), pair(stored, upper + low + 8), pair(stored, lower + low + 8)
+        return (
+            pair(stored, upper + low),
+            pair(stored, lower + low),
+            pair(stored, upper + low + 8),
+            pair(stored, lower + low + 8),
+        )
 
     def operand(array, row, k, depth, column):
         low = k + 2 * column

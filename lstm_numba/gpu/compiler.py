@@ -188,7 +188,9 @@ def to_ptx(kernel: Callable[..., None], arguments: tuple[Any, ...], architecture
     """PTX of a kernel."""
     cuda = require("numba.cuda")
     with _for_architecture(architecture):
-        text, _ = cuda.compile(kernel, cuda.types.void(*arguments), cc=architecture, device=False, abi="numba", output="ptx")
+        text, _ = cuda.compile(
+            kernel, cuda.types.void(*arguments), cc=architecture, device=False, abi="numba", output="ptx"
+        )
     return text
 
 
@@ -197,7 +199,11 @@ def linked(ptx: str, architecture: Architecture, threads: int) -> Binary:
     linker = require("cuda.bindings.nvjitlink")
     entry = re.search(r"\.visible \.entry (\w+)\(", ptx)
     assert entry is not None  # every kernel has one
-    options = ["-arch=sm_" + "".join(map(str, architecture)), f"-maxrregcount={min(255, REGISTERS // threads)}", "-verbose"]
+    options = [
+        "-arch=sm_" + "".join(map(str, architecture)),
+        f"-maxrregcount={min(255, REGISTERS // threads)}",
+        "-verbose",
+    ]
     handle = linker.create(len(options), options)
     try:
         text = ptx.encode()

@@ -41,7 +41,9 @@ def current() -> "Device":
             f"device='cuda' needs an NVIDIA driver for CUDA 13 and a device ({error}): use device='cpu' here."
         ) from None
     if not found:
-        raise CudaUnavailableError("device='cuda' needs a CUDA device, and the driver sees none: use device='cpu' here.")
+        raise CudaUnavailableError(
+            "device='cuda' needs a CUDA device, and the driver sees none: use device='cpu' here."
+        )
     device = Device(cupy)
     if device.limits.architecture < LEAST:
         have, least = (".".join(map(str, version)) for version in (device.limits.architecture, LEAST))
@@ -119,7 +121,11 @@ class Device:
         known = {**arguments, "barrier": self.xp.zeros(found.groups * COUNTERS, "uint32")}
         values = [address(known[n]) for n in inspect.signature(getattr(module, name)).parameters]
         function(
-            (found.blocks,), (found.threads,), values, shared_mem=found.shared, enable_cooperative_groups=found.parts > 1
+            (found.blocks,),
+            (found.threads,),
+            values,
+            shared_mem=found.shared,
+            enable_cooperative_groups=found.parts > 1,
         )
 
     def to_low(self, array: Any, kinds: Types) -> Any:
@@ -132,7 +138,11 @@ class Device:
         if array.size:
             function = self.function(kinds.storage, lambda: compiler.rounding_binary(kinds, self.limits.architecture))
             source = self.xp.ascontiguousarray(array)
-            function((-(-array.size // compiler.THREADS),), (compiler.THREADS,), [array.size, address(source), address(result)])
+            function(
+                (-(-array.size // compiler.THREADS),),
+                (compiler.THREADS,),
+                [array.size, address(source), address(result)],
+            )
         return result
 
     # --- graphs

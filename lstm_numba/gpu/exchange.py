@@ -94,7 +94,9 @@ def taken(
     """
     if _is_on_device(value) and value.__dlpack_device__()[1] != number:
         there = value.__dlpack_device__()[1]
-        raise ArgumentError(f"{name} is on device {there}, and the layer was made on device {number}: move one of them.")
+        raise ArgumentError(
+            f"{name} is on device {there}, and the layer was made on device {number}: move one of them."
+        )
     array, found = kind_of(value, xp).take(name, value)
     if found != wanted:
         raise DtypeError(f"{name} must be {wanted}, got {found}: convert it, or make the layer with dtype='{found}'.")

@@ -54,16 +54,14 @@ class Placed:
         """The parameters as the products take them, structure applied."""
         theta = self.layer._theta.copy() if self.masks else self.layer._theta
         self.layer._clear_masked(theta)
-        return self.engine.pack(theta.flat)
+        return self.engine.packing.pack(theta.flat)
 
     # --- arguments
 
     def _taken(self, name: str, value: Any, wanted: str, shape: tuple[int | None, ...], read_from: str) -> Any:
         return taken(name, value, wanted, shape, read_from, self.device.xp, self.device.number)
 
-    def forward(
-        self, x: Any, state: Any, lengths: Any, resets: Any, save: bool, inputs: Mapping[str, Any]
-    ) -> CudaRun:
+    def forward(self, x: Any, state: Any, lengths: Any, resets: Any, save: bool, inputs: Mapping[str, Any]) -> CudaRun:
         """As `Layer.forward`."""
         layer, exchange = self.layer, kind_of(x, self.device.xp)
         with exchange.stream():
@@ -83,7 +81,9 @@ class Placed:
     def _optional(self, name: str, value: Any, wanted: str, shape: tuple[int, ...], read_from: str) -> Any:
         """As `_taken`; zeros where None is given."""
         if value is None:
-            return self.device.xp.zeros(shape, self.layer.types.stored if wanted == self.layer.types.storage else wanted)
+            return self.device.xp.zeros(
+                shape, self.layer.types.stored if wanted == self.layer.types.storage else wanted
+            )
         return self._taken(name, value, wanted, shape, read_from)
 
     def states(self, what: str, given: Any, size: int) -> Arrays:

@@ -2,14 +2,12 @@
 
 import copy
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lstm_numba.errors import CudaMemoryError
-
-if TYPE_CHECKING:
-    from lstm_numba.gpu.engine import CudaEngine
+from lstm_numba.gpu.shapes import Arrays, Shapes
 
 
 def _counted(length: int, dtype: Any) -> Any:
@@ -17,31 +15,28 @@ def _counted(length: int, dtype: Any) -> Any:
     return np.broadcast_to(np.zeros((), dtype), (int(length),))
 
 
-COUNTING = SimpleNamespace(xp=SimpleNamespace(empty=_counted, zeros=_counted))
+COUNTING = SimpleNamespace(empty=_counted, zeros=_counted)
 
 
-def forward_bytes(engine: "CudaEngine", steps: int, batch: int, save: bool) -> int:
+def forward_bytes(shapes: Shapes, parameters: int, steps: int, batch: int, save: bool) -> int:
     """What a forward takes besides its inputs."""
-    counting = _counting(engine)
-    weights = engine.theta.flat.size * engine.types.stored.itemsize
-    return weights + _total(counting.work(steps, batch, save))
+    return parameters * shapes.types.stored.itemsize + _total(_counting(shapes).work(steps, batch, save))
 
 
-def backward_bytes(engine: "CudaEngine", steps: int, batch: int) -> int:
+def backward_bytes(shapes: Shapes, parameters: int, steps: int, batch: int) -> int:
     """What a backward takes besides its forward's tape and what arrives."""
-    sequences = sum(engine.spaces[space] for space in engine.spec.inputs.values()) * steps * batch
-    sums = engine.theta.flat.size * 2
-    found = (sequences + sums) * engine.types.arithmetic.itemsize
-    return found + _total(_counting(engine).adjoints(steps, batch))
+    sequences = sum(shapes.spaces[space] for space in shapes.spec.inputs.values()) * steps * batch
+    found = (sequences + 2 * parameters) * shapes.types.arithmetic.itemsize
+    return found + _total(_counting(shapes).adjoints(steps, batch))
 
 
-def _counting(engine: "CudaEngine") -> "CudaEngine":
-    found = copy.copy(engine)
-    found.device = COUNTING
+def _counting(shapes: Shapes) -> Shapes:
+    found = copy.copy(shapes)
+    found.xp = COUNTING
     return found
 
 
-def _total(arrays: dict[str, Any]) -> int:
+def _total(arrays: Arrays) -> int:
     return sum(array.nbytes for array in arrays.values())
 
 

@@ -140,9 +140,7 @@ def _divisions(
             yield Plan(parts, groups, tile, method.threads, shared, places)
 
 
-def _regions(
-    held: Sequence[Held], units: int, tile: int, kinds: Types, method: Method
-) -> tuple[int, dict[str, int]]:
+def _regions(held: Sequence[Held], units: int, tile: int, kinds: Types, method: Method) -> tuple[int, dict[str, int]]:
     """Bytes of shared memory, and where each region begins."""
     places, stored = {}, 0
     for matrix in held:

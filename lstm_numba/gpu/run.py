@@ -31,7 +31,7 @@ class CudaRun(Output):
         self.steps, self.size = next(iter(inputs.values())).shape[:2]
         ends = np.full(self.size, self.steps) if lengths is None else lengths
         self._flip = self._reversal(ends) if layer.reverse else None
-        needed = forward_bytes(engine, self.steps, self.size, save)
+        needed = forward_bytes(engine.shapes, layer._theta.flat.size, self.steps, self.size, save)
         check_free(needed, placed.device.free_bytes(), "this forward", f"{'call it with save=False, ' * save}{SMALLER}")
         given = Sequences(
             steps=self.steps,
@@ -43,7 +43,9 @@ class CudaRun(Output):
             resets=xp.zeros(0, np.uint8) if resets is None else self._turned(resets).reshape(-1),
         )
         self._tape = engine.forward(placed.packed(), given, save)
-        self.outputs = {name: exchange.give(self._turned(engine.output(self._tape, name))) for name in layer.spec.outputs}
+        self.outputs = {
+            name: exchange.give(self._turned(engine.output(self._tape, name))) for name in layer.spec.outputs
+        }
         self.state = {name: exchange.give(array) for name, array in engine.last_states(self._tape).items()}
 
     def _without_ends(self, array: Any, lengths: Any) -> Any:
@@ -79,9 +81,11 @@ class CudaRun(Output):
         placed, engine = self._placed, self._placed.engine
         with self._exchange.stream(), self._lock:  # a backward works in the tape's own arrays
             given = self._named_outputs(d_output, d_outputs)
-            wanted = {name: self._turned(placed.output(what, value, name, self)) for name, (what, value) in given.items()}
+            wanted = {
+                name: self._turned(placed.output(what, value, name, self)) for name, (what, value) in given.items()
+            }
             last = placed.states("d_state", d_state, self.size)
-            needed = backward_bytes(engine, self.steps, self.size)
+            needed = backward_bytes(engine.shapes, self._layer._theta.flat.size, self.steps, self.size)
             check_free(needed, placed.device.free_bytes(), "this backward", SMALLER)
             inputs, first, flat = engine.backward(self._tape, wanted, last)
             return self._gradients(inputs, first, flat)
@@ -94,4 +98,3 @@ class CudaRun(Output):
         sequences = {name: give(self._turned(array)) for name, array in inputs.items()}
         state = {name: give(array) for name, array in first.items()}
         return Gradients(sequences[layer.spec.main], sequences, found, state)
-

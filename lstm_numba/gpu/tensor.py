@@ -53,7 +53,9 @@ def pair(typing_context, array, index):
 @intrinsic
 def bits(typing_context, value):
     """A float32's bits."""
-    return types.uint32(types.float32), lambda context, builder, signature, arguments: builder.bitcast(arguments[0], WORD)
+    return types.uint32(types.float32), lambda context, builder, signature, arguments: builder.bitcast(
+        arguments[0], WORD
+    )
 
 
 @intrinsic
@@ -70,7 +72,9 @@ def rounded(typing_context, value):
 @intrinsic
 def real(typing_context, word):
     """A word as a float32."""
-    return types.float32(types.uint32), lambda context, builder, signature, arguments: builder.bitcast(arguments[0], REAL)
+    return types.float32(types.uint32), lambda context, builder, signature, arguments: builder.bitcast(
+        arguments[0], REAL
+    )
 
 
 @intrinsic

@@ -15,5 +15,7 @@ def require(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        package = {"numba": "numba-cuda", "cuda": "cuda-bindings", "numba_cuda": "numba-cuda"}.get(name.split(".")[0], name)
+        package = {"numba": "numba-cuda", "cuda": "cuda-bindings", "numba_cuda": "numba-cuda"}.get(
+            name.split(".")[0], name
+        )
         raise CudaUnavailableError(f"device='cuda' needs the package {package} ({error}): {INSTALL}.") from None

@@ -1,8 +1,8 @@
 """What the CUDA functions share: places of values in unpadded arrays, arguments noted as they are needed.
 
-    slots_1[kept_at, gate, unit]    products, then what the backward reads, then the adjoints of the products
-    all_h[before, unit]             every state before each step; low_h the same in the storage type of products
-    kept_v[kept_at, unit]           values with an array of their own; low_v where a product reads them
+slots_1[kept_at, gate, unit]    products, then what the backward reads, then the adjoints of the products
+all_h[before, unit]             every state before each step; low_h the same in the storage type of products
+kept_v[kept_at, unit]           values with an array of their own; low_v where a product reads them
 """
 
 import re

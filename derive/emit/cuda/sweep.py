@@ -125,9 +125,7 @@ class SweepForward(Sweep):
             ring = self.need("depth" if o.vector.role == "previous" else "kept")
             row = f"(now % {ring} * batch + top) * {space}"
             array, place = f"operand_{o.vector.name}", f"hold_{o.key}"
-            lines.append(
-                self.product(o, place, f"{run} * units", space, space, array, bool(lines)).format(row=row)
-            )
+            lines.append(self.product(o, place, f"{run} * units", space, space, array, bool(lines)).format(row=row))
         return [*lines, "wait()"] if lines else []
 
     def feeds_product(self, stage: Pointwise) -> bool:
@@ -148,7 +146,9 @@ class SweepBackward(Sweep):
             for o in self.layout.transposed(k):
                 self.need(f"turned_{o.key}", f"weights_{o.key}")
                 depth = f"{o.run} * {self.space}"
-                lines.append(f"hold_turned(stored, turned_{o.key}, weights_{o.key}, {depth}, {self.space}, first, units)")
+                lines.append(
+                    f"hold_turned(stored, turned_{o.key}, weights_{o.key}, {depth}, {self.space}, first, units)"
+                )
         return [*lines, "wait()"] if lines else []
 
     def steps(self) -> Block:
