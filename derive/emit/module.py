@@ -20,8 +20,8 @@ WORDS = (
     "spread", "store", "store_first", "together", "units_of",
 )  # fmt: skip
 CUDA_WORDS = (
-    "add", "copy_low", "erase", "erase_adjoint", "erase_low", "get", "get_low", "hold", "hold_turned", "meet", "multiply",
-    "or_start", "put", "put_adjoint", "put_low", "share", "shared_memory", "starts_again", "summed", "take",
+    "add", "copy_low", "erase", "erase_adjoint", "erase_low", "get", "get_low", "hold", "hold_turned", "meet",
+    "multiply", "or_start", "put", "put_adjoint", "put_low", "share", "shared_memory", "starts_again", "summed", "take",
     "take_state", "thread", "threads", "ticks", "wait",
 )  # fmt: skip
 
@@ -56,7 +56,8 @@ def module_text(cell: Cell, source: str, command: str) -> str:
     """
     layout = Layout(split(cell))
     steps = scalar_source(layout.program)
-    body = "\n\n".join([products(layout), "\n" + steps.rstrip("\n"), "\n" + kernels(layout).rstrip("\n"), CUDA + cuda_functions(layout)])
+    loops = "\n" + kernels(layout).rstrip("\n")
+    body = "\n\n".join([products(layout), "\n" + steps.rstrip("\n"), loops, CUDA + cuda_functions(layout)])
     header = _header(cell, source, command)
     return "\n".join([header, _imports(steps, body), facts(layout), body])
 
@@ -142,8 +143,9 @@ def _facts(layout: Layout) -> dict[str, str]:
 
 def _program(layout: Layout) -> tuple[tuple[str, int, str], ...]:
     """The stages in order, each kind numbered from 1."""
-    numbers = {stage: k for kind in (layout.program.affine, layout.program.pointwise) for k, stage in enumerate(kind, 1)}
-    return tuple((type(stage).__name__.lower(), numbers[stage], stage.space) for stage in layout.program.stages)
+    program = layout.program
+    numbers = {stage: k for kind in (program.affine, program.pointwise) for k, stage in enumerate(kind, start=1)}
+    return tuple((type(stage).__name__.lower(), numbers[stage], stage.space) for stage in program.stages)
 
 
 def _accumulated(layout: Layout) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What the threads of a block do together, in the words of CUDA that the simulator knows too.
 
-A product held[i, k] operand[r, k] is cut into tiles of sums; the terms of a tile's sums are dealt to several threads, and
-their parts are added in the order of the threads, so that the bits are the same every time.
+A product held[i, k] operand[r, k] is cut into tiles of sums; the terms of a tile's sums are dealt to several threads,
+and their parts are added in the order of the threads, so that the bits are the same every time.
 """
 
 from numba import cuda
@@ -111,7 +111,7 @@ def make_multiply(lanes, zero):
 
 
 def make_tensor_multiply(step, length_of, zero, held_fragment, operand_fragment, mma):
-    """The product on tensor cores: tiles of 16 x 16 sums, two instructions each, the terms dealt to the warps of a team.
+    """The product on tensor cores: tiles of 16 x 16 sums, two instructions each, the terms dealt to a team's warps.
 
     Args:
         step: terms that one instruction takes; held_fragment, operand_fragment: what a lane hands to it.

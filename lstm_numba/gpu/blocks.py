@@ -3,6 +3,7 @@
 from typing import Any
 
 from numba import cuda
+from numba.cuda import types
 
 from lstm_numba.gpu import block, tensor
 from lstm_numba.gpu.plan import Method
@@ -71,7 +72,7 @@ def _multiply(kinds: Types, method: Method, zero: Any, row_length: Any) -> Any:
 
 def _half_fragments() -> Any:
     """A lane's pairs of terms: 2 column + {0, 1} and 8 more."""
-    pair, none = tensor.pair, tensor.types.uint32(0)
+    pair, none = tensor.pair, types.uint32(0)
 
     def held(stored, upper, lower, column):
         low = 2 * column
@@ -92,7 +93,7 @@ def _half_fragments() -> Any:
 
 def _tf32_fragments() -> Any:
     """A lane's terms: column and 4 more; weights are rounded already."""
-    bits, rounded, none = tensor.bits, tensor.rounded, tensor.types.uint32(0)
+    bits, rounded, none = tensor.bits, tensor.rounded, types.uint32(0)
 
     def held(stored, upper, lower, column):
         first, second = upper + column, lower + column

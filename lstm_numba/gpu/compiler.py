@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from lstm_numba.cpu.cache import folder
-from lstm_numba.types import Types
 from lstm_numba.gpu.plan import Method
 from lstm_numba.gpu.unavailable import require
+from lstm_numba.types import Types
 
 Architecture = tuple[int, int]
 
@@ -174,7 +174,7 @@ def from_text(text: str, name: str, **names: Any) -> Callable[..., Any]:
 @contextmanager
 def _for_architecture(architecture: Architecture) -> Iterator[None]:
     """Numba asks the current device for what nested functions are compiled for; there need be none."""
-    dispatcher = require("numba.cuda.dispatcher")
+    dispatcher: Any = require("numba.cuda.dispatcher")
     with LOCK:
         found = dispatcher.get_current_device
         dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=architecture)

@@ -1,7 +1,7 @@
 """The CUDA device: memory, products, launches and graphs, over CuPy.
 
-CuPy is what array programs on a GPU already use: its pool orders memory by streams, it calls cuBLAS by address, it loads
-machine code, and it exchanges arrays with torch without copies.
+CuPy is what array programs on a GPU already use: its pool orders memory by streams, it calls cuBLAS by address, it
+loads machine code, and it exchanges arrays with torch without copies.
 """
 
 import inspect
@@ -15,9 +15,9 @@ import numpy as np
 
 from lstm_numba.errors import CudaUnavailableError
 from lstm_numba.gpu import compiler
-from lstm_numba.types import Types
 from lstm_numba.gpu.plan import Limits, Plan
 from lstm_numba.gpu.unavailable import require
+from lstm_numba.types import Types
 
 GRAPHS = 64  # graphs that one device keeps
 LEAST = (8, 0)

@@ -35,17 +35,17 @@ class Interpreter:
     def steps(self, run: Callable[..., None], arrays: dict[str, Any], begin: int, end: int) -> None:
         run(arrays, begin, end)
 
-    def multiply(self, target: Any, left: Any, right: Any, kinds: Types) -> None:  # noqa: ARG002  (the device's signature)
+    def multiply(self, target: Any, left: Any, right: Any, kinds: Types) -> None:
         target += left.astype(target.dtype) @ right.astype(target.dtype)
 
-    def launch(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], space: str) -> None:  # noqa: ARG002
+    def launch(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], space: str) -> None:
         arguments = {n: None if n.startswith("sums_") else value for n, value in arguments.items()}
         places = inspect.signature(getattr(module, name)).parameters
         fixed = {n: arguments[n] for n in places if n not in ("row", "unit")}
         for row, unit in np.ndindex(arguments["batch"], arguments[space]):
             getattr(module, name)(row=row, unit=unit, **fixed)
 
-    def sweep(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], found: Plan) -> None:  # noqa: ARG002
+    def sweep(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], found: Plan) -> None:
         # one block holds what all blocks of the plan would: its regions lie further apart
         apart = {n: n_th * 10**9 for n_th, n in enumerate(found.places)}
         getattr(module, name)(barrier=None, **{**arguments, **{n: apart[n] for n in apart if n in arguments}})

@@ -46,7 +46,7 @@ class Packing:
     def add_matrices(self, operand: Operand, sums: Any, flat: Any) -> None:
         """The gradients of an operand's matrices, from those of the one that they are stacked in."""
         for place, name in enumerate(operand.matrices):
-            if name in self.spec.parameters:
+            if name is not None and name in self.spec.parameters:
                 block = sums[place * operand.units : (place + 1) * operand.units]
                 self._part(flat, name)[...] += block.reshape(-1)
 

@@ -1,4 +1,4 @@
-"""How a sweep is laid over a device: how many blocks share the units, how the rows are divided, what lies in shared memory.
+"""How a sweep is laid over a device: which blocks share the units and the rows, what lies in shared memory.
 
 Everything here is arithmetic on sizes and on the device's limits; nothing is compiled for a size or a batch.
 """
@@ -41,8 +41,8 @@ class Method:
     """One way to multiply.
 
     Attributes:
-        step: terms of a sum come in multiples of it; spare: numbers between two rows, so that the lanes of a warp meet in
-            different banks.
+        step: terms of a sum come in multiples of it; spare: numbers between two rows, so that the lanes of a warp meet
+            in different banks.
     """
 
     tensor: bool

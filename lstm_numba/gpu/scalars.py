@@ -1,7 +1,7 @@
 """The words of `lstm_numba.gpu.words` and the functions of `lstm_numba.functions` as compiled code for CUDA scalars.
 
-exp, tanh, log, log1p and sqrt are NVIDIA's libdevice in its accurate form, 2 units of the last place at most; sigmoid adds
-a sum and a quotient to exp.  Nothing is compiled with fastmath, so a NaN stays a NaN.
+exp, tanh, log, log1p and sqrt are NVIDIA's libdevice in its accurate form, 2 units of the last place at most; sigmoid
+adds a sum and a quotient to exp.  Nothing is compiled with fastmath, and every selection below keeps a NaN.
 """
 
 import math
@@ -27,18 +27,18 @@ def functions(number: Any) -> Table:
     zero, one = number(0), number(1)
     table: Table = {
         "sigmoid": lambda a: one / (one + math.exp(-a)),
-        "softplus": lambda a: (zero if a < zero else a) + math.log1p(math.exp(-abs(a))),
+        "softplus": lambda a: (zero if a < zero else a) + math.log1p(math.exp(-abs(a))),  # noqa: FURB136  (max loses a NaN)
         "tanh": lambda a: math.tanh(a),
         "exp": lambda a: math.exp(a),
         "log": lambda a: math.log(a),
         "sqrt": lambda a: math.sqrt(a),
-        "relu": lambda a: zero if a < zero else a,
+        "relu": lambda a: zero if a < zero else a,  # noqa: FURB136  (max loses a NaN)
         "absolute": lambda a: abs(a),
         "positive": lambda a: one if a > zero else zero,
         "where": lambda condition, then, otherwise: then if condition != zero else otherwise,
         "stop": lambda a: a,
-        "maximum": lambda a, b: b if b > a or b != b else a,  # noqa: PLR0124  (b != b: a NaN is never lost)
-        "minimum": lambda a, b: b if b < a or b != b else a,  # noqa: PLR0124
+        "maximum": lambda a, b: b if b > a or b != b else a,
+        "minimum": lambda a, b: b if b < a or b != b else a,
     }
     return {name: inlined(function) for name, function in table.items()}
 

@@ -1,7 +1,7 @@
 """Tensor cores and grid-wide meetings: PTX instructions as functions; compute capability 8.0 and later.
 
-Fragments of m16n8k16 (half types) and m16n8k8 (tf32), in the terms of the PTX manual, "Matrix Fragments for mma": lane l
-is line l / 4 and column l % 4; each register holds two half numbers or one tf32.
+Fragments of m16n8k16 (half types) and m16n8k8 (tf32) as in the PTX manual, "Matrix Fragments for mma": lane l is line
+l / 4 and column l % 4; each register holds two half numbers or one tf32.
 """
 
 from llvmlite import ir
@@ -27,7 +27,8 @@ def make_mma(kind):
     @intrinsic
     def mma(typing_context, a, b, c):
         def build(context, builder, signature, arguments):
-            registers = [builder.extract_value(group, k) for group, n in zip(arguments, (4, 2, 4)) for k in range(n)]
+            groups = zip(arguments, (4, 2, 4), strict=True)
+            registers = [builder.extract_value(group, k) for group, n in groups for k in range(n)]
             kind_of_call = ir.FunctionType(ir.LiteralStructType([REAL] * 4), [WORD] * 6 + [REAL] * 4)
             # side_effect: all lanes must come to it together, so that it may not be moved past a branch
             code = ir.InlineAsm(kind_of_call, text, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f", side_effect=True)

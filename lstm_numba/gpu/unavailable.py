@@ -16,6 +16,6 @@ def require(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         package = {"numba": "numba-cuda", "cuda": "cuda-bindings", "numba_cuda": "numba-cuda"}.get(
-            name.split(".")[0], name
+            name.split(".", maxsplit=1)[0], name
         )
         raise CudaUnavailableError(f"device='cuda' needs the package {package} ({error}): {INSTALL}.") from None

@@ -1,8 +1,8 @@
 """The words of the generated CUDA functions, in plain Python: what each of them means for one thread.
 
-`lstm_numba.gpu.scalars` has the same words as compiled code.  Arrays are flat.  *Low* arrays hold numbers in the type in
-which sequences are stored and products multiply (bfloat16, float16); where that is the type of the arithmetic, a low copy
-is an empty array and nothing is copied.
+`lstm_numba.gpu.scalars` and `lstm_numba.gpu.blocks` have the same words as compiled code.  Arrays are flat.  *Low*
+arrays hold numbers in the type in which sequences are stored and products multiply (bfloat16, float16); where that is the
+type of the arithmetic, a low copy is an empty array and nothing is copied.
 """
 
 from collections import defaultdict
@@ -128,7 +128,7 @@ def shared_memory():
 
 
 def hold(stored, at, weights, run, skipped, gates, size, depth, first, units):
-    """Keep this block's rows of `gates` stacked matrices (size, depth), at `skipped` of the `run` places that there are."""
+    """Keep this block's rows of `gates` stacked matrices (size, depth), from place `skipped` of `run` places on."""
     for gate, unit, k in np.ndindex(run, units, depth):
         row = (gate - skipped) * size + first + unit
         stored[at + (gate * units + unit) * depth + k] = weights[row * depth + k] if 0 <= gate - skipped < gates else 0

@@ -1,4 +1,4 @@
-"""One row of the table: our layer and its rivals on the same arrays, in turn, each finished before the clock is read."""
+"""One row of the table: our layer and its rivals on the same arrays, in turn, each finished when the clock is read."""
 
 import time
 from collections.abc import Callable

@@ -63,7 +63,7 @@ class Turns:
 
 
 class Blocks(Interpreter):
-    """Sweeps in plain Python as the plan divides them: a block of one thread for each part of the units and the rows."""
+    """Sweeps in plain Python as the plan divides them: a block of one thread for each share of units and rows."""
 
     def sweep(self, module, kinds, name, arguments, found):
         turns = Turns(found.blocks)

@@ -1,4 +1,4 @@
-"""Kernels compiled to machine code without a device: they fit the registers, spill nothing, and multiply as they should."""
+"""Machine code, made without a device: it fits the registers, spills nothing, and multiplies as it should."""
 
 import re
 
@@ -45,7 +45,7 @@ def checked(kernel, names, kinds, architecture, threads):
     """PTX of a kernel that keeps to the limits of its architecture."""
     ptx = compiler.to_ptx(kernel, tuple(compiler.argument_type(n, kinds) for n in names), architecture)
     binary = compiler.linked(ptx, architecture, threads)
-    assert float(re.search(r"^\.version (\S+)", ptx, re.M).group(1)) <= NEWEST_PTX
+    assert float(re.search(r"^\.version (\S+)", ptx, re.MULTILINE).group(1)) <= NEWEST_PTX
     assert (binary.spilled, binary.stack) == (0, 0)
     assert 0 < binary.registers * threads <= compiler.REGISTERS
     assert binary.code.startswith(b"\x7fELF")

@@ -1,4 +1,4 @@
-"""How a sweep is divided: every unit and every row has one block, regions fit and do not meet, the device is not overfilled."""
+"""How a sweep is divided: every unit and row has its block, regions fit and do not meet, blocks are not too many."""
 
 import numpy as np
 import pytest

@@ -112,7 +112,7 @@ def test_half_storage_keeps_states_and_parameters_in_float32():
 def test_copies_have_parameters_of_their_own():
     layer = twin(layers.random_layer("lstm", 3, 4), STEP_BY_STEP)
     with on(STEP_BY_STEP):
-        copies = copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))
+        copies = copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))  # noqa: S301  (our own)
     for other in copies:
         assert np.array_equal(other.parameters.flat, layer.parameters.flat)
         other.parameters["b_f"] = np.zeros(4)

@@ -1,7 +1,7 @@
 """What a thread does on the way back.
 
-Adjoints are only ever added to arrays that begin with 0; who reads one puts the 0 back.  The order of additions is that of
-the text, so the bits are the same every time.
+Adjoints are only ever added to arrays that begin with 0; who reads one puts the 0 back.  The order of additions is that
+of the text, so the bits are the same every time.
 """
 
 from derive.emit.cuda.base import Unit, state_of

@@ -14,12 +14,12 @@ from derive.symbols import ONE, Vector
 
 # The functions' own names; a symbol of the same name gets a `_`.
 WORDS = {
-    "row", "unit", "now", "batch", "depth", "kept", "marked", "lengths", "resets", "length", "given", "kept_at", "before",
-    "after", "earlier", "later", "again", "periods", "begin", "end", "parts", "tile", "scratch", "barrier", "first",
-    "units", "low", "high", "top", "rows", "place", "met", "stored", "numbers", "get", "put", "get_low", "put_low",
-    "copy_low", "summed", "take", "add", "erase", "erase_low", "starts_again", "or_start", "ticks", "take_state",
-    "put_adjoint", "erase_adjoint", "share", "shared_memory", "hold", "hold_turned", "multiply", "meet", "thread",
-    "threads", "wait",
+    "row", "unit", "now", "batch", "depth", "kept", "marked", "lengths", "resets", "length", "given", "kept_at",
+    "before", "after", "earlier", "later", "again", "periods", "begin", "end", "parts", "tile", "scratch", "barrier",
+    "first", "units", "low", "high", "top", "rows", "place", "met", "stored", "numbers", "get", "put", "get_low",
+    "put_low", "copy_low", "summed", "take", "add", "erase", "erase_low", "starts_again", "or_start", "ticks",
+    "take_state", "put_adjoint", "erase_adjoint", "share", "shared_memory", "hold", "hold_turned", "multiply", "meet",
+    "thread", "threads", "wait",
 }  # fmt: skip
 
 FIXED = (
@@ -127,7 +127,7 @@ class Unit(Function):
 
     def per_row(self, running: Block, past: Block) -> Block:
         """The rows' places that the lines speak of, then: if the row's end is passed, past, else running."""
-        lines = ["if now >= length:", past, "else:", running]
+        lines: Block = ["if now >= length:", past, "else:", running]
         spoken_of = set(re.findall(r"\w+", "\n".join(lines_of([*self.slot_places(self.stage), *lines]))))
         places = [f"{name} = {formula}" for name, formula in PLACES.items() if name in spoken_of]
         self.need(*(name for name in FIXED if name in re.findall(r"\w+", " ".join(places))))

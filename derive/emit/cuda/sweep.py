@@ -1,5 +1,6 @@
-"""The whole time loop as one kernel: each block keeps its share of the matrices in shared memory, and blocks wait for each
-other where a product reads what all of them have written.
+"""The whole time loop as one kernel: each block keeps its share of the matrices in shared memory.
+
+Blocks wait for each other where a product reads what all of them have written.
 
     share          units first .. first + units - 1, rows low .. high - 1 of this block
     hold           its rows (or columns) of a matrix, once
