@@ -1,8 +1,8 @@
 """The words of the generated CUDA functions, in plain Python: what each of them means for one thread.
 
 `lstm_numba.gpu.scalars` and `lstm_numba.gpu.blocks` have the same words as compiled code.  Arrays are flat.  *Low*
-arrays hold numbers in the type in which sequences are stored and products multiply (bfloat16, float16); where that is the
-type of the arithmetic, a low copy is an empty array and nothing is copied.
+arrays hold numbers in the type in which sequences are stored and products multiply (bfloat16, float16); where that is
+the type of the arithmetic, a low copy is an empty array and nothing is copied.
 """
 
 from collections import defaultdict
