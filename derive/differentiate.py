@@ -6,12 +6,14 @@ Pointwise   a reverse sweep over the named equations.  SymPy gives the partial d
                 d_v = incoming + sum over the equations y = ... that read v of d_y * (dy/dv)
 
 Affine      z = W v + b is transposed: v receives W' d_z, W the outer product d_z v', b receives d_z.
+stop(u)     is a constant to the reverse sweep.  Along a tangent it is one if DOT_STOP is 0: then the tangent is the
+            transpose of the reverse sweep.  If DOT_STOP is 1 the tangent is how the value itself changes.
 Time        what step t receives for a state is what step t+1 gave for the state's previous value.
 
 Nothing here knows any cell.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,12 +22,13 @@ from sympy import Add, Expr, Integer
 
 from derive.cell import Cell
 from derive.emit.printer import code
-from derive.functions import Elementwise
+from derive.functions import Elementwise, unstopped
 from derive.laws import symbols_of
 from derive.program import Affine, Pointwise, Program, split
-from derive.symbols import Matrix, Vector
+from derive.symbols import ONE, Matrix, Vector
 
 PASSIVE = ("clock", "constant")  # never differentiated
+DOT_STOP = Vector("dot_stop", "tangent", ONE)  # the slope of stop(u) along a tangent: 0 or 1
 
 Equation = tuple[Vector, Expr, sympy.Eq]  # what is defined, as what, and the equation that is differentiated
 
@@ -71,6 +74,14 @@ def partials(name: Vector, expression: Expr) -> dict[Vector, Expr]:
     return {v: slope for v, slope in slopes.items() if slope != 0}
 
 
+def tangent_partials(name: Vector, expression: Expr) -> dict[Vector, Expr]:
+    """The same along a tangent, on which stop(u) has the slope DOT_STOP."""
+    held = {v: unstopped(slope) for v, slope in partials(name, expression).items()}
+    free, zero = partials(name, unstopped(expression)), Integer(0)
+    pairs = {v: (held.get(v, zero), free.get(v, zero)) for v in (*held, *free)}
+    return {v: kept + DOT_STOP * (moved - kept) for v, (kept, moved) in pairs.items()}
+
+
 def _slope(name: Vector, expression: Expr, v: Vector) -> Expr:
     if not isinstance(expression, Elementwise):
         return sympy.diff(expression, v)
@@ -84,6 +95,7 @@ class _Graph:
     """The lines of a stage with their partial derivatives, cut to what leads from a read to a write."""
 
     stage: Pointwise
+    partials: Callable[[Vector, Expr], dict[Vector, Expr]] = partials
 
     @cached_property
     def source(self) -> dict[Vector, sympy.Eq]:
@@ -93,7 +105,7 @@ class _Graph:
     @cached_property
     def slopes(self) -> dict[Vector, dict[Vector, Expr]]:
         """Line -> symbol -> partial derivative."""
-        return _reaching_a_write(self.stage, _moved_by_a_read(self.stage))
+        return _reaching_a_write(self.stage, _moved_by_a_read(self.stage, self.partials))
 
     @cached_property
     def varied(self) -> tuple[Vector, ...]:
@@ -126,7 +138,7 @@ class _Graph:
 Slopes = dict[Vector, dict[Vector, Expr]]
 
 
-def _moved_by_a_read(stage: Pointwise) -> Slopes:
+def _moved_by_a_read(stage: Pointwise, partials: Callable[[Vector, Expr], dict[Vector, Expr]]) -> Slopes:
     """Lines with the partial derivatives by what itself depends on a read that is differentiated."""
     moved = {v for v in stage.reads if v.role not in PASSIVE}
     slopes: Slopes = {}
@@ -207,8 +219,8 @@ def _is_inlined(graph: _Graph, v: Vector, total: Expr) -> bool:
 
 def _saved(stage: Pointwise, equations: tuple[Equation, ...]) -> tuple[Vector, ...]:
     """What a sweep reads of the forward step: the stage's reads first, then its lines."""
-    used = {symbol for _, expression, _ in equations for symbol in symbols_of(expression)}
-    return tuple(v for v in (*stage.reads, *(name for name, _ in stage.equations)) if v in used)
+    used = {symbol.name for _, expression, _ in equations for symbol in symbols_of(expression)}
+    return tuple(v for v in (*stage.reads, *(name for name, _ in stage.equations)) if v.name in used)
 
 
 # --- Forward
@@ -216,7 +228,7 @@ def _saved(stage: Pointwise, equations: tuple[Equation, ...]) -> tuple[Vector, .
 
 def jvp(stage: Pointwise) -> Jvp:
     """The tangent of a stage, one tangent a line: dot_y = sum over v of (dy/dv) * dot_v."""
-    graph = _Graph(stage)
+    graph = _Graph(stage, tangent_partials)
     equations = tuple(_tangents(graph))
     return Jvp(
         stage=stage,

@@ -242,6 +242,11 @@ def adopt(expression: Expr) -> Expr:
     )
 
 
+def unstopped(expression: Expr) -> Expr:
+    """The same values, and every derivative goes through."""
+    return expression.replace(stop, lambda u: u)
+
+
 def plain(expression: Expr) -> Expr:
     """The same expression in SymPy's own functions: what the mathematics of the table is proved against."""
     return expression.replace(

@@ -10,4 +10,5 @@ from lstm_numba.layer import Layer as Layer
 from lstm_numba.registry import cells as cells
 from lstm_numba.run import Gradients as Gradients
 from lstm_numba.run import Run as Run
+from lstm_numba.run import Tangents as Tangents
 from lstm_numba.stack import Stack as Stack

@@ -54,6 +54,15 @@ def among(name: str, value: Any, offered: tuple[str, ...]) -> str:
     return str(value)
 
 
+def saving(value: Any) -> bool | str:
+    """What a forward keeps: everything, nothing, or "states"."""
+    if isinstance(value, str) and value == "states":
+        return value
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentError(f'save must be True, False or "states", got {value!r}.')
+    return bool(value)
+
+
 def countable(what: str, *sizes: int) -> None:
     """Refuse a product of sizes that no process can address: Python's integers do not wrap."""
     total = prod(map(int, sizes))

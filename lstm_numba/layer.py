@@ -14,7 +14,8 @@ from lstm_numba.cpu.engine import Engine
 from lstm_numba.cpu.kernels import kernels_of
 from lstm_numba.errors import ArgumentError, OptionError
 from lstm_numba.parameters import Parameters, initialise
-from lstm_numba.run import Run
+from lstm_numba.recomputed import Recomputed
+from lstm_numba.run import Gradients, Run, Tangents
 from lstm_numba.spec import CellSpec
 from lstm_numba.types import Types
 
@@ -106,7 +107,7 @@ class Layer:
 
     def _make_engine(self) -> None:
         module = self._module
-        self._placed = None
+        self._placed: Any = None
         if self.device == "cuda":
             from lstm_numba.gpu.layer import Placed
 
@@ -116,11 +117,13 @@ class Layer:
         self._engine = Engine(module, self._kernels(module), self.spaces, self._theta, self._periods)
         self._masks = self._engine.activity.masks()
         self._last_batch: Batch | None = None
+        self._last_packed: tuple[NDArray[Any], dict[str, NDArray[Any]]] | None = None
 
     # --- copying: kernels and packed views are made anew
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_module", "_engine", "_placed", "_masks", "_last_batch", "_theta", "parameters", "constants")
+        made = ("_module", "_engine", "_placed", "_masks", "_last_batch", "_last_packed", "_theta")
+        made += ("parameters", "constants")
         kept = {name: value for name, value in vars(self).items() if name not in made}
         return {**kept, "_values": self._placed.host() if self._placed else self._theta.flat}
 
@@ -173,9 +176,9 @@ class Layer:
         lengths: Sequence[int] | NDArray[Any] | None = None,
         resets: NDArray[np.bool_] | None = None,
         *,
-        save: bool = True,
+        save: bool | str = True,
         **inputs: ArrayLike,
-    ) -> Any:
+    ) -> Run:
         """Run the layer over a batch of sequences.
 
         Args:
@@ -183,7 +186,8 @@ class Layer:
             state: first states, e.g. {"h": (B, H), "c": (B, H)}; what is left out is 0.
             lengths: (B,) integers in [0, T]. Past a row's end its state is held and its outputs are 0.
             resets: (T, B) bool; before a step where it is true the row's state returns to its first value.
-            save: keep what `backward` needs; without it memory does not grow with T.
+            save: keep what `backward` needs; without it memory does not grow with T.  "states" keeps the states at
+                about sqrt(T) steps, and `backward` computes the rest again, which costs one more forward.
             inputs: the cell's further input sequences, e.g. c_lower (T, B, H); what is left out is 0.
 
         T = 0, B = 0 and length 0 are legal: they give the first state, and zero gradients.
@@ -193,7 +197,7 @@ class Layer:
             CudaMemoryError: the device has not that much memory free; before anything is computed.
         """
         if self._placed:
-            return self._placed.forward(x, state, lengths, resets, checks.flag("save", save), inputs)
+            return self._placed.forward(x, state, lengths, resets, checks.saving(save), inputs)
         space = self.spec.inputs[self.spec.main]
         called = {"N": "input_size", "H": "hidden_size"}.get(space, space)
         source = f"it is (T, B, {space}), {space} = {self.spaces[space]} the layer's {called}"
@@ -204,7 +208,51 @@ class Layer:
         first = self._state("state", state, size)
         ends = checks.lengths(lengths, steps, size)
         marks = checks.resets(resets, steps, size)
-        return Run(self, given, first, ends, marks, checks.flag("save", save))
+        kept = checks.saving(save)
+        if isinstance(kept, str):
+            return Recomputed(self, given, first, ends, marks)
+        return Run(self, given, first, ends, marks, kept)
+
+    def jvp(
+        self,
+        x: ArrayLike,
+        direction: Mapping[str, Any],
+        state: States | None = None,
+        lengths: Sequence[int] | NDArray[Any] | None = None,
+        resets: NDArray[np.bool_] | None = None,
+        **inputs: ArrayLike,
+    ) -> tuple[Run, Tangents]:
+        """Run the layer, and push a direction through the run: arguments as of `forward` and of `Run.jvp`."""
+        run = self.forward(x, state, lengths, resets, save=True, **inputs)
+        return run, run.jvp(direction)
+
+    def hvp(
+        self,
+        x: ArrayLike,
+        direction: Mapping[str, Any],
+        d_output: ArrayLike | None = None,
+        d_state: States | None = None,
+        *,
+        d_outputs: Mapping[str, ArrayLike] | None = None,
+        dot_d_output: ArrayLike | None = None,
+        dot_d_state: States | None = None,
+        dot_d_outputs: Mapping[str, ArrayLike] | None = None,
+        state: States | None = None,
+        lengths: Sequence[int] | NDArray[Any] | None = None,
+        resets: NDArray[np.bool_] | None = None,
+        **inputs: ArrayLike,
+    ) -> tuple[Run, Gradients[Parameters]]:
+        """Run the layer, and differentiate its backward along a direction: arguments as of `forward` and `Run.hvp`."""
+        run = self.forward(x, state, lengths, resets, save=True, **inputs)
+        return run, run.hvp(
+            direction,
+            d_output,
+            d_state,
+            d_outputs=d_outputs,
+            dot_d_output=dot_d_output,
+            dot_d_state=dot_d_state,
+            dot_d_outputs=dot_d_outputs,
+        )
 
     def _inputs(self, x: NDArray[Any], inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         main, further = self.spec.main, [name for name in self.spec.inputs if name != self.spec.main]
@@ -227,11 +275,19 @@ class Layer:
             found[name] = checks.optional(f"{what}[{name!r}]", given.get(name), self.dtype, shape, source)
         return found
 
-    def _packed(self, backward: bool) -> dict[str, NDArray[Any]]:
-        """The parameters in the kernels' order, structure applied."""
-        theta = self._theta.copy() if self._masks else self._theta
+    def _packed(self, backward: bool, theta: Parameters) -> dict[str, NDArray[Any]]:
+        """Parameters, or their direction, in the kernels' order, structure applied."""
+        theta = theta.copy() if self._masks else theta
         self._clear_masked(theta)
         return self._engine.packing.pack(theta, backward)
+
+    def _packed_once(self) -> dict[str, NDArray[Any]]:
+        """The parameters as inference reads them, packed again only where a bit of them has changed."""
+        bits = self._theta.flat.view(f"u{self.dtype.itemsize}")
+        known = self._last_packed
+        if known is None or not np.array_equal(known[0], bits):
+            known = self._last_packed = bits.copy(), self._packed(False, self._theta)
+        return known[1]
 
     def _batch(
         self, steps: int, size: int, lengths: NDArray[np.int64] | None, resets: NDArray[np.uint8] | None

@@ -9,8 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstm_numba import checks
+from lstm_numba.cpu.engine import Adjoints
+from lstm_numba.cpu.tangent import Tangent
+from lstm_numba.direction import Direction
 from lstm_numba.errors import ArgumentError, TapeError
 from lstm_numba.parameters import Parameters
+from lstm_numba.spec import CellSpec
 
 if TYPE_CHECKING:
     from lstm_numba.layer import Layer
@@ -39,36 +43,40 @@ class Gradients(Generic[P]):
     state: Arrays
 
 
-class Output:
-    """The outputs of a run by name, and what a caller says of their derivatives."""
+@dataclass(frozen=True)
+class Tangents:
+    """The change of everything that a forward gave, along a direction of what it read.
 
-    _layer: "Layer"
-    outputs: dict[str, Any]
+    Attributes:
+        output: (T, B, H), of the cell's first output; 0 past a row's end.
+        outputs: of every output of the cell, by its state's name.
+        state: of each row's state after its last valid step.
+    """
 
-    @property
-    def output(self) -> NDArray[Any]:
-        return self.outputs[self._layer.spec.outputs[0]]
-
-    def _named_outputs(self, d_output: Any, d_outputs: Mapping[str, Any] | None) -> dict[str, tuple[str, Any]]:
-        """Output -> what its derivative was called, and its value or None."""
-        names = self._layer.spec.outputs
-        given = dict(checks.only("d_outputs", d_outputs, names))
-        if d_output is not None and given.get(names[0]) is not None:
-            raise ArgumentError(
-                f"d_output is the derivative of {names[0]}, and d_outputs names it too: give one of them."
-            )
-        found = {name: (f"d_outputs[{name!r}]", given.get(name)) for name in names}
-        return found if d_output is None else found | {names[0]: ("d_output", d_output)}
+    output: NDArray[Any]
+    outputs: Arrays
+    state: Arrays
 
 
-def check_saved(saved: bool) -> None:
+def of_outputs(spec: CellSpec, kind: str, output: Any, outputs: Mapping[str, Any] | None) -> dict[str, tuple[str, Any]]:
+    """Output -> what its adjoint ("d_"), or the adjoint's change ("dot_d_"), was called, and its value or None."""
+    given, first = checks.only(f"{kind}outputs", outputs, spec.outputs), spec.outputs[0]
+    if output is not None and given.get(first) is not None:
+        raise ArgumentError(
+            f"{kind}output is the derivative of {first}, and {kind}outputs names it too: give one of them."
+        )
+    found = {name: (f"{kind}outputs[{name!r}]", given.get(name)) for name in spec.outputs}
+    return found if output is None else found | {first: (f"{kind}output", output)}
+
+
+def require_tape(saved: bool) -> None:
     if not saved:
         raise TapeError(
             "this forward kept nothing for a backward: it was called with save=False; call it with save=True."
         )
 
 
-class Run(Output):
+class Run:
     """What one forward gave.
 
     Attributes:
@@ -78,23 +86,37 @@ class Run(Output):
     """
 
     def __init__(self, layer: "Layer", inputs: Arrays, start: Arrays, lengths: Any, resets: Any, save: bool) -> None:
-        self._layer, self._engine, self._lengths = layer, layer._engine, lengths
-        self._main = next(iter(inputs))
-        self.steps, self.size = inputs[self._main].shape[:2]
-        self._flip = self._reversal(lengths) if layer.reverse else None
+        self._open(layer, inputs, lengths)
         marks = None if resets is None else self._turned(resets)
         self._batch = layer._batch(self.steps, self.size, lengths, marks)
-        ordered = {name: np.ascontiguousarray(self._to_ours(array)) for name, array in inputs.items()}
-        first = {name: self._batch.arrange(array, 0) for name, array in start.items()}
-        self._lock = threading.Lock()
-        self._tape = self._engine.forward(self._batch, layer._packed(save), ordered, first, save)
-        self.outputs = {name: self._to_theirs(self._output(name)) for name in layer.spec.outputs}
-        last = self._engine.last_states(self._tape)
-        self.state = {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in last.items()}
+        packed = layer._packed(True, layer._theta) if save else layer._packed_once()
+        self._run(inputs, start, packed, save)
 
-    def _output(self, name: str) -> NDArray[Any]:
-        size = self._layer.spaces[self._layer.spec.states[name]]
-        return self._tape.arrays[f"out_{name}"].reshape(self.steps, self.size, size)
+    def _open(self, layer: "Layer", inputs: Arrays, lengths: Any) -> None:
+        self._layer, self._engine, self._lock = layer, layer._engine, threading.Lock()
+        self._main = next(iter(inputs))
+        self.steps, self.size = inputs[self._main].shape[:2]
+        self._flip = self._reversal(lengths) if self._is_turned() else None
+
+    def _is_turned(self) -> bool:
+        return self._layer.reverse
+
+    def _run(self, inputs: Arrays, start: Arrays, packed: Arrays, save: bool, entering: Arrays | None = None) -> None:
+        ordered, first = self._sequences_to_ours(inputs), self._states_to_ours(start)
+        entered = None if entering is None else self._states_to_ours(entering)
+        self._tape = self._engine.forward(self._batch, packed, ordered, first, save, entered)
+        self.outputs, self.state = self._given(self._tape.arrays)
+
+    @property
+    def output(self) -> NDArray[Any]:
+        return self.outputs[self._layer.spec.outputs[0]]
+
+    def _given(self, arrays: Arrays) -> tuple[Arrays, Arrays]:
+        """Outputs and last states, or their changes, in the user's order."""
+        spec, spaces = self._layer.spec, self._layer.spaces
+        shapes = {name: (self.steps, self.size, spaces[spec.states[name]]) for name in spec.outputs}
+        outputs = {name: self._to_theirs(arrays[f"out_{name}"].reshape(shape)) for name, shape in shapes.items()}
+        return outputs, self._states_to_theirs(self._engine.last_states(self._batch, arrays))
 
     # --- between the user's time and rows and the kernels'
 
@@ -114,6 +136,15 @@ class Run(Output):
 
     def _to_theirs(self, array: NDArray[Any]) -> NDArray[Any]:
         return self._turned(self._batch.restore(array, 1))
+
+    def _sequences_to_ours(self, sequences: Arrays) -> Arrays:
+        return {name: np.ascontiguousarray(self._to_ours(array)) for name, array in sequences.items()}
+
+    def _states_to_ours(self, states: Arrays) -> Arrays:
+        return {name: self._batch.arrange(array, 0) for name, array in states.items()}
+
+    def _states_to_theirs(self, states: Arrays) -> Arrays:
+        return {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in states.items()}
 
     # --- backward
 
@@ -137,25 +168,110 @@ class Run(Output):
             TapeError: the forward was run with save=False.
             ShapeError, DtypeError, ArgumentError: before anything is computed.
         """
-        check_saved(self._tape.saved)
-        layer, engine = self._layer, self._engine
-        wanted, given = self._d_outputs(d_output, d_outputs), layer._state("d_state", d_state, self.size)
-        last = {name: self._batch.arrange(array, 0) for name, array in given.items()}
-        with self._lock:  # a backward works in the tape's own arrays
-            adjoints = engine.backward(self._tape, wanted, last)
-        parameters = layer.parameters.zeros_like()
-        engine.packing.unpack(adjoints.grads, adjoints.arrays, self._batch.places, parameters)
-        layer._clear_masked(parameters)
-        found = {name: self._to_theirs(array) for name, array in adjoints.inputs.items()}
-        first = adjoints.first_states.items()
-        state = {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in first}
-        return Gradients(found[self._main], found, parameters, state)
+        self._require_tape()
+        return self._gradients(self._pulled(*self._adjoints_to_ours("d_", d_output, d_outputs, d_state)))
 
-    def _d_outputs(self, d_output: ArrayLike | None, d_outputs: Mapping[str, ArrayLike] | None) -> Arrays:
+    def _pulled(self, d_outputs: Arrays, d_state: Arrays) -> Adjoints:
+        with self._lock:  # a backward works in the tape's own arrays
+            return self._engine.backward(self._tape, d_outputs, d_state)
+
+    def _require_tape(self) -> None:
+        require_tape(self._tape.saved)
+
+    def _gradients(self, adjoints: Adjoints) -> Gradients[Parameters]:
+        """What a backward found, or its change, in the user's order and shapes."""
+        parameters = self._layer.parameters.zeros_like()
+        self._add_gradients(adjoints, parameters)
+        found = {name: self._to_theirs(array) for name, array in adjoints.inputs.items()}
+        return Gradients(found[self._main], found, parameters, self._states_to_theirs(adjoints.first_states))
+
+    def _add_gradients(self, adjoints: Adjoints, parameters: Parameters) -> None:
+        """Add what a backward found for parameters to theirs."""
+        self._engine.packing.unpack(adjoints.grads, adjoints.arrays, self._batch.places, parameters)
+        self._layer._clear_masked(parameters)
+
+    def _adjoints_to_ours(
+        self,
+        kind: str,
+        output: ArrayLike | None,
+        outputs: Mapping[str, ArrayLike] | None,
+        state: Mapping[str, ArrayLike] | None,
+    ) -> tuple[Arrays, Arrays]:
+        """Adjoints of outputs and of last states (kind "d_"), or their changes ("dot_d_"), checked."""
+        last = self._layer._state(f"{kind}state", state, self.size)
+        return self._outputs_to_ours(kind, output, outputs), self._states_to_ours(last)
+
+    def _outputs_to_ours(self, kind: str, output: ArrayLike | None, outputs: Mapping[str, ArrayLike] | None) -> Arrays:
         spec, spaces, dtype = self._layer.spec, self._layer.spaces, self._layer.dtype
         found = {}
-        for name, (what, value) in self._named_outputs(d_output, d_outputs).items():
+        for name, (what, value) in of_outputs(spec, kind, output, outputs).items():
             shape = (self.steps, self.size, spaces[spec.states[name]])
-            full = checks.optional(what, value, dtype, shape, "the shape of the output")
-            found[name] = np.ascontiguousarray(self._to_ours(full))
-        return found
+            found[name] = checks.optional(what, value, dtype, shape, "the shape of the output")
+        return self._sequences_to_ours(found)
+
+    # --- along a direction
+
+    def jvp(self, direction: Mapping[str, Any]) -> Tangents:
+        """Push a direction of everything that the forward read to everything that it gave, exactly.
+
+        Args:
+            direction: input sequences by their names, e.g. "x" (T, B, N), and two mappings, "parameters", e.g.
+                {"W_i": (H, N)}, and "state", e.g. {"c": (B, H)}; each array in the shape of what it changes, in the
+                layer's dtype.  What is left out is 0; what stands past a row's end is ignored.
+
+        The tangent is the transpose of `backward`, <d, jvp(v)> = <backward(d), v>, also where the cell says stop().
+
+        Raises:
+            TapeError: the forward was run with save=False.
+            ShapeError, DtypeError, ArgumentError: before anything is computed.
+        """
+        self._require_tape()
+        tangent = self._tangent(direction, backward=False)
+        with self._lock:
+            changes = tangent.forward(dot_stop=0)
+        outputs, state = self._given({**changes, "depth": self._tape.arrays["depth"]})
+        return Tangents(outputs[self._layer.spec.outputs[0]], outputs, state)
+
+    def hvp(
+        self,
+        direction: Mapping[str, Any],
+        d_output: ArrayLike | None = None,
+        d_state: Mapping[str, ArrayLike] | None = None,
+        *,
+        d_outputs: Mapping[str, ArrayLike] | None = None,
+        dot_d_output: ArrayLike | None = None,
+        dot_d_state: Mapping[str, ArrayLike] | None = None,
+        dot_d_outputs: Mapping[str, ArrayLike] | None = None,
+    ) -> Gradients[Parameters]:
+        """The change of what `backward(d_output, d_state)` gives, along a direction of what the forward read, exactly.
+
+        Args:
+            direction: as of `jvp`.
+            d_output, d_state, d_outputs: as of `backward`.
+            dot_d_output, dot_d_state, dot_d_outputs: how these change along the direction, in the same shapes.
+
+        What is left out is 0.  With the loss <d_output, output> + <d_state, state> this is its Hessian times the
+        direction; of a cell that says stop(), the derivative of the truncated gradient as it is computed.
+
+        Raises:
+            TapeError: the forward was run with save=False.
+            ShapeError, DtypeError, ArgumentError: before anything is computed.
+        """
+        self._require_tape()
+        adjoints = self._adjoints_to_ours("d_", d_output, d_outputs, d_state)
+        changes = self._adjoints_to_ours("dot_d_", dot_d_output, dot_d_outputs, dot_d_state)
+        tangent = self._tangent(direction, backward=True)
+        with self._lock:
+            found = tangent.backward(*adjoints, *changes)
+        return self._gradients(found)
+
+    def _tangent(self, direction: Mapping[str, Any], backward: bool) -> Tangent:
+        along = Direction.of(self._layer, direction, self.steps, self.size)
+        packed = self._layer._packed(backward, along.theta)
+        return Tangent(
+            self._engine,
+            self._tape,
+            packed,
+            self._sequences_to_ours(along.inputs),
+            self._states_to_ours(along.state),
+        )

@@ -108,7 +108,7 @@ class Stack:
         lengths: Any = None,
         resets: Any = None,
         *,
-        save: bool = True,
+        save: bool | str = True,
     ) -> "StackRun":
         """As `Layer.forward`; states by their prefixed names, e.g. {"0.h": (B, H), "1.reverse.c": (B, H)}."""
         known = tuple(f"{_prefix(*key)}.{name}" for key in self._layers for name in self.spec.states)
@@ -133,7 +133,7 @@ class StackRun:
     """What one forward of a stack gave: `output`, and `state` by prefixed names."""
 
     def __init__(
-        self, stack: Stack, x: ArrayLike, state: Mapping[str, Any], lengths: Any, resets: Any, save: bool
+        self, stack: Stack, x: ArrayLike, state: Mapping[str, Any], lengths: Any, resets: Any, save: bool | str
     ) -> None:
         self._stack, self._runs = stack, {}
         for k in range(stack.count):

@@ -67,7 +67,7 @@ def store_first(array: Array, index: int, value: Array, count: int) -> None:
 
 
 def spread(rows: int, low: int, length: int, bias: Array, slots: Array, base: int, row: int) -> None:
-    """Every row's slots low .. low + length become the bias."""
+    """Every row's slots low .. low + length, whole registers, become the bias."""
     for r in range(rows):
         start = base + r * row + low
         slots[start : start + length] = bias[low : low + length]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lstm_numba as ln
-from scripts.benchmarks import check, groups, measure, peers, table
+from scripts.benchmarks import check, groups, measure, peak, peers, table
 from scripts.benchmarks.candidate import Candidate
 from scripts.benchmarks.cases import Case, Data
 from scripts.benchmarks.timing import Timing
@@ -48,6 +48,14 @@ def test_every_installed_peer_gives_our_gradients(cell):
     measured = measure.measure(Case(cell, TINY), tuple(names), peers.installed(), seconds=0)
     assert len(measured.times) > 1
     assert measured.wrong == {}
+
+
+def test_the_peak_is_that_of_as_many_sums_as_are_counted():
+    spin = peak.spinner("float32")
+    (text,) = spin.inspect_asm().values()
+    instructions = [line.split() for line in text.splitlines() if line.strip()]
+    sums = {words[-1] for words in instructions if words[0].startswith(("vfmadd", "fmla"))}
+    assert len(sums) == peak.ACCUMULATORS
 
 
 def test_a_wrong_gradient_disqualifies_a_row():

@@ -91,7 +91,7 @@ class Layout:
         """Slot or value -> where the backward, and later stages, find it."""
         slots = ((slot.name, k, place) for k, a in self.affine.items() for place, slot in enumerate(a.slots))
         # a slot that is read again keeps its place: no value is written over it
-        again = self._read_later | {v.name for step in self.steps.values() for v in step.vjp.saved}
+        again = self._read_later | {v.name for step in self.steps.values() for v in step.saved}
         homes = {name: Home(name, k, place) for name, k, place in slots if name in again}
         for stage, step in self.steps.items():
             homes |= self._homes(stage, step, homes)
@@ -110,7 +110,7 @@ class Layout:
 
     def _remembered(self, stage: Pointwise, step: Step) -> Iterable[str]:
         """What the stage defines and somebody reads after it."""
-        needed = {v.name for v in step.vjp.saved} | self._read_later | self._operand_names
+        needed = {v.name for v in step.saved} | self._read_later | self._operand_names
         states = {v.name for v in stage.writes if v.role == "state"}
         return [name for name in step.forward.results if name in needed or name not in states]
 

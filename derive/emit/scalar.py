@@ -1,8 +1,10 @@
 """A program -> the step functions of its Pointwise stages as readable Python: what is verified is what runs.
 
-    step      what the stage reads -> what it writes, then what the sweeps below save
-    step_vjp  incoming adjoints, saved values -> adjoints of what it reads
-    step_jvp  tangents of what it reads, saved values -> tangents of what it writes
+    step          what the stage reads -> what it writes, then what the sweeps below save
+    step_vjp      incoming adjoints, saved values -> adjoints of what it reads
+    step_jvp      tangents of what it reads, saved values -> tangents of what it writes, then of saved values that move
+    step_vjp_jvp  step_vjp and its tangent: from the arguments of step_vjp and their tangents, the adjoints of what the
+                  stage reads, then the tangents of these
 
 The text uses + - * / (unary - too), ** above the fourth power, integer literals and the functions of the table, so the
 same text runs on floats, complex numbers, arrays, intervals, SymPy symbols, SIMD registers and CUDA scalars.
@@ -18,10 +20,11 @@ from textwrap import wrap
 import sympy
 from sympy import Expr
 
-from derive.differentiate import Equation, Jvp, Vjp, jvp, vjp
+from derive.differentiate import DOT_STOP, Equation, Jvp, Vjp, jvp, vjp
 from derive.emit.printer import TERM, abs_term, code, equation, fraction, terms
 from derive.functions import TABLE, Elementwise
 from derive.program import Pointwise, Program
+from derive.second import VjpJvp, vjp_jvp
 from derive.symbols import Vector
 
 WIDTH = 120
@@ -42,18 +45,25 @@ class StepFunction:
 
 @dataclass(frozen=True)
 class Step:
-    """One Pointwise stage: its derivatives and its three functions."""
+    """One Pointwise stage: its derivatives and its four functions."""
 
     stage: Pointwise
     vjp: Vjp
     jvp: Jvp
+    vjp_jvp: VjpJvp
     forward: StepFunction
     backward: StepFunction
     tangent: StepFunction
+    backward_tangent: StepFunction
 
     @property
     def functions(self) -> tuple[StepFunction, ...]:
-        return self.forward, self.backward, self.tangent
+        return self.forward, self.backward, self.tangent, self.backward_tangent
+
+    @property
+    def saved(self) -> tuple[Vector, ...]:
+        """What any of the sweeps reads of the forward step."""
+        return tuple(dict.fromkeys((*self.vjp.saved, *self.jvp.saved)))
 
 
 def scalar_source(program: Program) -> str:
@@ -86,20 +96,22 @@ def _calls(text: str) -> Counter[str]:
     return Counter(node.func.id for node in nodes if isinstance(node.func, ast.Name))
 
 
-# --- The three functions of a stage
+# --- The four functions of a stage
 
 
 def _step(name: str, stage: Pointwise) -> Step:
-    back, push = vjp(stage), jvp(stage)
-    saved = dict.fromkeys((*back.saved, *push.saved))
-    kept = tuple(v for v, _ in stage.equations if v in saved and v not in stage.writes)
+    back, push, both = vjp(stage), jvp(stage), vjp_jvp(stage)
+    kept = tuple(v for v, _ in stage.equations if v in {*back.saved, *push.saved} and v not in stage.writes)
+    moved = tuple(dot for v, dot in both.moved if v in kept)
     return Step(
         stage=stage,
         vjp=back,
         jvp=push,
+        vjp_jvp=both,
         forward=_forward(name, stage, kept),
         backward=_backward(name, back),
-        tangent=_tangent(name, push),
+        tangent=_tangent(name, push, moved),
+        backward_tangent=_backward_tangent(name, both),
     )
 
 
@@ -117,10 +129,23 @@ def _backward(name: str, back: Vjp) -> StepFunction:
     return _function(f"{name}_vjp", (*back.incoming, *back.saved), results, said, _reverse_body(back.equations))
 
 
-def _tangent(name: str, push: Jvp) -> StepFunction:
+def _tangent(name: str, push: Jvp, moved: tuple[Vector, ...]) -> StepFunction:
     tangents = tuple(dot for _, dot in push.incoming)
-    said = f"Push {_listed(tangents)} forward to {_listed(push.outputs)}."
-    return _function(f"{name}_jvp", (*tangents, *push.saved), push.outputs, said, _reverse_body(push.equations))
+    said = f"Push {_listed(tangents)} forward to {_listed(push.outputs)}"
+    said += f", and for the second derivatives {_listed(moved)}." if moved else "."
+    stops = any(expression.has(DOT_STOP) for _, expression, _ in push.equations)
+    if stops:
+        said += "  dot_stop is 1 where what stop() holds back moves too, else 0."
+    arguments = (*tangents, *push.saved, *([DOT_STOP] if stops else []))
+    return _function(f"{name}_jvp", arguments, (*push.outputs, *moved), said, _reverse_body(push.equations))
+
+
+def _backward_tangent(name: str, both: VjpJvp) -> StepFunction:
+    adjoints, dots = zip(*both.incoming, strict=True)
+    results = (*(d for _, d, _ in both.outputs), *(dot for _, _, dot in both.outputs))
+    arguments = (*dots, *(dot for _, dot in both.moved), *adjoints, *both.saved)
+    said = f"{name}_vjp and its tangent; dot_d_v is the change of d_v along a direction."
+    return _function(f"{name}_vjp_jvp", arguments, results, said, _reverse_body(both.equations))
 
 
 def _listed(names: Iterable[Vector]) -> str:
@@ -205,7 +230,8 @@ FEEDS = {"_next": "the next step", "_later": "a later stage"}
 
 def _feeds(lines: list[Equation]) -> list[str]:
     """Why an adjoint comes from outside too: "c also feeds the next step"."""
-    added = [(name, v.name) for name, expression, _ in lines for v in sorted(expression.free_symbols, key=str)]
+    adjoints = ((name, expression) for name, expression, _ in lines if name.role == "adjoint")
+    added = [(name, v.name) for name, expression in adjoints for v in sorted(expression.free_symbols, key=str)]
     return [
         f"{name.name.removeprefix('d_')} also feeds {where}"
         for name, v in added

@@ -161,7 +161,7 @@ class Driver:
                 dots |= {slot.name: self.slot_tangent(slot, known, dots, problem) for slot in stage.slots}
                 continue
             named = {f"dot_{name}": value for name, value in dots.items()}
-            for name, value in self.call(self.generated[place].tangent, known | named).items():
+            for name, value in self.call(self.generated[place].tangent, {**known, **named, "dot_stop": 0}).items():
                 moved = name.removeprefix("dot_")
                 dots[moved] = np.broadcast_to(value, known[moved].shape)
 

@@ -16,14 +16,14 @@ from derive.verify.analytic import Array
 from derive.verify.driver import Driver
 from derive.verify.mutants import Mutant
 from derive.verify.problem import Problem
-from derive.verify.rungs import adjoint
+from derive.verify.rungs import adjoint, second
 
 Known = Mapping[str, Any]
 RELATIVE, ABSOLUTE = 1e-12, 1e-15
 
 
 def same_effect(driver: Driver, mutant: Mutant, problem: Problem) -> bool:
-    """Run the right functions over a problem, forward, back and along tangents, and call the mutant beside them."""
+    """Run the right functions over a problem, in every way that they are run, and call the mutant beside them."""
     step, printed = _printed(driver, mutant.function)
     right, changed = driver.functions[printed.name], driver.changed(mutant.text).functions[printed.name]
     agreed: list[bool] = []
@@ -40,7 +40,7 @@ def same_effect(driver: Driver, mutant: Mutant, problem: Problem) -> bool:
 
     watched = driver.changed()
     watched.functions = {**driver.functions, printed.name: both}
-    for _ in adjoint.identity(watched, watched, problem, np.inf):
+    for _ in (*adjoint.identity(watched, watched, problem, np.inf), *second.steps(driver, watched, problem, np.inf)):
         pass
     return all(agreed)
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from derive.cell import Cell
 from derive.symbols import ONE, H, N
+from derive.verify.curvature import Along, each
 from derive.verify.derivative import Gradient
 from derive.verify.problem import Problem
+from derive.verify.sequence import Named
 
 Maker = Callable[..., Any]
 
@@ -40,8 +42,21 @@ class Kernel:
     def gradient(self, problem: Problem) -> Gradient:
         rounded = problem.cast(self.dtype)
         grads = self._run(rounded).backward(d_outputs=dict(rounded.d_outputs), d_state=dict(rounded.d_state))
-        groups = {"inputs": grads.inputs, "parameters": grads.parameters, "state": grads.state}
-        return {(group, name): groups[group][name] for group, name, _ in problem.tensors()}
+        return _by_key(problem, grads)
+
+    def tangent(self, problem: Problem, directions: Gradient) -> tuple[Named, Named]:
+        """Push (group, name) -> direction forward: the changes of the outputs and of the final states."""
+        rounded = problem.cast(self.dtype)
+        found = self._run(rounded).jvp(_direction(rounded, each(directions, lambda u: u.astype(self.dtype))))
+        return found.outputs, found.state
+
+    def curvature(self, along: Along) -> Gradient:
+        """The change of the gradient along a direction."""
+        moved = along.cast(self.dtype)
+        problem = moved.problem
+        given = {"d_outputs": dict(problem.d_outputs), "d_state": dict(problem.d_state)}
+        changes = {"dot_d_outputs": moved.d_outputs, "dot_d_state": moved.d_state}
+        return _by_key(problem, self._run(problem).hvp(_direction(problem, moved.direction), **given, **changes))
 
     def layer(self, problem: Problem) -> Any:
         """The layer of the problem's sizes, with the problem's parameters in it."""
@@ -63,6 +78,18 @@ class Kernel:
         x = further.pop("x") if "x" in further else further.pop(next(iter(further)))
         state, rows = dict(problem.state), {"lengths": problem.lengths, "resets": problem.resets}
         return self.layer(problem).forward(x, state, **rows, save=save, **further)
+
+
+def _by_key(problem: Problem, grads: Any) -> Gradient:
+    groups = {"inputs": grads.inputs, "parameters": grads.parameters, "state": grads.state}
+    return {(group, name): groups[group][name] for group, name, _ in problem.tensors()}
+
+
+def _direction(problem: Problem, given: Gradient) -> dict[str, Any]:
+    """As a layer takes it."""
+    sequences = {name: given["inputs", name] for name in problem.inputs}
+    groups = ("parameters", problem.parameters), ("state", problem.state)
+    return sequences | {group: {name: given[group, name] for name in names} for group, names in groups}
 
 
 def _built(cell: Cell) -> Maker:

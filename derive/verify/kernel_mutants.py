@@ -13,7 +13,8 @@ from copy import deepcopy
 
 from derive.verify.mutants import SLIGHTLY, Mutant, replaced
 
-KERNELS = ("project", "forward", "backward")
+TANGENTS = ("forward_tangent", "backward_tangent")
+KERNELS = ("project", "forward", "backward", *TANGENTS)
 # places in time that are each other's mistake
 SIBLINGS = {"before": "after", "after": "before", "earlier": "later", "later": "earlier"}
 LOADS = ("load", "load_first")

@@ -9,6 +9,7 @@ gradient       kernels                 complex step, every element              
 directions     kernels                 complex step, 8 directions, larger sizes    1e-12
 differences    kernels                 six-point finite differences                1e-9
 adjoint        kernels                 generated tangent: <v, J u> = <J' v, u>     1e-13
+second         kernels                 complex step of the generated gradient      1e-13 sqrt(T)
 float32        kernels                 the same oracle, numbers rounded first      5e-6
 sizes          kernels                 complex step for T, B, N, H of 0, 1, odd    1e-13 sqrt(T)
 properties     kernels                 other runs of themselves                    0, or rounding
@@ -29,6 +30,7 @@ from derive.cell import Cell
 from derive.errors import DeriveError
 from derive.verify import memory, properties
 from derive.verify.comparisons import Property, same_forward, same_gradient
+from derive.verify.curvature import Along
 from derive.verify.derivative import Gradient, gradient
 from derive.verify.driver import Driver
 from derive.verify.history import with_history
@@ -36,6 +38,7 @@ from derive.verify.kernel import Kernel, Maker
 from derive.verify.problem import CLEARANCE, Problem, make
 from derive.verify.report import Measurement
 from derive.verify.rungs import adjoint, digits, numeric, planted, symbolic
+from derive.verify.rungs import second as curved
 from derive.verify.rungs.bounds import inside
 from derive.verify.rungs.planted_kernels import in_kernels
 
@@ -136,6 +139,24 @@ def adjoints(ladder: Ladder) -> Iterator[Measurement]:
         yield from adjoint.identity(ladder.kernel, ladder.driver, problem, EXACT)
 
 
+def second(ladder: Ladder) -> Iterator[Measurement]:
+    kernel, driver = ladder.kernel, ladder.driver
+    yield from curved.steps(driver, driver, ladder.small, EXACT)
+    for problem in (ladder.small, ladder.larger):
+        along, allowed = Along.random(problem), EXACT * np.sqrt(problem.steps)
+        truth = along.hvp(driver)
+        yield from curved.jvp(kernel, along, allowed)
+        yield from curved.hvp(kernel, along, truth, along.allowed(driver, truth, allowed))
+        yield from curved.symmetry(kernel, problem, EXACT)
+        yield from adjoint.identity(kernel, kernel, problem, EXACT, "second")
+    yield from curved.differences(kernel, Along.random(ladder.small), DIFFERENCE)
+    yield from curved.same_bits(kernel, Along.random(ladder.larger))
+    narrow, along = Kernel(ladder.cell, kernel.maker, np.float32), Along.random(ladder.small).cast(np.float32)
+    wide = along.cast(np.float64)
+    yield from curved.jvp(narrow, wide, SINGLE)
+    yield from curved.hvp(narrow, wide, wide.hvp(driver), SINGLE)
+
+
 def single(ladder: Ladder) -> Iterator[Measurement]:
     kernel, problem = Kernel(ladder.cell, ladder.kernel.maker, np.float32), ladder.small.cast(np.float32)
     yield from numeric.forward(kernel, problem, SINGLE, "float32")
@@ -192,6 +213,7 @@ RUNGS: tuple[Rung, ...] = (
     directions,
     differences,
     adjoints,
+    second,
     single,
     sizes,
     all_properties,

@@ -29,6 +29,8 @@ Named = Mapping[str, Array]
 
 PERIODS = (1, 2, 4)
 ATTEMPTS = 1000
+# Of the numbers that are drawn, and the most columns of a matrix whose numbers are spread as widely.
+SPREAD, NARROW = 0.6, 5
 # How far every argument stays from a kink where finite differences are taken.
 CLEARANCE = 0.005
 
@@ -181,18 +183,19 @@ def _draw(cell: Cell, seed: int, shape: tuple[int, int, int, int], above_zero: b
     steps, batch, inputs, hidden = shape
     size, rng = sizes(cell, inputs, hidden), np.random.default_rng(seed)
 
-    def numbers(*axes: int) -> Array:
+    def numbers(*axes: int, spread: float = SPREAD) -> Array:
         # two decimals, never 0: a zero would hide a lost factor
-        drawn = np.round(rng.normal(0, 0.6, axes), 2)
+        drawn = np.round(rng.normal(0, spread, axes), 2)
         return np.where(drawn == 0, 0.01, np.abs(drawn) if above_zero else drawn)
 
     binary = conditions(cell)
 
-    def values(name: str, *axes: int) -> Array:
-        return rng.integers(0, 2, axes).astype(float) if name in binary else numbers(*axes)
+    def values(name: str, *axes: int, spread: float = SPREAD) -> Array:
+        return rng.integers(0, 2, axes).astype(float) if name in binary else numbers(*axes, spread=spread)
 
     def weights(names: Iterable[str]) -> dict[str, Array]:
-        drawn = {name: values(name, *(size[space] for space in cell.shape(name))) for name in names}
+        shapes = {name: tuple(size[space] for space in cell.shape(name)) for name in names}
+        drawn = {name: values(name, *shape, spread=_spread(shape)) for name, shape in shapes.items()}
         return {name: _structured(cell, name, weight) for name, weight in drawn.items()}
 
     return Problem(
@@ -205,6 +208,11 @@ def _draw(cell: Cell, seed: int, shape: tuple[int, int, int, int], above_zero: b
         d_outputs={name: numbers(steps, batch, size[cell.states[name]]) for name in cell.outputs},
         d_state={name: numbers(batch, size[space]) for name, space in cell.states.items()},
     )
+
+
+def _spread(shape: tuple[int, ...]) -> float:
+    """Of a parameter's numbers: a row of a wide matrix amplifies no more than one of a narrow one, rounding neither."""
+    return SPREAD if len(shape) < 2 else SPREAD * np.sqrt(NARROW / max(shape[-1], NARROW))
 
 
 def _structured(cell: Cell, name: str, values: Array) -> Array:

@@ -62,9 +62,15 @@ class Adjoints:
     """What a backward found, in the batch's order."""
 
     inputs: Arrays
-    first_states: Arrays
+    entering: Arrays  # of the states that entered the first step
+    restarts: Arrays  # of the first states, from rows that were reset to them
     grads: NDArray[Any]
     arrays: Arrays
+
+    @property
+    def first_states(self) -> Arrays:
+        """Of first states that entered the first step too."""
+        return {name: rows + self.restarts[name] for name, rows in self.entering.items()}
 
 
 class Engine:
@@ -105,20 +111,31 @@ class Engine:
 
     # --- 2. forward
 
-    def forward(self, batch: Batch, packed: Arrays, inputs: Arrays, start: Arrays, save: bool) -> Tape:
+    def forward(
+        self,
+        batch: Batch,
+        packed: Arrays,
+        inputs: Arrays,
+        start: Arrays,
+        save: bool,
+        entering: Arrays | None = None,
+    ) -> Tape:
         """Run all steps.
 
         Args:
             packed: from `packing.pack`.
             inputs: sequences (T, B, space) in the batch's order, contiguous.
-            start: states (B, space) in the batch's order.
+            start: states (B, space) in the batch's order, to which resets return.
             save: keep what a backward needs.
+            entering: states that enter the first step, where those are others.
         """
         hoisted = self._is_short(batch)
         block = batch.steps if save else min(batch.steps, AHEAD) if hoisted else 1
-        arrays = {**self._fixed, **packed, **self._memory(batch, max(block, 1), save), **self._start(start, batch)}
+        arrays = {**self._fixed, **packed, **self._memory(batch, max(block, 1), save), **self.start(start, batch)}
         arrays |= {f"seq_{name}": flat(array) for name, array in inputs.items()}
         arrays |= {"resets": batch.resets, "hoisted": hoisted}
+        entered = arrays if entering is None else self.start(entering, batch)
+        arrays |= {f"enter_{state}": entered[f"start_{state}"] for state in self.spec.states}
         tape = Tape(batch, arrays, save, self.memory)
         tape.chunk_arrays = [self._scratch(batch) for _ in batch.chunks]
         self.replay(tape)
@@ -129,6 +146,14 @@ class Engine:
         chunks = range(len(tape.batch.chunks))
         pool.run([partial(self._forward_chunk, tape, k) for k in chunks], len(chunks))
         tape.spent = False
+
+    def renew(self, tape: Tape) -> None:
+        """Run all steps again if a backward has worked in the tape's arrays."""
+        if tape.spent:
+            # the outputs of the first time are the user's
+            outputs = {name: array for name, array in tape.arrays.items() if name.startswith("out_")}
+            tape.arrays |= {name: np.empty_like(array) for name, array in outputs.items()}
+            self.replay(tape)
 
     def _is_short(self, batch: Batch) -> bool:
         rows = max((chunk.rows for chunk in batch.chunks), default=0)
@@ -150,7 +175,7 @@ class Engine:
             arrays[f"out_{name}"] = make(batch.steps * batch.size * sizes.spaces[spec.states[name]], self.dtype)
         return arrays
 
-    def _start(self, start: Arrays, batch: Batch) -> Arrays:
+    def start(self, start: Arrays, batch: Batch) -> Arrays:
         """First states in padded rows."""
         found = {}
         for state, space in self.spec.states.items():
@@ -172,25 +197,22 @@ class Engine:
         for state, space in self.spec.states.items():
             row = self.sizes.row(space)
             rows = slice(chunk.first * row, (chunk.first + chunk.rows) * row)
-            arrays[f"all_{state}"][rows] = arrays[f"start_{state}"][rows]
+            arrays[f"all_{state}"][rows] = arrays[f"enter_{state}"][rows]
         block = arrays["kept"] if arrays["hoisted"] else max(tape.batch.running, 1)
         for begin in range(0, tape.batch.running, block):
             end = min(begin + block, tape.batch.running)
             if arrays["hoisted"]:
-                self._call("project", arrays, chunk, begin, end)
-            self._call("forward", arrays, chunk, begin, end)
+                self.call("project", arrays, chunk, begin, end)
+            self.call("forward", arrays, chunk, begin, end)
 
-    def _call(self, name: str, arrays: Mapping[str, Any], chunk: Chunk, begin: int, end: int) -> None:
+    def call(self, name: str, arrays: Mapping[str, Any], chunk: Chunk, begin: int, end: int) -> None:
         own = {"begin": begin, "end": end, "first": chunk.first, "rows": chunk.rows, "counts": chunk.counts}
         getattr(self.kernels, name)(*[own[n] if n in own else arrays[n] for n in self._names[name]])
 
-    def last_states(self, tape: Tape) -> Arrays:
+    def last_states(self, batch: Batch, arrays: Arrays) -> Arrays:
         """Each row's state after its last step, in the batch's order."""
-        batch, depth = tape.batch, tape.arrays["depth"]
-        places = (batch.sorted_lengths % depth) * batch.size + np.arange(batch.size)
-        return {
-            state: self._rows(tape.arrays[f"all_{state}"], space)[places] for state, space in self.spec.states.items()
-        }
+        places = (batch.sorted_lengths % arrays["depth"]) * batch.size + np.arange(batch.size)
+        return {state: self._rows(arrays[f"all_{state}"], space)[places] for state, space in self.spec.states.items()}
 
     def _rows(self, array: NDArray[Any], space: str) -> NDArray[Any]:
         """A padded flat array as rows without padding."""
@@ -200,20 +222,16 @@ class Engine:
 
     def backward(self, tape: Tape, d_outputs: Arrays, d_state: Arrays) -> Adjoints:
         """Pull adjoints of outputs and last states, in the batch's order, back through all steps."""
-        if tape.spent:
-            # the outputs of the first time are the user's
-            outputs = {name: array for name, array in tape.arrays.items() if name.startswith("out_")}
-            tape.arrays |= {name: np.empty_like(array) for name, array in outputs.items()}
-            self.replay(tape)
+        self.renew(tape)
         tape.spent = True
-        batch, arrays = tape.batch, {**tape.arrays, **self._adjoints(tape.batch, d_outputs, d_state)}
+        batch, arrays = tape.batch, {**tape.arrays, **self.adjoints(tape.batch, d_outputs, d_state)}
         chunks = range(len(batch.chunks))
         pool.run([partial(self._backward_chunk, arrays, tape, k) for k in chunks], len(chunks))
         grads, named = self.packing.new_grads()
         self.after.outer(batch, arrays, named)
-        return Adjoints(self.after.inputs(batch, arrays), self._first_states(batch, arrays), grads, arrays)
+        return Adjoints(self.after.inputs(batch, arrays), *self.first_states(batch, arrays), grads, arrays)
 
-    def _adjoints(self, batch: Batch, d_outputs: Arrays, d_state: Arrays) -> Arrays:
+    def adjoints(self, batch: Batch, d_outputs: Arrays, d_state: Arrays) -> Arrays:
         """What arrives, and zeros for what is to be found."""
         spec, sizes = self.spec, self.sizes
         arrays: Arrays = {f"d_out_{name}": flat(array) for name, array in d_outputs.items()}
@@ -239,15 +257,16 @@ class Engine:
         return {**self.spec.kept, **self.spec.states}.get(name.removeprefix("d_kept_"), "H")
 
     def _backward_chunk(self, arrays: Arrays, tape: Tape, k: int) -> None:
-        self._call("backward", {**arrays, **tape.chunk_arrays[k]}, tape.batch.chunks[k], 0, tape.batch.running)
+        self.call("backward", {**arrays, **tape.chunk_arrays[k]}, tape.batch.chunks[k], 0, tape.batch.running)
 
-    def _first_states(self, batch: Batch, arrays: Arrays) -> Arrays:
-        found = {}
+    def first_states(self, batch: Batch, arrays: Arrays) -> tuple[Arrays, Arrays]:
+        """Adjoints of the states that entered the first step, and of those to which resets returned."""
+        entering, restarts = {}, {}
         for state, space in self.spec.states.items():
-            rows = self._rows(arrays[f"d_all_{state}"], space)[: batch.size]
+            entering[state] = self._rows(arrays[f"d_all_{state}"], space)[: batch.size].copy()
             extra = arrays[f"d_start_{state}"]
-            found[state] = rows + self._rows(extra, space) if extra.size else rows.copy()
-        return found
+            restarts[state] = self._rows(extra, space) if extra.size else np.zeros_like(entering[state])
+        return entering, restarts
 
 
 def flat(array: NDArray[Any]) -> NDArray[Any]:

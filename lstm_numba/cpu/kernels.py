@@ -59,13 +59,13 @@ def _meanings(module: ModuleType) -> dict[str, Any]:
     return meanings
 
 
-KERNELS = ("project", "forward", "backward")
+KERNELS = ("project", "forward", "backward", "forward_tangent", "backward_tangent")
 # Layers of one cell share their kernels: where no folder is writable each would compile its own.
 LOADED: WeakKeyDictionary[ModuleType, SimpleNamespace] = WeakKeyDictionary()
 
 
 def kernels_of(module: ModuleType) -> SimpleNamespace:
-    """project, forward and backward of a generated module, compiled on first use."""
+    """The kernels of a generated module, each compiled when it first runs."""
     if module not in LOADED:
         text, meanings = inspect.getsource(module), _meanings(module)
         functions = {name: bound(getattr(module, name), meanings) for name in KERNELS}

@@ -8,7 +8,7 @@ depend on how panels are divided among threads.
 import numpy as np
 from numba.extending import register_jitable
 
-from lstm_numba.cpu.simd import lanes, load, store
+from lstm_numba.cpu.simd import fetch, lanes, load, load_first, store
 from lstm_numba.cpu.target import HEIGHTS, tile_width, unit_vectors
 from lstm_numba.cpu.tile import make_strip
 
@@ -35,24 +35,28 @@ def _make_packers(width: int):
 
     @register_jitable
     def pack_rows(index, i0, count, start, depth, a, a_row, packed):
-        """a's columns in strips of a tile's height, each strip row by row."""
-        for i in range(count):
-            base = index[i0 + i] * a_row
-            k = start
-            while k < depth:
-                strip = strip_of(depth - k)
-                for r in range(strip):
-                    packed[(k - start) * count + i * strip + r] = a[base + k + r]
-                k += strip
+        """a's columns in strips of a tile's height, each strip row by row, and up to a register of anything behind."""
+        lane, k = lanes(a), start
+        while k < depth:
+            strip = strip_of(depth - k)
+            place = (k - start) * count
+            for i in range(count):
+                column = index[i0 + i] * a_row + k
+                # whole registers: what one writes too much is written over by the next
+                for r in range(0, strip, lane):
+                    store(packed, place + i * strip + r, load_first(a, column + r, depth - k - r))
+            k += strip
 
     @register_jitable
     def pack_slots(index, i0, count, slots, slots_row, column, packed, sums, place):
-        """One group of slots row by row, added up on the way."""
+        """One group of slots row by row, added up on the way; the group behind it is fetched meanwhile."""
         lane = lanes(slots)
         for v in range(width):
             total = load(sums, place + v * lane)
             for i in range(count):
-                value = load(slots, index[i0 + i] * slots_row + column + v * lane)
+                at = index[i0 + i] * slots_row + column + v * lane
+                value = load(slots, at)
+                fetch(slots, at + width * lane)
                 store(packed, (i * width + v) * lane, value)
                 total = total + value
             store(sums, place + v * lane, total)
@@ -89,7 +93,8 @@ def make_outer(run: int, gates: int, low: int):
     @register_jitable
     def outer(first, last, index, counts, starts, depth, a, a_row, slots, slots_row, grad, sums):
         n, low = width * lanes(slots), starts[first]
-        strips, strip_slots = np.empty(ROWS * (depth - low), a.dtype), np.empty(ROWS * n, a.dtype)
+        strips = np.empty(ROWS * (depth - low) + lanes(a), a.dtype)
+        strip_slots = np.empty(ROWS * n, a.dtype)
         longest = 0
         for p in range(first, last):
             longest = max(longest, counts[p])

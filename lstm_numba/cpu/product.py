@@ -6,13 +6,8 @@ A row's sum runs over k in order whatever the blocking, so a row's bits do not d
 from numba.extending import register_jitable
 
 from lstm_numba.cpu.simd import lanes
-from lstm_numba.cpu.target import BLOCK_BYTES, REGISTER_BYTES, WIDE, groups_at_once, tile_width, unit_vectors
+from lstm_numba.cpu.target import BLOCK, WIDE, groups_at_once, tile_width, unit_vectors
 from lstm_numba.cpu.tile import make_flat, make_rows
-
-
-def _block(width: int) -> int:
-    """Rows of a group's weights that stay in the first-level cache."""
-    return BLOCK_BYTES // (width * REGISTER_BYTES)
 
 
 def make_multiply(run: int, gates: int, low: int):
@@ -20,7 +15,7 @@ def make_multiply(run: int, gates: int, low: int):
     units = unit_vectors(gates)
     width = tile_width(run * units)
     groups, panel_vectors, low_vectors = run * units // width, gates * units, low * units
-    block, at_once = _block(width), groups_at_once(1, width)
+    at_once = groups_at_once(1, width)
     regular = groups == 1 or run == gates
     rows_times, flat = make_rows(width), make_flat(width, at_once)
 
@@ -35,8 +30,8 @@ def make_multiply(run: int, gates: int, low: int):
                 w0 = (g * depth + start) * n
                 flat(depth - start, a, a0 + start, w, w0, depth * n, c, base + g * step, step)
                 g += at_once
-        for k in range(start, depth, block):
-            count = min(block, depth - k)
+        for k in range(start, depth, BLOCK):
+            count = min(BLOCK, depth - k)
             for h in range(g, last):
                 column = base + h // groups * length + h % groups * n
                 rows_times(rows, count, a, a0 + k, a_row, w, (h * depth + k) * n, depth * n, c, column, c_row)
@@ -49,7 +44,7 @@ def make_transpose(run: int, gates: int, low: int):
     units = unit_vectors(gates)
     panel_vectors, low_vectors, used_vectors, whole = gates * units, low * units, run * units, run == gates
     wide_rows, one_rows, at_once = make_rows(WIDE), make_rows(1), groups_at_once(1, WIDE)
-    flat, block = make_flat(WIDE, at_once), _block(WIDE)
+    flat = make_flat(WIDE, at_once)
 
     @register_jitable
     def columns(rows, count, a, a0, a_row, k, w, depth, ends, used, c, c0, c_row, size, group, column):
@@ -77,7 +72,7 @@ def make_transpose(run: int, gates: int, low: int):
                 flat(depth, slots, base, w, column * depth, depth * n, c, c0 + column, n)
                 column, group = column + at_once * n, group + at_once
         # the slots that an operand reaches are contiguous over all panels only where it reaches every slot
-        step = block if whole else used
+        step = BLOCK if whole else used
         for k in range(low * used, high * used, step):
             place = base + (k if whole else k // used * length)
             count = min(step, high * used - k)

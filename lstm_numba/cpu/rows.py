@@ -3,8 +3,8 @@
 from numba.extending import register_jitable
 
 from lstm_numba import words
-from lstm_numba.cpu.simd import lanes
-from lstm_numba.cpu.target import HEIGHTS, SLOTS_TOGETHER, WIDE
+from lstm_numba.cpu.simd import lanes, load, store
+from lstm_numba.cpu.target import HEIGHTS, PAIR, SLOTS_TOGETHER
 
 panels_of = register_jitable(words.panels_of)
 
@@ -18,7 +18,7 @@ def units_of(slots, gates):
     for width in WIDTHS:
         if gates % width == 0:
             return lanes(slots)
-    return WIDE * lanes(slots)
+    return PAIR * lanes(slots)
 
 
 @register_jitable
@@ -29,8 +29,8 @@ def together(rows, panels, units):
 @register_jitable
 def spread(rows, low, length, bias, slots, base, row):
     for r in range(rows):
-        for k in range(low, low + length):
-            slots[base + r * row + k] = bias[k]
+        for k in range(low, low + length, lanes(slots)):
+            store(slots, base + r * row + k, load(bias, k))
 
 
 @register_jitable

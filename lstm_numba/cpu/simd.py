@@ -107,6 +107,25 @@ def store(typing_context, array, index, value):
     return types.void(array, types.intp, register), build
 
 
+def ask(builder, address):
+    """Ask for the line at an address to be in the second-level cache soon."""
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [builder.bitcast(address, byte), I32(0), I32(2), I32(1)])  # to read, second level, data
+
+
+@intrinsic
+def fetch(typing_context, array, index):
+    """Ask for the line of array[index], which may lie outside the array, to be in the second-level cache soon."""
+
+    def build(context, builder, signature, arguments):
+        ask(builder, pointer(context, builder, signature.args[0], *arguments))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), build
+
+
 def _first(builder, register, count):
     """Mask of the first `count` lanes."""
     steps = ir.Constant(ir.VectorType(I64, register.lanes), list(range(register.lanes)))

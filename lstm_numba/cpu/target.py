@@ -54,14 +54,18 @@ HEIGHTS = TILES[REGISTERS]
 # The widest tile for products that may choose theirs.
 WIDE = 2 if REGISTERS == 16 else 4
 
+# Registers of units in a panel whose gates alone make a narrow tile: enough for a fast tile, and few enough that the
+# silent modules of a clockwork fill whole panels.
+PAIR = 2
+
 LINE_BYTES = 64
 
-# Bytes of packed weights that stay in the first-level cache while the rows of a batch pass over them.
-BLOCK_BYTES = 16384
-
+# Terms that a tile adds to its sums before it stores them: its weights come from the second-level cache in time, and
+# the fewer passes over the slots the better.
+BLOCK = 512
 
 # Slots of a batch that are computed together before the pointwise stage reads them: a share of the second-level cache.
-SLOTS_TOGETHER = 16384
+SLOTS_TOGETHER = 65536
 
 
 def finish(width: int) -> dict[int, dict[int, int]]:
@@ -83,7 +87,7 @@ def tile_width(vectors: int) -> int:
 
 def unit_vectors(gates: int) -> int:
     """Vectors of units in a panel of so many gates: more than one where the gates alone make a narrow tile."""
-    return 1 if tile_width(gates) > 1 else WIDE
+    return 1 if tile_width(gates) > 1 else PAIR
 
 
 def groups_at_once(rows: int, width: int) -> int:

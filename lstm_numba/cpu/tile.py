@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from lstm_numba.cpu.simd import I32, I64, Register, pointer, splat, vector_intrinsic
+from lstm_numba.cpu.simd import I64, Register, ask, pointer, splat, vector_intrinsic
 from lstm_numba.cpu.target import HEIGHTS, LINE_BYTES, finish
 
 SIZE = types.intp
@@ -186,14 +186,10 @@ class _Tile:
                     self.builder.store(vector_intrinsic(self.builder, "fma", self.register.llvm, factors), cell)
 
     def _prefetch(self, address) -> None:
-        """Ask for one row of b to be in the second-level cache soon."""
-        byte = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
-        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
+        """Ask for one row of b."""
         per_line = LINE_BYTES // (self.register.element.bitwidth // 8)
         for offset in range(0, self.vectors * self.lanes, per_line):
-            line = self.builder.bitcast(self._offset(address, offset), byte)
-            self.builder.call(function, [line, I32(0), I32(2), I32(1)])  # to read, second level, data
+            ask(self.builder, self._offset(address, offset))
 
     def _column(self, address, v: int):
         return self._offset(address, v * self.lanes)

@@ -138,7 +138,10 @@ def step_1_vjp(d_z, d_rh, h_prev, r, z):
 
 
 def step_1_jvp(dot_z_r, dot_z_z, dot_h_prev, h_prev, r, z):
-    """Push dot_z_r, dot_z_z, dot_h_prev forward to dot_z, dot_rh.  Cost: 3 add, 6 mul."""
+    """Push dot_z_r, dot_z_z, dot_h_prev forward to dot_z, dot_rh, and for the second derivatives dot_r.
+
+    Cost: 3 add, 6 mul.
+    """
 
     # r = sigmoid(z_r),  z = sigmoid(z_z)
     dot_r = dot_z_r * r * (1 - r)
@@ -147,7 +150,25 @@ def step_1_jvp(dot_z_r, dot_z_z, dot_h_prev, h_prev, r, z):
     # rh = r * h_prev
     dot_rh = dot_h_prev * r + dot_r * h_prev
 
-    return dot_z, dot_rh
+    return dot_z, dot_rh, dot_r
+
+
+def step_1_vjp_jvp(dot_d_z, dot_d_rh, dot_h_prev, dot_r, dot_z, d_z, d_rh, h_prev, r, z):
+    """step_1_vjp and its tangent; dot_d_v is the change of d_v along a direction.  Cost: 10 add, 20 mul."""
+
+    # rh = r * h_prev
+    d_r = d_rh * h_prev
+    d_h_prev = d_rh * r
+    dot_d_r = d_rh * dot_h_prev + dot_d_rh * h_prev
+    dot_d_h_prev = d_rh * dot_r + dot_d_rh * r
+
+    # r = sigmoid(z_r),  z = sigmoid(z_z)
+    d_z_r = d_r * r * (1 - r)
+    dot_d_z_r = d_r * dot_r * (1 - 2 * r) + dot_d_r * r * (1 - r)
+    d_z_z = d_z * z * (1 - z)
+    dot_d_z_z = d_z * dot_z * (1 - 2 * z) + dot_d_z * z * (1 - z)
+
+    return d_z_r, d_z_z, d_h_prev, dot_d_z_r, dot_d_z_z, dot_d_h_prev
 
 
 def step_2(z_n, h_prev, z):
@@ -177,7 +198,7 @@ def step_2_vjp(d_h, h_prev, z, n):
 
 
 def step_2_jvp(dot_z_n, dot_h_prev, dot_z, h_prev, z, n):
-    """Push dot_z_n, dot_h_prev, dot_z forward to dot_h.  Cost: 5 add, 5 mul."""
+    """Push dot_z_n, dot_h_prev, dot_z forward to dot_h, and for the second derivatives dot_n.  Cost: 5 add, 5 mul."""
 
     # n = tanh(z_n)
     dot_n = dot_z_n * (1 - n * n)
@@ -185,7 +206,25 @@ def step_2_jvp(dot_z_n, dot_h_prev, dot_z, h_prev, z, n):
     # h = n * (1 - z) + z * h_prev
     dot_h = dot_h_prev * z + dot_n * (1 - z) + dot_z * (h_prev - n)
 
-    return (dot_h,)
+    return dot_h, dot_n
+
+
+def step_2_vjp_jvp(dot_d_h, dot_h_prev, dot_z, dot_n, d_h, h_prev, z, n):
+    """step_2_vjp and its tangent; dot_d_v is the change of d_v along a direction.  Cost: 11 add, 17 mul."""
+
+    # h = n * (1 - z) + z * h_prev
+    d_n = d_h * (1 - z)
+    d_h_prev = d_h * z
+    d_z = d_h * (h_prev - n)
+    dot_d_n = dot_d_h * (1 - z) - d_h * dot_z
+    dot_d_h_prev = d_h * dot_z + dot_d_h * z
+    dot_d_z = d_h * dot_h_prev + dot_d_h * (h_prev - n) - d_h * dot_n
+
+    # n = tanh(z_n)
+    d_z_n = d_n * (1 - n * n)
+    dot_d_z_n = dot_d_n * (1 - n * n) - 2 * d_n * dot_n * n
+
+    return d_z_n, d_h_prev, d_z, dot_d_z_n, dot_d_h_prev, dot_d_z
 
 
 def project(
@@ -369,6 +408,223 @@ def backward(
 
         if resets.size:
             release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)
+
+
+def forward_tangent(
+    begin, end, batch, first, counts, depth, kept, H_row, slots_1_row, N, H, slots_2_row, seq_x, dot_seq_x, slots_1,
+    dot_slots_1, slots_2, dot_slots_2, weights_1_x, dot_weights_1_x, weights_1_h_prev, dot_weights_1_h_prev,
+    weights_2_x, dot_weights_2_x, weights_2_rh, dot_weights_2_rh, dot_bias_1, dot_bias_2, all_h, dot_all_h, kept_rh,
+    dot_kept_rh, dot_start_h, dot_out_h, resets,
+):
+    """Steps begin .. end - 1 of forward along a direction: dot_v is the change of v."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 2)
+    units_2 = units_of(slots_2, 1)
+    panels_1 = panels_of(H, units_1, units_2)
+    panels_2 = panels_of(H, units_2, units_1)
+    for now in range(begin, end):
+        rows = counts[now]
+        if rows == 0:
+            break
+        before = now % depth * batch + first
+        after = (now + 1) % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        if resets.size:
+            restore(rows, resets, given, dot_start_h, first, dot_all_h, before, H_row)
+
+        # 1. affine
+        #    dot_z_r = W_r dot_x + U_r dot_h_prev + dot_W_r x + dot_U_r h_prev + dot_b_r
+        #    dot_z_z = W_z dot_x + U_z dot_h_prev + dot_W_z x + dot_U_z h_prev + dot_b_z
+        at_once = together(rows, panels_1, 2 * units_1)
+        for panel in range(0, panels_1, at_once):
+            panels = min(at_once, panels_1 - panel)
+            spread(
+                rows, panel * 2 * units_1, panels * 2 * units_1, dot_bias_1, dot_slots_1, kept_at * slots_1_row,
+                slots_1_row,
+            )
+            multiply_1_x(
+                rows, panel, panels, 0, N, dot_seq_x, given * N, N, weights_1_x, dot_slots_1, kept_at * slots_1_row,
+                slots_1_row,
+            )
+            multiply_1_x(
+                rows, panel, panels, 0, N, seq_x, given * N, N, dot_weights_1_x, dot_slots_1, kept_at * slots_1_row,
+                slots_1_row,
+            )
+            multiply_1_h_prev(
+                rows, panel, panels, 0, H, dot_all_h, before * H_row, H_row, weights_1_h_prev, dot_slots_1,
+                kept_at * slots_1_row, slots_1_row,
+            )
+            multiply_1_h_prev(
+                rows, panel, panels, 0, H, all_h, before * H_row, H_row, dot_weights_1_h_prev, dot_slots_1,
+                kept_at * slots_1_row, slots_1_row,
+            )
+
+            # 1. pointwise
+            for row in range(rows):
+                for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                    slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 2 * units_1 + unit % units_1
+                    dot_z_r = load(dot_slots_1, slot_1)
+                    dot_z_z = load(dot_slots_1, slot_1 + units_1)
+                    dot_h_prev = load(dot_all_h, (before + row) * H_row + unit)
+                    h_prev = load(all_h, (before + row) * H_row + unit)
+                    r = load(slots_1, slot_1 + units_1)
+                    z = load(slots_1, slot_1)
+                    dot_z, dot_rh, dot_r = step_1_jvp(dot_z_r, dot_z_z, dot_h_prev, h_prev, r, z)
+                    store(dot_slots_1, slot_1, dot_z)
+                    store(dot_kept_rh, (kept_at + row) * H_row + unit, dot_rh)
+                    store(dot_slots_1, slot_1 + units_1, dot_r)
+
+        # 2. affine
+        #    dot_z_n = W_n dot_x + U_n dot_rh + dot_W_n x + dot_U_n rh + dot_b_n
+        at_once = together(rows, panels_2, 1 * units_2)
+        for panel in range(0, panels_2, at_once):
+            panels = min(at_once, panels_2 - panel)
+            spread(
+                rows, panel * 1 * units_2, panels * 1 * units_2, dot_bias_2, dot_slots_2, kept_at * slots_2_row,
+                slots_2_row,
+            )
+            multiply_2_x(
+                rows, panel, panels, 0, N, dot_seq_x, given * N, N, weights_2_x, dot_slots_2, kept_at * slots_2_row,
+                slots_2_row,
+            )
+            multiply_2_x(
+                rows, panel, panels, 0, N, seq_x, given * N, N, dot_weights_2_x, dot_slots_2, kept_at * slots_2_row,
+                slots_2_row,
+            )
+            multiply_2_rh(
+                rows, panel, panels, 0, H, dot_kept_rh, kept_at * H_row, H_row, weights_2_rh, dot_slots_2,
+                kept_at * slots_2_row, slots_2_row,
+            )
+            multiply_2_rh(
+                rows, panel, panels, 0, H, kept_rh, kept_at * H_row, H_row, dot_weights_2_rh, dot_slots_2,
+                kept_at * slots_2_row, slots_2_row,
+            )
+
+            # 2. pointwise
+            for row in range(rows):
+                for unit in range(panel * units_2, (panel + panels) * units_2, width):
+                    slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 2 * units_1 + unit % units_1
+                    slot_2 = (kept_at + row) * slots_2_row + unit // units_2 * 1 * units_2 + unit % units_2
+                    dot_z_n = load(dot_slots_2, slot_2)
+                    dot_h_prev = load(dot_all_h, (before + row) * H_row + unit)
+                    dot_z = load(dot_slots_1, slot_1)
+                    h_prev = load(all_h, (before + row) * H_row + unit)
+                    z = load(slots_1, slot_1)
+                    n = load(slots_2, slot_2)
+                    dot_h, dot_n = step_2_jvp(dot_z_n, dot_h_prev, dot_z, h_prev, z, n)
+                    store(dot_all_h, (after + row) * H_row + unit, dot_h)
+                    store_first(dot_out_h, (given + row) * H + unit, dot_h, H - unit)
+                    store(dot_slots_2, slot_2, dot_n)
+
+
+def backward_tangent(
+    begin, end, batch, first, counts, depth, kept, slots_1_row, slots_2_row, H_row, H, slots_1, slots_2,
+    dot_slots_1, dot_slots_2, back_2_rh, back_1_h_prev, dot_back_2_rh, dot_back_1_h_prev, ends_2_rh, ends_1_h_prev,
+    all_h, dot_all_h, d_all_h, d_out_h, d_kept_z, d_kept_rh, d_start_h, dot_d_all_h, dot_d_out_h, dot_d_kept_z,
+    dot_d_kept_rh, dot_d_start_h, resets,
+):
+    """Steps end - 1 .. begin of backward along a direction: adjoints d_v, and dot_d_v, the change of d_v."""
+    width = lanes(slots_1)
+    units_1 = units_of(slots_1, 2)
+    units_2 = units_of(slots_2, 1)
+    panels_1 = panels_of(H, units_1, units_2)
+    panels_2 = panels_of(H, units_2, units_1)
+    for now in range(end - 1, begin - 1, -1):
+        rows = counts[now]
+        before = now % depth * batch + first
+        kept_at = now % kept * batch + first
+        given = now * batch + first
+        later = (now + 1) % 2 * batch + first
+        earlier = now % 2 * batch + first
+
+        # 2. pointwise, transposed
+        panel, panels = 0, panels_2
+        for row in range(rows):
+            for unit in range(panel * units_2, (panel + panels) * units_2, width):
+                slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 2 * units_1 + unit % units_1
+                slot_2 = (kept_at + row) * slots_2_row + unit // units_2 * 1 * units_2 + unit % units_2
+                d_h = load(d_all_h, (later + row) * H_row + unit)
+                dot_d_h = load(dot_d_all_h, (later + row) * H_row + unit)
+                d_h = d_h + load_first(d_out_h, (given + row) * H + unit, H - unit)
+                dot_d_h = dot_d_h + load_first(dot_d_out_h, (given + row) * H + unit, H - unit)
+                h_prev = load(all_h, (before + row) * H_row + unit)
+                z = load(slots_1, slot_1)
+                n = load(slots_2, slot_2)
+                dot_h_prev = load(dot_all_h, (before + row) * H_row + unit)
+                dot_z = load(dot_slots_1, slot_1)
+                dot_n = load(dot_slots_2, slot_2)
+                d_z_n, d_h_prev, d_z, dot_d_z_n, dot_d_h_prev, dot_d_z = step_2_vjp_jvp(
+                    dot_d_h, dot_h_prev, dot_z, dot_n, d_h, h_prev, z, n,
+                )
+                store(slots_2, slot_2, d_z_n)
+                store(dot_slots_2, slot_2, dot_d_z_n)
+                store(d_all_h, (earlier + row) * H_row + unit, d_h_prev)
+                store(dot_d_all_h, (earlier + row) * H_row + unit, dot_d_h_prev)
+                store(d_kept_z, (first + row) * H_row + unit, d_z)
+                store(dot_d_kept_z, (first + row) * H_row + unit, dot_d_z)
+
+        # 2. affine, transposed
+        clear(rows, d_kept_rh, first, H_row)
+        clear(rows, dot_d_kept_rh, first, H_row)
+        transpose_2_rh(
+            rows, 0, panels_2, panels_2, ends_2_rh, slots_2, kept_at * slots_2_row, slots_2_row, back_2_rh, d_kept_rh,
+            first * H_row, H_row, H,
+        )
+        transpose_2_rh(
+            rows, 0, panels_2, panels_2, ends_2_rh, dot_slots_2, kept_at * slots_2_row, slots_2_row, back_2_rh,
+            dot_d_kept_rh, first * H_row, H_row, H,
+        )
+        transpose_2_rh(
+            rows, 0, panels_2, panels_2, ends_2_rh, slots_2, kept_at * slots_2_row, slots_2_row, dot_back_2_rh,
+            dot_d_kept_rh, first * H_row, H_row, H,
+        )
+
+        # 1. pointwise, transposed
+        panel, panels = 0, panels_1
+        for row in range(rows):
+            for unit in range(panel * units_1, (panel + panels) * units_1, width):
+                slot_1 = (kept_at + row) * slots_1_row + unit // units_1 * 2 * units_1 + unit % units_1
+                d_z = load(d_kept_z, (first + row) * H_row + unit)
+                dot_d_z = load(dot_d_kept_z, (first + row) * H_row + unit)
+                d_rh = load(d_kept_rh, (first + row) * H_row + unit)
+                dot_d_rh = load(dot_d_kept_rh, (first + row) * H_row + unit)
+                h_prev = load(all_h, (before + row) * H_row + unit)
+                r = load(slots_1, slot_1 + units_1)
+                z = load(slots_1, slot_1)
+                dot_h_prev = load(dot_all_h, (before + row) * H_row + unit)
+                dot_r = load(dot_slots_1, slot_1 + units_1)
+                dot_z = load(dot_slots_1, slot_1)
+                d_z_r, d_z_z, d_h_prev, dot_d_z_r, dot_d_z_z, dot_d_h_prev = step_1_vjp_jvp(
+                    dot_d_z, dot_d_rh, dot_h_prev, dot_r, dot_z, d_z, d_rh, h_prev, r, z,
+                )
+                store(slots_1, slot_1, d_z_r)
+                store(dot_slots_1, slot_1, dot_d_z_r)
+                store(slots_1, slot_1 + units_1, d_z_z)
+                store(dot_slots_1, slot_1 + units_1, dot_d_z_z)
+                store(d_all_h, (earlier + row) * H_row + unit, load(d_all_h, (earlier + row) * H_row + unit) + d_h_prev)
+                store(
+                    dot_d_all_h, (earlier + row) * H_row + unit,
+                    load(dot_d_all_h, (earlier + row) * H_row + unit) + dot_d_h_prev,
+                )
+
+        # 1. affine, transposed
+        transpose_1_h_prev(
+            rows, 0, panels_1, panels_1, ends_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row, back_1_h_prev,
+            d_all_h, earlier * H_row, H_row, H,
+        )
+        transpose_1_h_prev(
+            rows, 0, panels_1, panels_1, ends_1_h_prev, dot_slots_1, kept_at * slots_1_row, slots_1_row, back_1_h_prev,
+            dot_d_all_h, earlier * H_row, H_row, H,
+        )
+        transpose_1_h_prev(
+            rows, 0, panels_1, panels_1, ends_1_h_prev, slots_1, kept_at * slots_1_row, slots_1_row, dot_back_1_h_prev,
+            dot_d_all_h, earlier * H_row, H_row, H,
+        )
+
+        if resets.size:
+            release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)
+            release(rows, resets, given, dot_d_all_h, earlier, dot_d_start_h, first, H_row)
 
 
 # --- On a CUDA device: what one thread does for one unit of one row

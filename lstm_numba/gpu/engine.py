@@ -28,7 +28,8 @@ class Sequences:
 
     Attributes:
         inputs: name -> (T, B, space), contiguous, in the type of storage; past a row's end 0.
-        start: state -> (B, space), in the type of the arithmetic.
+        start: state -> (B, space), in the type of the arithmetic, what a reset returns to; entering: the state before
+            the first of these steps, which is the first state too where they are all.
         lengths: (B,) int64; running: the longest of them.
         resets: (T B,) uint8, or empty.
     """
@@ -37,9 +38,26 @@ class Sequences:
     batch: int
     inputs: Arrays
     start: Arrays
+    entering: Arrays
     lengths: Any
     running: int
     resets: Any
+
+
+@dataclass(frozen=True)
+class Adjoints:
+    """What a backward found.
+
+    Attributes:
+        inputs: (T, B, space), in the type of storage.
+        entering: of the states before the first step; restarts: of the first states, where rows began anew.
+        flat: of all parameters and constants.
+    """
+
+    inputs: Arrays
+    entering: Arrays
+    restarts: Arrays
+    flat: Any
 
 
 @dataclass
@@ -90,13 +108,13 @@ class CudaEngine:
     def replay(self, tape: Tape) -> None:
         """Fill the tape by running all steps."""
         arrays, running = tape.arrays, tape.given.running
-        for state in self.spec.states:
-            start = arrays[f"start_{state}"]
-            arrays[f"all_{state}"][: start.size] = start
+        entering = {state: array.reshape(-1) for state, array in tape.given.entering.items()}
+        for state, array in entering.items():
+            arrays[f"all_{state}"][: array.size] = array
         for operand in self.operands:
             if operand.state and self.types.is_half:
-                start = self.device.to_low(arrays[f"start_{operand.state}"], self.types)
-                arrays[f"low_{operand.name}"][: start.size] = start
+                low = self.device.to_low(entering[operand.state], self.types)
+                arrays[f"low_{operand.name}"][: low.size] = low
         for begin in range(0, running, arrays["kept"]):
             end = min(begin + arrays["kept"], running)
             self._project(arrays, begin, end)
@@ -202,12 +220,8 @@ class CudaEngine:
 
     # --- 3. backward
 
-    def backward(self, tape: Tape, d_outputs: Arrays, d_state: Arrays) -> tuple[Arrays, Arrays, Any]:
-        """Pull adjoints of outputs (T, B, space) and last states (B, space) back through all steps.
-
-        Returns:
-            gradients of the input sequences, of the first states, and of all parameters in one flat vector.
-        """
+    def backward(self, tape: Tape, d_outputs: Arrays, d_state: Arrays) -> Adjoints:
+        """Pull adjoints of outputs (T, B, space) and last states (B, space) back through all steps."""
         given = tape.given
         if tape.spent:
             tape.arrays |= self.shapes.outputs(given.steps, given.batch)  # those of the first time are the user's
@@ -223,7 +237,10 @@ class CudaEngine:
             arrays[f"slots_{k}"][beyond:] = arrays[f"low_slots_{k}"][beyond:] = 0
         self._run("backward", arrays, 0, given.running)
         inputs = {name: self._input_gradient(arrays, given, name) for name in self.spec.inputs}
-        return inputs, self._first_states(arrays), self._gradients(arrays, given)
+        size, spaces = given.batch, self.spec.states.items()
+        entering = {s: self._rows(arrays[f"d_all_{s}"], self.spaces[space], 0, size).copy() for s, space in spaces}
+        restarts = {s: arrays[f"d_start_{s}"].reshape(size, self.spaces[space]) for s, space in spaces}
+        return Adjoints(inputs, entering, restarts, self._gradients(arrays, given))
 
     def _backward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
         for now in range(end - 1, begin - 1, -1):
@@ -242,13 +259,6 @@ class CudaEngine:
         d_slots = self._d_slots(arrays, operand, now * batch, batch)
         self._multiply(target, d_slots, arrays[f"weights_{operand.key}"])
 
-    def _first_states(self, arrays: Arrays) -> Arrays:
-        batch, found = arrays["batch"], {}
-        for state, space in self.spec.states.items():
-            last = self._rows(arrays[f"d_all_{state}"], self.spaces[space], 0, batch)
-            found[state] = last + arrays[f"d_start_{state}"].reshape(last.shape)
-        return found
-
     # --- 4. after
 
     def _input_gradient(self, arrays: Arrays, given: Sequences, name: str) -> Any:
@@ -263,7 +273,7 @@ class CudaEngine:
 
     def _gradients(self, arrays: Arrays, given: Sequences) -> Any:
         """The gradient of the flat vector of parameters: d_W = sum over steps and rows of d_z v', d_b of d_z."""
-        flat, rows = self.shapes.zeros(self.packing.theta.flat.size), given.running * given.batch
+        flat, rows = self.shapes.zeros(self.shapes.parameters), given.running * given.batch
         for operand in self.operands:
             sums = self.shapes.zeros(len(operand.matrices) * operand.units * operand.depth).reshape(-1, operand.depth)
             self._multiply(sums, self._d_slots(arrays, operand, 0, rows).T, self._operand(arrays, operand, 0, rows))

@@ -61,7 +61,9 @@ class Placed:
     def _taken(self, name: str, value: Any, wanted: str, shape: tuple[int | None, ...], read_from: str) -> Any:
         return taken(name, value, wanted, shape, read_from, self.device.xp, self.device.number)
 
-    def forward(self, x: Any, state: Any, lengths: Any, resets: Any, save: bool, inputs: Mapping[str, Any]) -> CudaRun:
+    def forward(
+        self, x: Any, state: Any, lengths: Any, resets: Any, save: bool | str, inputs: Mapping[str, Any]
+    ) -> CudaRun:
         """As `Layer.forward`."""
         layer, exchange = self.layer, kind_of(x, self.device.xp)
         with exchange.stream():

@@ -1,6 +1,7 @@
 """How many bytes a run needs on the device, counted before anything is taken."""
 
 import copy
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,26 +19,24 @@ def _counted(length: int, dtype: Any) -> Any:
 COUNTING = SimpleNamespace(empty=_counted, zeros=_counted)
 
 
-def forward_bytes(shapes: Shapes, parameters: int, steps: int, batch: int, save: bool) -> int:
+def total(shapes: Shapes, arrays: Callable[[Shapes], Arrays]) -> int:
+    """Bytes of what `arrays` makes."""
+    counting = copy.copy(shapes)
+    counting.xp = COUNTING
+    return sum(array.nbytes for array in arrays(counting).values())
+
+
+def forward_bytes(shapes: Shapes, steps: int, batch: int, save: bool) -> int:
     """What a forward takes besides its inputs."""
-    return parameters * shapes.types.stored.itemsize + _total(_counting(shapes).work(steps, batch, save))
+    matrices = shapes.parameters * shapes.types.stored.itemsize
+    return matrices + total(shapes, lambda counting: counting.work(steps, batch, save))
 
 
-def backward_bytes(shapes: Shapes, parameters: int, steps: int, batch: int) -> int:
+def backward_bytes(shapes: Shapes, steps: int, batch: int) -> int:
     """What a backward takes besides its forward's tape and what arrives."""
     sequences = sum(shapes.spaces[space] for space in shapes.spec.inputs.values()) * steps * batch
-    found = (sequences + 2 * parameters) * shapes.types.arithmetic.itemsize
-    return found + _total(_counting(shapes).adjoints(steps, batch))
-
-
-def _counting(shapes: Shapes) -> Shapes:
-    found = copy.copy(shapes)
-    found.xp = COUNTING
-    return found
-
-
-def _total(arrays: Arrays) -> int:
-    return sum(array.nbytes for array in arrays.values())
+    found = (sequences + 2 * shapes.parameters) * shapes.types.arithmetic.itemsize
+    return found + total(shapes, lambda counting: counting.adjoints(steps, batch))
 
 
 def check_free(needed: int, free: int, what: str, cures: str) -> None:

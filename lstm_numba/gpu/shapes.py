@@ -1,6 +1,7 @@
 """The work arrays of one layer on a device: how long each is, for so many steps and rows."""
 
 import inspect
+from math import prod
 from types import ModuleType
 from typing import Any
 
@@ -18,13 +19,15 @@ class Shapes:
     """Sizes of a generated module's arrays; `xp` makes them.
 
     Attributes:
-        operands: the products; names: function of the module -> its arguments.
+        operands: the products; parameters: how many numbers they are, constants too; names: function of the module -> its arguments.
     """
 
     def __init__(self, module: ModuleType, spaces: dict[str, int], types: Types, xp: Any) -> None:
         self.spec: CellSpec = module.CELL
         self.spaces, self.types, self.xp = spaces, types, xp
         self.operands = operands_of(module, spaces)
+        shapes = [*self.spec.parameters.values(), *self.spec.constants.values()]
+        self.parameters = sum(prod(spaces[space] for space in shape) for shape in shapes)
         functions = {name: value for name, value in vars(module).items() if name.startswith(("unit_", "sweep_"))}
         self.names = {name: tuple(inspect.signature(function).parameters) for name, function in functions.items()}
 

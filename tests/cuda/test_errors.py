@@ -78,7 +78,7 @@ def test_settings_that_do_not_go_together(settings, error, said):
         ({"x": X, "lengths": [4, 5]}, OptionError, r"lengths must lie in \[0, T\] = \[0, 4\]"),
         ({"x": X, "resets": np.zeros((4, 2))}, DtypeError, r"resets must be bool"),
         ({"x": X, "resets": np.zeros((2, 4), bool)}, ShapeError, r"resets has shape"),
-        ({"x": X, "save": 1}, ArgumentError, r"save must be True or False"),
+        ({"x": X, "save": 1}, ArgumentError, r"save must be True, False or"),
         ({"x": "no"}, ArgumentError, r"x must be an array"),
     ],
 )
@@ -96,9 +96,7 @@ def test_parameters_take_only_their_own_shape(layer):
 
 def test_too_little_memory_is_said_before_anything_is_taken(layer):
     layer._placed.device.free_bytes = lambda: 1000
-    with pytest.raises(
-        CudaMemoryError, match=r"this forward needs \d+ bytes .* 1000 are free: call it with save=False"
-    ):
+    with pytest.raises(CudaMemoryError, match=r"this forward needs \d+ bytes .* 1000 are free: call it with save="):
         layer.forward(X)
     layer._placed.device.free_bytes = lambda: 2**40
     run = layer.forward(X)

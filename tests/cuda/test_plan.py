@@ -78,16 +78,16 @@ def test_half_numbers_are_read_in_pairs_so_odd_sizes_go_step_by_step():
 def test_memory_is_counted_as_it_is_taken(cell, dtype, save):
     device = Counting()
     layer = twin(layers.random_layer(cell, 6, 8), device, dtype=dtype)
-    sizes = layer._placed.engine.shapes, layer._theta.flat.size
+    shapes = layer._placed.engine.shapes
     x = {name: np.zeros((70, 4, layer.spaces[space]), dtype) for name, space in layer.spec.inputs.items()}
     device.xp.taken = 0
     run = layer.forward(x.pop("x"), save=save, **x)
-    counted = forward_bytes(*sizes, 70, 4, save)
+    counted = forward_bytes(shapes, 70, 4, save)
     assert counted * 0.8 <= device.xp.taken <= counted * 1.2
     if save:
         device.xp.taken = 0
         run.backward(np.zeros(run.output.shape, dtype))
-        counted = backward_bytes(*sizes, 70, 4)
+        counted = backward_bytes(shapes, 70, 4)
         assert counted * 0.8 <= device.xp.taken <= counted * 1.2
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import derive
 import lstm_numba as ln
-from lstm_numba.errors import TapeError
+from lstm_numba.errors import OptionError, TapeError
 from lstm_numba.gpu import engine
 from lstm_numba.gpu.interpreted import Interpreter
 from lstm_numba.gpu.plan import Limits, Method, _divisions
@@ -87,6 +87,16 @@ def test_without_a_tape_results_are_the_same_and_there_is_no_backward(way):
 
 
 @WAYS
+@pytest.mark.parametrize("cell", ["gru", "depth_gated", "clockwork"])
+def test_what_is_computed_again_is_the_same(cell, way):
+    layer = layers.random_layer(cell, 3, 4, reverse=True)
+    numbers = layers.numbers_for(layer, 11, 3)
+    options = {"lengths": [11, 6, 0], "resets": np.random.default_rng(4).random((11, 3)) < 0.4}
+    found = layers.everything(twin(layer, way), numbers, save="states", **options)
+    assert layers.farther_apart(found, layers.everything(layer, numbers, **options), 1e-12) == []
+
+
+@WAYS
 def test_a_second_backward_is_exact_too_and_leaves_the_outputs_alone(way):
     layer = layers.random_layer("gru", 3, 4)
     numbers = layers.numbers_for(layer, 5, 3)
@@ -107,6 +117,13 @@ def test_half_storage_keeps_states_and_parameters_in_float32():
     assert layers.farther_apart(found, layers.everything(exact, numbers), 5e-3) == []
     kinds = {name: found[name].dtype.name for name in ("h", "final h", "d x", "d U_r")}
     assert kinds == {"h": "float16", "final h": "float32", "d x": "float16", "d U_r": "float32"}
+
+
+def test_derivatives_along_a_direction_belong_to_the_cpu():
+    run = twin(layers.random_layer("lstm", 3, 4), STEP_BY_STEP).forward(np.zeros((2, 1, 3)))
+    for derivative in (run.jvp, run.hvp):
+        with pytest.raises(OptionError, match="device='cpu'"):
+            derivative({})
 
 
 def test_copies_have_parameters_of_their_own():

@@ -106,7 +106,7 @@ def test_seeds(seed):
 def test_flags(layer, value):
     with refuses(ArgumentError, "reverse must be True or False"):
         ln.Layer("lstm", INPUT, HIDDEN, reverse=value)
-    with refuses(ArgumentError, "save must be True or False"):
+    with refuses(ArgumentError, "save must be True, False or"):
         layer.forward(X, save=value)
     with refuses(ArgumentError, "bidirectional must be True or False"):
         ln.Stack("lstm", INPUT, HIDDEN, bidirectional=value)

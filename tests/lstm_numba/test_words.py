@@ -112,10 +112,16 @@ def test_words_on_rows(rows, first, before, given_at, seed):
     row, flags = 4, (numbers(9, seed=seed) > 0).astype(np.uint8)
     start, states = numbers(9 * row, seed=seed), numbers(9 * row, seed=seed + 1)
     assert same("clear", [states], rows, At(0), first, row)
-    assert same("spread", [states], rows, 1, 2, start, At(0), first, row)
     assert same("restore", [states], rows, flags, given_at, start, first, At(0), before, row)
     assert same("release", [states, start], rows, flags, given_at, At(0), before, At(1), first, row)
     assert same("ring", [states], given_at, np.array([1, 2, 3, 4, 8]), At(0), 5)
+
+
+@repeatable
+@given(few, few, few, few, st.integers(0, 9))
+def test_biases_are_spread_over_rows(rows, low, registers, first, seed):
+    slots, bias = numbers(40 * LANES, seed=seed), numbers(6 * LANES, seed=seed + 1)
+    assert same("spread", [slots], rows, low * LANES, registers * LANES, bias, At(0), first, 7 * LANES)
 
 
 # *** products ***

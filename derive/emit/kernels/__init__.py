@@ -1,8 +1,10 @@
 """Layout -> the sequence kernels of a cell as readable Python: loops over steps, panels, rows and units.
 
-    project     input products of many steps at once, for short batches
-    forward     steps first to last: 1. affine, 2. pointwise, for each stage
-    backward    steps last to first: 2. pointwise transposed, 1. affine transposed, for each stage
+    project             input products of many steps at once, for short batches
+    forward             steps first to last: 1. affine, 2. pointwise, for each stage
+    backward            steps last to first: 2. pointwise transposed, 1. affine transposed, for each stage
+    forward_tangent     the steps of forward along a direction, on what it left
+    backward_tangent    backward and its tangent side by side, on what forward and forward_tangent left
 
 The text runs as it is, slowly, on the words of `lstm_numba.words`; the runtime binds the same words to SIMD registers
 and compiles it.
@@ -10,12 +12,15 @@ and compiles it.
 
 from derive.emit.kernels.backward import Backward
 from derive.emit.kernels.forward import Forward, Project
+from derive.emit.kernels.tangent import BackwardTangent, ForwardTangent
 from derive.emit.layout import Layout
+
+KERNELS = (Project, Forward, Backward, ForwardTangent, BackwardTangent)
 
 
 def kernels(layout: Layout) -> str:
     """The kernels of a cell."""
-    return "\n\n\n".join([Project(layout).text(), Forward(layout).text(), Backward(layout).text()]) + "\n"
+    return "\n\n\n".join(kernel(layout).text() for kernel in KERNELS) + "\n"
 
 
 def products(layout: Layout) -> str:

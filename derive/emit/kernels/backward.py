@@ -2,6 +2,7 @@
 
 from derive.emit.kernels.base import Block, Kernel
 from derive.emit.layout import Home
+from derive.emit.scalar import Step
 from derive.program import Affine, Pointwise
 from derive.symbols import Vector
 
@@ -84,12 +85,14 @@ class Backward(Kernel):
         body: Block = [*self.slot_places(stage)]
         for write, d in zip(stage.writes, step.vjp.incoming, strict=True):
             body += self._incoming(write, self.local(d.name))
-        body += [f"{self.local(v.name)} = {self._saved(v, stage)}" for v in step.vjp.saved]
-        names = [d.name for d in step.vjp.incoming] + [v.name for v in step.vjp.saved]
-        body.append(self.call([d.name for _, d in step.vjp.outputs], step.backward.name, names))
+        body += [f"{self.local(v.name)} = {self.saved(v, stage)}" for v in step.vjp.saved]
+        body += self._step(stage, step)
         for v, d in step.vjp.outputs:
             body += self._deliver(v, self.local(d.name), stage)
         return ["", f"# {stage.level}. pointwise, transposed", *self._loop(stage, body)]
+
+    def _step(self, _stage: Pointwise, step: Step) -> Block:
+        return [self.call(step.backward.results, step.backward.name, step.backward.arguments)]
 
     def _loop(self, stage: Pointwise, body: Block) -> Block:
         k = self.layout.number(stage)
@@ -124,11 +127,6 @@ class Backward(Kernel):
             place = f"{self.need(f'd_kept_{write.name}')}, (first + row) * {self.row_of(write.space)} + unit"
             loads.append(f"load({place})")
         return [f"{name} = {loads[0]}", *(f"{name} = {name} + {more}" for more in loads[1:])]
-
-    def _saved(self, v: Vector, stage: Pointwise) -> str:
-        if v.name in self.layout.homes:
-            return f"load({self.home(v.name, v.space if v.space != '1' else stage.space)})"
-        return self.value(v, stage, "before")
 
     def _deliver(self, v: Vector, name: str, stage: Pointwise) -> Block:
         """Store or add an adjoint where it belongs."""

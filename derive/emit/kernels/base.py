@@ -120,6 +120,12 @@ class Kernel:
             return f"load({self.need(f'param_{v.name}')}, unit)"
         return f"load({self.home(v.name, v.space)})"
 
+    def saved(self, v: Vector, stage: Pointwise) -> str:
+        """The expression that loads what a sweep reads of the forward step."""
+        if v.name in self.layout.homes:
+            return f"load({self.home(v.name, v.space if v.space != '1' else stage.space)})"
+        return self.value(v, stage, "before")
+
     # --- loops
 
     def over_units(self, stage: Pointwise, body: Block) -> Block:
@@ -168,9 +174,21 @@ def _broken(line: str, width: int) -> list[str]:
     opening, bracket, rest = line.partition("(")
     if len(line) <= width or line.startswith("#") or not rest.endswith(")"):
         return [line]
-    arguments = [argument.replace(" ", HARD_SPACE) for argument in rest[:-1].split(", ")]
+    arguments = [argument.replace(" ", HARD_SPACE) for argument in _separate(rest[:-1])]
     parts = wrap(", ".join(arguments) + ",", width - len(INDENT))
     return [opening + bracket, *(INDENT + part.replace(HARD_SPACE, " ") for part in parts), ")"]
+
+
+def _separate(arguments: str) -> list[str]:
+    """The arguments of a call, cut at the commas outside of brackets."""
+    found, depth = [""], 0
+    for letter in arguments:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0:
+            found.append("")
+        else:
+            found[-1] += letter
+    return [argument.strip() for argument in found]
 
 
 FIXED = ("begin", "end", "batch", "first", "counts", "rows", "depth", "kept", "hoisted")
@@ -185,7 +203,7 @@ def argument_order(name: str) -> tuple[int, int]:
         return 0, FIXED.index(name)
     if name[0].isupper() or name.endswith("_row"):
         return 1, 0
-    return 2, next((rank for rank, kind in enumerate(KINDS) if name.startswith(kind)), len(KINDS))
+    return 2, next((rank for rank, kind in enumerate(KINDS) if name.startswith((kind, f"dot_{kind}"))), len(KINDS))
 
 
 def formula(stage: Affine) -> Iterator[str]:

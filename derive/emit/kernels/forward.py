@@ -1,8 +1,9 @@
 """The kernels that run a sequence: input products ahead of time, and the time loop."""
 
+from collections.abc import Iterable, Iterator
+
 from derive.emit.kernels.base import Block, Kernel, formula
 from derive.emit.layout import Operand
-from derive.emit.scalar import Step
 from derive.program import Affine, Pointwise
 
 
@@ -47,6 +48,7 @@ class Project(Products):
 
 class Forward(Products):
     name = "forward"
+    prefix = ""  # of the names of what is stored
     summary = "Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."
 
     def body(self) -> Block:
@@ -88,27 +90,33 @@ class Forward(Products):
         """Products of a few panels, then the pointwise stage on them while they are in the cache."""
         k = self.layout.number(stage)
         row = self.need(f"slots_{k}_row")
-        base = f"kept_at * {row}"
-        inputs = [o for o in self.layout.operands[k] if o.is_input]
-        others = [o for o in self.layout.operands[k] if not o.is_input]
-        early: Block = [*self.spread(k, "rows", base, row)]
-        for o in inputs:
-            a = f"{self.need(f'seq_{o.vector.name}')}, given * {o.vector.space}, {o.vector.space}"
-            early.append(self.product(o, "rows", a, base, row))
-        late = [self.product(o, "rows", self._operand(o), base, row) for o in others]
-        skip = self._asleep(k) if self.layout.sleeping else []
+        work = [*(self._asleep(k) if self.layout.sleeping else []), *self._products(k, f"kept_at * {row}", row)]
         many = "1" if self.layout.sleeping else f"together(rows, panels_{k}, {self._panel(k)})"
         return [
             "",
             f"# {stage.level}. affine",
-            *formula(stage),
+            *self._formula(stage),
             f"at_once = {many}",
             f"for panel in range(0, panels_{k}, at_once):",
-            [f"panels = min(at_once, panels_{k} - panel)", *skip, "if not hoisted:", early, *late, *pointwise],
+            [f"panels = min(at_once, panels_{k} - panel)", *work, *pointwise],
         ]
+
+    def _formula(self, stage: Affine) -> Iterator[str]:
+        return formula(stage)
+
+    def _products(self, k: int, base: str, row: str) -> Block:
+        inputs = [o for o in self.layout.operands[k] if o.is_input]
+        others = [o for o in self.layout.operands[k] if not o.is_input]
+        early = [*self.spread(k, "rows", base, row), *(self._product(o, base, row) for o in inputs)]
+        return ["if not hoisted:", early, *(self._product(o, base, row) for o in others)]
+
+    def _product(self, o: Operand, base: str, row: str) -> str:
+        return self.product(o, "rows", self._operand(o), base, row)
 
     def _operand(self, o: Operand) -> str:
         space = o.vector.space
+        if o.is_input:
+            return f"{self.need(f'seq_{o.vector.name}')}, given * {space}, {space}"
         row = self.row_of(space)
         if o.vector.role == "previous":
             state = o.vector.name.removesuffix("_prev")
@@ -120,7 +128,7 @@ class Forward(Products):
         body: Block = []
         for state, space in self.cell.states.items():
             self.need(f"all_{state}")
-            name = self.local(state)
+            name = self.local(self.prefix + state)
             body.append(f"{name} = load(all_{state}, (before + row) * {self.row_of(space)} + unit)")
             body += self._state(state, space, name)
         return [f"if {self.awake(k)}:", [*self.over_panels(k, body), "continue"]]
@@ -130,16 +138,17 @@ class Forward(Products):
         reads: Block = [f"{self.local(v.name)} = {self.value(v, stage, 'before')}" for v in stage.reads]
         names = [v.name for v in stage.reads]
         body: Block = [*self.slot_places(stage), *reads, self.call(step.forward.results, step.forward.name, names)]
-        body += self._stores(stage, step)
+        body += self._stores(stage, step.forward.results)
         return ["", f"# {stage.level}. pointwise", *self.over_units(stage, body)]
 
-    def _stores(self, stage: Pointwise, step: Step) -> Block:
+    def _stores(self, stage: Pointwise, names: Iterable[str]) -> Block:
         lines: Block = []
-        for name in step.forward.results:
+        for name in names:
+            given = self.local(self.prefix + name)
             if name in self.layout.homes:
-                lines.append(f"store({self.home(name, stage.space)}, {self.local(name)})")
+                lines.append(f"store({self.home(name, stage.space)}, {given})")
             if name in self.cell.states:
-                lines += self._state(name, self.cell.states[name], self.local(name))
+                lines += self._state(name, self.cell.states[name], given)
         return lines
 
     def _state(self, state: str, space: str, name: str) -> Block:

@@ -7,19 +7,25 @@ breaks the identity.  u is random over all tensors, then over each one alone; th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
 from derive.verify.derivative import Gradient, random_directions
-from derive.verify.driver import Driver
 from derive.verify.problem import Problem
 from derive.verify.report import Measurement, Place, describe
 from derive.verify.rungs.numeric import norm, quantity
-from derive.verify.subject import Subject
+from derive.verify.subject import Named, Subject
+
+
+class Pushing(Protocol):
+    """What pushes a direction forward."""
+
+    def tangent(self, problem: Problem, directions: Gradient) -> tuple[Named, Named]: ...
 
 
 def identity(
-    subject: Subject, driver: Driver, problem: Problem, allowed: float, rung: str = "adjoint"
+    subject: Subject, driver: Pushing, problem: Problem, allowed: float, rung: str = "adjoint"
 ) -> Iterator[Measurement]:
     """Measure the identity for all tensors together and for each one alone."""
     pulled = subject.gradient(problem)
@@ -35,7 +41,7 @@ def _measured(
     rung: str,
     what: str,
     sides: tuple[str, str],
-    driver: Driver,
+    driver: Pushing,
     problem: Problem,
     pulled: Gradient,
     u: Gradient,

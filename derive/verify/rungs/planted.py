@@ -21,7 +21,7 @@ from derive.verify.equivalence import same_effect
 from derive.verify.mutants import Mutant, mutants
 from derive.verify.problem import Problem, make
 from derive.verify.report import Measurement, describe
-from derive.verify.rungs import adjoint, numeric
+from derive.verify.rungs import adjoint, numeric, second
 from derive.verify.structural import broken
 from derive.verify.sweep import Sweep
 
@@ -83,11 +83,14 @@ class Nursery:
         """The measures that look at a function of the text."""
         problem = self.problems[k]
         if function.endswith("_jvp"):
+            yield from second.steps(self.driver, planted, problem, self.allowed)
             yield from adjoint.identity(self.driver, planted, problem, self.allowed)
             return
         if not function.endswith("_vjp"):
             yield from numeric.forward(planted, problem, self.allowed)
         yield from numeric.full(planted, problem, self.truth(k), self.allowed)
+        if not function.endswith("_vjp"):
+            yield from second.steps(self.driver, planted, problem, self.allowed)
 
     def is_equivalent(self, mutant: Mutant) -> bool:
         """Whether the changed function has the same effect as the right one on all values that runs meet."""

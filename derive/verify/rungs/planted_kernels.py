@@ -7,6 +7,7 @@ that what is not written shows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from types import ModuleType
@@ -15,12 +16,15 @@ import numpy as np
 
 from derive.cell import Cell
 from derive.verify.analytic import Array
+from derive.verify.curvature import Along
 from derive.verify.derivative import Gradient, gradient
+from derive.verify.driver import Driver
 from derive.verify.kernel import Kernel
-from derive.verify.kernel_mutants import kernel_mutants
+from derive.verify.kernel_mutants import TANGENTS, kernel_mutants
 from derive.verify.memory import poisoned_memory
 from derive.verify.problem import Problem, make
-from derive.verify.rungs import numeric
+from derive.verify.report import Measurement
+from derive.verify.rungs import numeric, second
 from derive.verify.rungs.planted import CRASHES, UNSOUND, Score
 
 
@@ -50,17 +54,27 @@ class KernelNursery:
     @cached_property
     def problems(self) -> tuple[Problem, ...]:
         few = make(self.cell, lengths=True, resets=True)
-        more = make(self.cell, steps=3, batch=14, inputs=2, hidden=42, seed=1, lengths=True, resets=True)
+        hidden = _almost_whole_panels()
+        more = make(self.cell, steps=3, batch=14, inputs=2, hidden=hidden, seed=1, lengths=True, resets=True)
         return few, more
 
     @cached_property
     def truths(self) -> tuple[Gradient, ...]:
         return tuple(map(gradient, self.problems))
 
+    @cached_property
+    def alongs(self) -> tuple[Along, ...]:
+        return tuple(map(Along.random, self.problems))
+
+    @cached_property
+    def curvatures(self) -> tuple[Gradient, ...]:
+        driver = Driver.of(self.cell)
+        return tuple(along.hvp(driver) for along in self.alongs)
+
     def warm(self) -> None:
         """Run once, so that nothing is compiled while memory is poisoned: Numba must find NumPy as it is."""
-        for problem in self.problems:
-            self.plain().gradient(problem)
+        for along in self.alongs:
+            self.plain().curvature(along)
 
     def plain(self, text: str = "") -> Kernel:
         """The module as plain Python, with the functions of `text` in place of its own."""
@@ -72,35 +86,53 @@ class KernelNursery:
         return Kernel(self.cell, partial(PlainLayer, changed), threads=2)
 
     def reached(self, text: str) -> bool:
-        return any(self.differs(self.plain(text), k) is None for k in range(len(self.problems)))
+        return any(self.differs(text, k) is None for k in range(len(self.problems)))
 
-    def is_idle(self, planted: Kernel) -> bool:
+    def is_idle(self, text: str) -> bool:
         """Whether no bit of any result changes: the text says the same in other words, or what is of no consequence."""
-        pairs = ((self.results(planted, k), self.results(self.plain(), k)) for k in range(len(self.problems)))
+        pairs = ((self.results(self.plain(text), k), self.results(self.plain(), k)) for k in range(len(self.problems)))
         return all(_same_bits(*pair) for pair in pairs)
 
     def results(self, kernel: Kernel, k: int) -> list[Array]:
-        """Every gradient, output and last state."""
-        problem = self.problems[k]
+        """Every gradient, output and last state, and the changes of them all."""
+        problem, along = self.problems[k], self.alongs[k]
         with poisoned_memory(), np.errstate(all="ignore"):
             run = kernel.forward(problem)
-            return [*kernel.gradient(problem).values(), *run.outputs.values(), *run.state.values()]
+            changes = kernel.tangent(problem, along.direction)
+            groups = kernel.gradient(problem), run.outputs, run.state, *changes, kernel.curvature(along)
+            return [values for group in groups for values in group.values()]
 
-    def kills(self, planted: Kernel) -> bool:
-        return any(self.differs(planted, k) for k in range(len(self.problems)))
+    def kills(self, text: str) -> bool:
+        return any(self.differs(text, k) for k in range(len(self.problems)))
 
-    def differs(self, planted: Kernel, k: int) -> bool | None:
+    def differs(self, text: str, k: int) -> bool | None:
         """Whether a kernel is told from the truth, by a crash too; None where it was only there to be reached."""
-        problem = self.problems[k]
         with poisoned_memory(), np.errstate(all="ignore"):
             try:
-                pulled = numeric.full(planted, problem, self.truths[k], self.allowed)
-                pushed = numeric.forward(planted, problem, self.allowed)
-                return not all(measured.ok for measured in (*pulled, *pushed))
+                return not all(measured.ok for measured in self.measured(text, k))
             except ReachedError:
                 return None
             except CRASHES:
                 return True
+
+    def measured(self, text: str, k: int) -> Iterator[Measurement]:
+        """The measures that look at the kernel of a text; without a text, all of them."""
+        planted, problem, along = self.plain(text), self.problems[k], self.alongs[k]
+        along_only = text.startswith(tuple(f"def {name}(" for name in TANGENTS))
+        if not along_only:
+            yield from numeric.full(planted, problem, self.truths[k], self.allowed)
+            yield from numeric.forward(planted, problem, self.allowed)
+        if along_only or not text:
+            yield from second.hvp(planted, along, self.curvatures[k], self.allowed)
+            yield from second.jvp(planted, along, self.allowed)
+
+
+def _almost_whole_panels() -> int:
+    """At least 42 units, of which the last panel's last register has all but two: every register of a panel matters."""
+    from lstm_numba.words import panels_of, units_of
+
+    panel = units_of(np.zeros(0), 1)
+    return panels_of(42 + 2, panel) * panel - 2
 
 
 def _same_bits(found: list[Array], expected: list[Array]) -> bool:
@@ -111,10 +143,10 @@ def in_kernels(cell: Cell, allowed: float) -> Score:
     """Plant every mutant of the kernels that a run reaches."""
     nursery = KernelNursery(cell, allowed)
     nursery.warm()
-    if nursery.kills(nursery.plain()):
+    if nursery.kills(""):
         return Score(1, (UNSOUND,))
     planted = list(kernel_mutants(nursery.text, nursery.reached))
-    alive = [mutant for mutant in planted if not nursery.kills(nursery.plain(mutant.text))]
-    idle = [mutant for mutant in alive if nursery.is_idle(nursery.plain(mutant.text))]
+    alive = [mutant for mutant in planted if not nursery.kills(mutant.text)]
+    idle = [mutant for mutant in alive if nursery.is_idle(mutant.text)]
     escaped = tuple(str(mutant) for mutant in alive if mutant not in idle)
     return Score(len(planted) - len(idle), escaped, tuple(map(str, idle)))

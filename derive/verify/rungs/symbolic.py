@@ -15,9 +15,11 @@ from typing import Any
 import sympy
 from sympy import Add, Expr, Symbol
 
+from derive.differentiate import DOT_STOP, vjp
 from derive.emit.scalar import Step, StepFunction, functions_used, scalar_source, steps
-from derive.functions import TABLE, plain, stop
+from derive.functions import TABLE, plain, unstopped
 from derive.program import Program
+from derive.second import with_fixed_conditions
 from derive.symbols import Vector
 from derive.verify.driver import executed
 from derive.verify.report import Measurement
@@ -34,9 +36,10 @@ def text_is_the_derivation(program: Program) -> Iterator[Measurement]:
     """Run the generated text on symbols and compare with the derived expressions."""
     functions = executed(scalar_source(program), TABLE, sympy.Integer)
     for step in steps(program):
-        for function, pairs in ((step.forward, _forward), (step.backward, _backward), (step.tangent, _tangent)):
+        derived = step.stage.equations, step.vjp.equations, step.jvp.equations, step.vjp_jvp.equations
+        for function, equations in zip(step.functions, derived, strict=True):
             found = _called(functions[function.name], function, step)
-            for name, expected in pairs(step).items():
+            for name, expected in _by_name(composed(equations)).items():
                 if name in found:
                     yield proof(f"{name} of {function.name}", ("text", "derivation"), found[name], expected)
 
@@ -45,8 +48,9 @@ def derivation_is_the_derivative(program: Program) -> Iterator[Measurement]:
     """Differentiate each stage as one expression of what it reads and compare with the two sweeps."""
     for step in steps(program):
         inlined = composed(step.stage.equations)
-        for what, found, expected in (*_reverse_pairs(step, inlined), *_forward_pairs(step, inlined)):
-            yield proof(what, SIDES, found, expected)
+        for pairs in (_reverse_pairs(step, inlined), _forward_pairs(step, inlined), _second_pairs(step)):
+            for what, found, expected in pairs:
+                yield proof(what, SIDES, found, expected)
 
 
 def table_is_true(program: Program) -> Iterator[Measurement]:
@@ -82,27 +86,22 @@ def composed(equations: Iterable[tuple[Any, ...]], known: Mapping[Vector, Expr] 
     return inlined
 
 
-def _forward(step: Step) -> dict[str, Expr]:
-    return _by_name(composed(step.stage.equations))
-
-
-def _backward(step: Step) -> dict[str, Expr]:
-    return _by_name(composed(step.vjp.equations))
-
-
-def _tangent(step: Step) -> dict[str, Expr]:
-    return _by_name(composed(step.jvp.equations))
-
-
 def _by_name(inlined: Mapping[Vector, Expr]) -> dict[str, Expr]:
     # a value passes through stop() unchanged, so the text has none
-    return {name.name: expression.replace(stop, lambda u: u) for name, expression in inlined.items()}
+    return {name.name: _released(unstopped(expression)) for name, expression in inlined.items()}
+
+
+def _released(expression: Expr) -> Expr:
+    """A condition that was marked as fixed is the symbol that it was."""
+    marked = (v for v in expression.atoms(Vector) if v.stopped)
+    return expression.xreplace({v: Vector(v.name, v.role, v.space) for v in marked})
 
 
 def _called(function: Callable[..., Any], printed: StepFunction, step: Step) -> dict[str, Expr]:
     known: dict[str, Symbol] = {v.name: v for v in step.stage.reads}
     known |= {v.name: v for v in (*step.vjp.incoming, *step.vjp.saved, *step.jvp.saved)}
-    known |= {dot.name: dot for _, dot in step.jvp.incoming}
+    known |= {dot.name: dot for _, dot in (*step.jvp.incoming, *step.vjp_jvp.incoming, *step.vjp_jvp.moved)}
+    known |= {DOT_STOP.name: DOT_STOP}
     results = function(*(known[name] for name in printed.arguments))
     return dict(zip(printed.results, map(sympy.sympify, results), strict=True))
 
@@ -118,11 +117,25 @@ def _reverse_pairs(step: Step, inlined: dict[Vector, Expr]) -> Iterator[Pair]:
 
 
 def _forward_pairs(step: Step, inlined: dict[Vector, Expr]) -> Iterator[Pair]:
-    """dot_w = sum over reads of dw/dv * dot_v."""
+    """dot_y = sum over reads of dy/dv * dot_v, where stop() holds and where it lets through."""
     tangents, moving = composed(step.jvp.equations), dict(step.jvp.incoming)
-    for w, dot in zip(step.stage.writes, step.jvp.outputs, strict=True):
-        expected = Add(*(sympy.diff(inlined[w], v) * moved for v, moved in moving.items()))
-        yield str(dot), tangents[dot].xreplace(inlined), expected
+    names = {f"dot_{name}": expression for name, expression in inlined.items()}
+    for dot, found in tangents.items():
+        y = names[dot.name]
+        for through, value in ((0, y), (1, unstopped(y))):
+            expected = Add(*(sympy.diff(value, v) * moved for v, moved in moving.items()))
+            at = {DOT_STOP: sympy.Integer(through)}
+            yield f"{dot}, dot_stop = {through}", unstopped(found.xreplace(inlined).xreplace(at)), unstopped(expected)
+
+
+def _second_pairs(step: Step) -> Iterator[Pair]:
+    """dot_d_v = sum over incoming adjoints and saved values s of d(d_v)/ds * dot_s, conditions being fixed."""
+    adjoints = composed(vjp(with_fixed_conditions(step.stage)).equations)
+    tangents, moving = composed(step.vjp_jvp.equations), dict((*step.vjp_jvp.incoming, *step.vjp_jvp.moved))
+    for _, d, dot in step.vjp_jvp.outputs:
+        value = unstopped(adjoints[d])
+        expected = Add(*(sympy.diff(value, s) * moved for s, moved in moving.items()))
+        yield str(dot), unstopped(tangents[dot]), expected
 
 
 # --- Proving

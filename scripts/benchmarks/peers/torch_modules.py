@@ -1,5 +1,8 @@
 """torch.nn.LSTM, GRU and RNN: oneDNN for the LSTM in float32, ATen's own loops for the rest."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -41,15 +44,27 @@ def named(gradients: Arrays, gates: tuple[str, ...]) -> Arrays:
     return ours
 
 
-def build(data: Data) -> Candidate | None:
-    """The module with our weights."""
-    if data.case.cell not in MODULES or data.case.options:
-        return None
+def module_of(data: Data) -> tuple[torch.nn.Module, Any]:
+    """The module with our weights, and the first state as it takes it."""
     kind, gates = MODULES[data.case.cell]
     _, _, N, H = data.case.size
     module = kind(N, H, dtype=getattr(torch, data.case.dtype))
     module.load_state_dict(tensors(weights(data.layer.parameters, gates)))
     state = tuple(tensor[None] for tensor in tensors(data.state).values())
-    initial = state if len(state) > 1 else state[0]
-    leaves = dict(module.named_parameters())
+    return module, state if len(state) > 1 else state[0]
+
+
+def forward(data: Data) -> Callable[[], Any]:
+    """A call that keeps what a backward needs."""
+    module, initial = module_of(data)
+    x = torch.tensor(data.x, requires_grad=True)
+    return lambda: module(x, initial)
+
+
+def build(data: Data) -> Candidate | None:
+    """The module as a candidate."""
+    if data.case.cell not in MODULES or data.case.options:
+        return None
+    module, initial = module_of(data)
+    leaves, gates = dict(module.named_parameters()), MODULES[data.case.cell][1]
     return candidate("torch.nn", data, lambda x: module(x, initial)[0], leaves, lambda found: named(found, gates))
