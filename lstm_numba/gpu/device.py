@@ -82,7 +82,7 @@ class Device:
 
     @cached_property
     def _products(self) -> "Products":
-        return Products(self.xp)
+        return Products(self.xp, require("cupy_backends.cuda.libs.cublas"))
 
     def multiply(self, target: Any, left: Any, right: Any, kinds: Types) -> None:
         """target += left @ right: matrices whose rows or columns are contiguous."""
@@ -116,8 +116,7 @@ class Device:
         function = self.function(
             (module, kinds, name), lambda: compiler.sweep_binary(module, kinds, name, self.limits.architecture)
         )
-        driver = require("cupy_backends.cuda.api.driver")
-        driver.funcSetAttribute(function.ptr, driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, found.shared)
+        self.allow_shared(function, found.shared)
         known = {**arguments, "barrier": self.xp.zeros(found.groups * COUNTERS, "uint32")}
         values = [address(known[n]) for n in inspect.signature(getattr(module, name)).parameters]
         function(
@@ -127,6 +126,11 @@ class Device:
             shared_mem=found.shared,
             enable_cooperative_groups=found.parts > 1,
         )
+
+    def allow_shared(self, function: Any, count: int) -> None:
+        """Let the blocks of a kernel have so many bytes of shared memory."""
+        driver = require("cupy_backends.cuda.api.driver")
+        driver.funcSetAttribute(function.ptr, driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, count)
 
     def to_low(self, array: Any, kinds: Types) -> Any:
         """A copy in the type of storage."""
@@ -190,9 +194,8 @@ KINDS = {"float32": 0, "float64": 1, "float16": 2, "uint16": 14}  # CUDA_R_32F, 
 class Products:
     """cuBLAS by address: sums in the target's type, never with atomics."""
 
-    def __init__(self, cupy: ModuleType) -> None:
-        self.cublas = require("cupy_backends.cuda.libs.cublas")
-        self.xp = cupy
+    def __init__(self, cupy: ModuleType, cublas: Any) -> None:
+        self.xp, self.cublas = cupy, cublas
         self.ones = {kind: np.ones(1, kind) for kind in ("float32", "float64")}
 
     def add(self, target: Any, left: Any, right: Any, kinds: Types) -> None:

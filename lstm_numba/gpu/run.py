@@ -20,7 +20,7 @@ Arrays = dict[str, Any]
 
 SMALLER = "take fewer steps or rows at once, or make the layer with dtype='bfloat16', which needs less"
 ON_CPU = "derivatives along a direction are computed on the CPU: make the layer with device='cpu'."
-KEEPING_LESS = {True: 'call it with save="states" or, where no backward follows, save=False; '}
+KEEPING_LESS = 'call it with save="states" or, where no backward follows, save=False; '
 
 
 class CudaRun:
@@ -41,9 +41,11 @@ class CudaRun:
         self.steps, self.size = next(iter(inputs.values())).shape[:2]
         ends = np.full(self.size, self.steps) if lengths is None else lengths
         self._flip = self._reversal(ends) if layer.reverse else None
+        kept: Any
+        how: Any
         kept, how = (Segmented, layer._periods or (1,)) if isinstance(save, str) else (Whole, save)
         needed, self._backward_bytes = kept.bytes(engine, self.steps, self.size, how)
-        self._check_free(needed, "this forward", KEEPING_LESS.get(save, ""))
+        self._check_free(needed, "this forward", KEEPING_LESS if save is True else "")
         given = Sequences(
             steps=self.steps,
             batch=self.size,

@@ -19,7 +19,8 @@ class Shapes:
     """Sizes of a generated module's arrays; `xp` makes them.
 
     Attributes:
-        operands: the products; parameters: how many numbers they are, constants too; names: function of the module -> its arguments.
+        operands: the products; names: function of the module -> its arguments.
+        parameters: how many numbers they are, constants too.
     """
 
     def __init__(self, module: ModuleType, spaces: dict[str, int], types: Types, xp: Any) -> None:
