@@ -109,7 +109,9 @@ class Device:
                 (module, kinds, name), lambda: compiler.unit_binary(module, kinds, name, space, architecture)
             )
             names = compiler.unit_arguments(module, name, space)
-            function((-(-threads // compiler.THREADS),), (compiler.THREADS,), [address(arguments[n]) for n in names])
+            function(
+                (-(-threads // compiler.THREADS),), (compiler.THREADS,), tuple(address(arguments[n]) for n in names)
+            )
 
     def sweep(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], found: Plan) -> None:
         """Run all steps as one kernel whose blocks wait for each other, so that all must be on the device at once."""

@@ -1,4 +1,4 @@
-"""As much of CuPy as `lstm_numba.gpu.device` uses, over NumPy: memory by address, cuBLAS by its manual, streams that record.
+"""As much of CuPy as the device uses, over NumPy: memory by address, cuBLAS by its manual, streams that record.
 
 Kernels are the generated functions in plain Python, on ctypes pointers to the addresses that they were launched with.
 """
