@@ -28,7 +28,7 @@ from derive.errors import DeriveError
 GOOD, DOES_NOT_HOLD, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 # As in derive.show, which is not imported here: `derive --help` answers without SymPy.
-WHAT = ("equations", "gradients", "jacobian", "program", "cost", "penalty", "all")
+WHAT = ("equations", "gradients", "second", "jacobian", "program", "cost", "penalty", "all")
 FORMS = ("unicode", "latex", "markdown", "python", "json")
 CELL = "a cell's name, NAME:option=value, or a file that ends in .py or .cell"
 

@@ -66,6 +66,12 @@ def with_fixed_conditions(stage: Pointwise) -> Pointwise:
     return replace(stage, equations=tuple((name, fixed(expression)) for name, expression in stage.equations))
 
 
+def released(expression: Expr) -> Expr:
+    """Conditions that were marked as fixed are the symbols that they were."""
+    marked = {v for v in expression.atoms(Vector) if v.stopped}
+    return expression.xreplace({v: Vector(v.name, v.role, v.space) for v in marked})
+
+
 def _moving(stage: Pointwise) -> set[Vector]:
     """The reads and lines of a stage that change along a direction."""
     changed = {dot for dot, expression, _ in jvp(stage).equations if expression != 0}
@@ -76,7 +82,7 @@ def _moving(stage: Pointwise) -> set[Vector]:
 def _beside(back: Vjp, moving: set[Vector]) -> Iterator[Equation]:
     for source, lines in groupby(back.equations, key=lambda line: line[2]):
         adjoints = list(lines)
-        yield from adjoints
+        yield from ((name, released(expression), source) for name, expression, _ in adjoints)
         yield from ((tangent(name), _tangent(expression, moving), source) for name, expression, _ in adjoints)
 
 
@@ -84,4 +90,4 @@ def _tangent(expression: Expr, moving: set[Vector]) -> Expr:
     """The tangent of one line, its slopes in as few factors as they have."""
     free = unstopped(expression)
     slopes = {v: sympy.diff(free, v) for v in dict.fromkeys(symbols_of(free)) if v in moving}
-    return Add(*(sympy.factor_terms(slope) * tangent(v) for v, slope in slopes.items()))
+    return released(Add(*(sympy.factor_terms(slope) * tangent(v) for v, slope in slopes.items())))

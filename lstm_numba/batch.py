@@ -4,9 +4,10 @@ A chunk's rows that still run at step t are then its first `counts[t]`: finished
 influence each other, so neither the cut nor the order changes a bit of any row's result.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from lstm_numba.cpu.pool import parts
 
 # Rows of input gradients that one product takes at once: their slots stay in the second-level cache.
 BLOCK_ROWS = 96
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Batch:
         self.order = None if lengths is None else self._longest_first(lengths)
         self.resets = np.zeros(0, np.uint8) if resets is None else self.arrange(resets, 1).reshape(-1)
         self.running = steps if lengths is None else int(lengths.max(initial=0))
+        self._tables: dict[Any, Any] = {}
 
     def _longest_first(self, lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Deal the rows, longest first, to the chunks in turn."""
@@ -64,6 +68,13 @@ class Batch:
             return np.full(self.steps, rows, np.int64)
         ended = np.bincount(self.sorted_lengths[first : first + rows], minlength=self.steps + 1)
         return rows - np.cumsum(ended)[: self.steps]
+
+    def table(self, key: tuple[str, str], make: Callable[[], V]) -> V:
+        """What a layer derives from its batch, made when first asked for: a batch serves many calls."""
+        if key not in self._tables:
+            self._tables[key] = make()
+        found: V = self._tables[key]
+        return found
 
     # --- between the user's order and ours
 

@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 
 from lstm_numba.cpu import kernels
-from tests.layers import Arrays, everything, numbers_for, other_bits, random_layer
+from tests.layers import Arrays, everything, forward, numbers_for, other_bits, random_layer, second_order
 
 # Every form of work: four gates, one gate, gates that not all operands reach, sleeping units, a second sequence.
 CELLS = {
@@ -101,8 +101,10 @@ def results(cell: str) -> Iterator[tuple[str, Arrays]]:
         layer = random_layer(cell, inputs, hidden, dtype)
         numbers, random = numbers_for(layer, STEPS, batch), np.random.default_rng(0)
         lengths, resets = (np.arange(batch) + 2) % (STEPS + 1), random.random((STEPS, batch)) < 0.3
-        yield what, everything(layer, numbers)
-        yield f"{what}, lengths and resets", everything(layer, numbers, lengths=lengths, resets=resets)
+        for way, rows in (("", {}), (", lengths and resets", {"lengths": lengths, "resets": resets})):
+            yield f"{what}{way}", everything(layer, numbers, **rows)
+            along = {**numbers.inputs, "parameters": layer.parameters, "state": numbers.d_state}
+            yield f"{what}{way}, along a direction", second_order(forward(layer, numbers, **rows), numbers, along)
 
 
 def check(cell: str, side: str) -> None:

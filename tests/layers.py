@@ -106,6 +106,19 @@ def everything(layer: ln.Layer, numbers: Numbers, **options: Any) -> Arrays:
     return {**values(run), **sequence_gradients(gradients), **parameter_gradients(gradients)}
 
 
+def second_order(run: ln.Run, numbers: Numbers, direction: Mapping[str, Any]) -> Arrays:
+    """What a direction changes: outputs, final states, gradients."""
+    tangent, found = run.jvp(direction), run.hvp(direction, numbers.d_output, numbers.d_state)
+    groups = {
+        "": tangent.outputs,
+        "final": tangent.state,
+        "d": found.inputs,
+        "d ": found.parameters,
+        "d first": found.state,
+    }
+    return {f"{group} {name}": array for group, arrays in groups.items() for name, array in arrays.items()}
+
+
 # --- comparing
 
 

@@ -1,6 +1,6 @@
 """Show what is derived: `show(cell, what, form)`.
 
-    what    equations, gradients, jacobian, program, cost, all; penalty (of a simple recurrence)
+    what    equations, gradients, second, jacobian, program, cost, all; penalty (of a simple recurrence)
     form    unicode (a terminal), latex, markdown (a page), python, json
 
 Everything shown comes from the equations through the same derivation as the kernels.
@@ -18,10 +18,12 @@ from derive.show import gradients as gradients_page
 from derive.show import pages
 from derive.show.document import FORMS, Document, Section, latex_lines, render
 from derive.show.penalty import penalty
+from derive.show.second import second
 
 PAGES: dict[str, Callable[[Cell], Document]] = {
     "equations": pages.equations,
     "gradients": gradients_page.gradients,
+    "second": second,
     "jacobian": pages.jacobian,
     "program": pages.program,
     "cost": pages.cost,

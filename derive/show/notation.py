@@ -198,7 +198,7 @@ def latex_name(symbol: sympy.Symbol) -> str:
     """h_{t}, h_{t-1}, W_{i}; the adjoint d_z_i is \\mathrm{d}z_{i,t}, the tangent dot_z_i is \\dot{z}_{i,t}."""
     if isinstance(symbol, Words):
         return symbol.name if len(symbol.name) == 1 else rf"\text{{{_escaped(symbol.name)}}}"
-    for prefix, mark in (("d_", r"\mathrm{{d}}{}"), ("dot_", r"\dot{}")):
+    for prefix, mark in (("dot_d_", r"\dot{{\mathrm{{d}}{}}}"), ("d_", r"\mathrm{{d}}{}"), ("dot_", r"\dot{}")):
         if symbol.name.startswith(prefix):
             return _derivative_name(symbol.name.removeprefix(prefix), mark, getattr(symbol, "role", ""))
     if isinstance(symbol, Vector | Matrix):

@@ -48,7 +48,8 @@ class Along:
         free = {key: np.zeros_like(u[0]) if key[1] in fixed else u[0] for key, u in drawn.items()}
         length = np.sqrt(sum(np.sum(u**2) for u in free.values()))
         direction = each(free, lambda u: u / length)
-        d_outputs, d_state = (each(group, lambda v: rng.normal(size=v.shape)) for group in _cotangents(problem))
+        cotangents = (problem.d_outputs, problem.d_state)
+        d_outputs, d_state = (each(group, lambda v: rng.normal(size=v.shape)) for group in cotangents)
         return cls(problem, direction, d_outputs, d_state)
 
     def cast(self, dtype: Any) -> Along:
@@ -100,7 +101,3 @@ def each(group: Mapping[K, Array], made: Callable[[Array], Array]) -> dict[K, Ar
 
 def change(value: Array) -> Array:
     return np.imag(value) / STEP
-
-
-def _cotangents(problem: Problem) -> tuple[Named, Named]:
-    return problem.d_outputs, problem.d_state

@@ -94,15 +94,16 @@ RULES: dict[str, Callable[[ast.AST, Names], Iterator[ast.AST]]] = {
 }
 
 
-def kernel_mutants(text: str, reached: Callable[[str], bool]) -> Iterator[Mutant]:
+def kernel_mutants(text: str, reached: Callable[[str], bool], kernels: tuple[str, ...] = KERNELS) -> Iterator[Mutant]:
     """Yield the mutants of the kernels in a generated module.
 
     Args:
         text: the module.
         reached: whether a run enters the place where a text of a kernel raises; what no run reaches is not mutated.
+        kernels: the names of those that are mutated.
     """
     for function in ast.parse(text).body:
-        if isinstance(function, ast.FunctionDef) and function.name in KERNELS:
+        if isinstance(function, ast.FunctionDef) and function.name in kernels:
             function.body = [line for line in function.body if not _is_docstring(line)]
             seen = {ast.unparse(function)}
             for mutant in _of_function(function, reached):

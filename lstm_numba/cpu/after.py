@@ -3,7 +3,7 @@
 Panels, or rows, are divided among threads; every sum runs in the same order whoever computes it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -41,12 +41,14 @@ class After:
         slots = arrays[f"slots_{packed.stage}"], arrays[f"slots_{packed.stage}_row"]
         grad = grads[f"grad_{packed.key}"], grads[f"sums_{packed.key}"]
         starts = self.activity.starts[packed.key]
-        tasks: list[Task] = []
+        shares = batch.table(("outer", packed.key), lambda: list(self._shares(batch, packed)))
+        return [partial(kernel, *share, starts, packed.depth, a, a_row, *slots, *grad) for share in shares]
+
+    def _shares(self, batch: Batch, packed: Packed) -> Iterator[tuple[Any, ...]]:
+        """(first panel, last panel, rows, how many of them each panel takes) of every task."""
         for first, stop, index, counts in self.activity.panel_runs(batch, packed):
             for low, count in pool.parts(stop - first, len(batch.chunks)):
-                panels = first + low, first + low + count
-                tasks.append(partial(kernel, *panels, index, counts, starts, packed.depth, a, a_row, *slots, *grad))
-        return tasks
+                yield first + low, first + low + count, index, counts
 
     def _operand(self, arrays: Arrays, packed: Packed) -> tuple[NDArray[Any], int]:
         """The rows (t, b) of what an operand's matrices multiply."""
@@ -85,9 +87,12 @@ class After:
         kernel = transposed_of(packed.product.run, packed.product.gates, packed.product.low)
         slots = arrays[f"slots_{packed.stage}"], arrays[f"slots_{packed.stage}_row"]
         fixed = (packed.panels, self.activity.ends[packed.key], *slots, arrays[f"back_{packed.key}"], rows, row)
-        segments, threads = self.activity.segments(batch, packed), len(batch.chunks)
-        shares = [segments[first : first + count] for first, count in pool.parts(len(segments), threads)]
-        pool.run([partial(kernel, share, *fixed, packed.depth) for share in shares], threads)
+        shares = batch.table(("inputs", packed.key), lambda: self._segments(batch, packed))
+        pool.run([partial(kernel, share, *fixed, packed.depth) for share in shares], len(batch.chunks))
+
+    def _segments(self, batch: Batch, packed: Packed) -> list[NDArray[np.int64]]:
+        segments = self.activity.segments(batch, packed)
+        return [segments[first : first + count] for first, count in pool.parts(len(segments), len(batch.chunks))]
 
 
 def _run_all(tasks: list[Task]) -> None:

@@ -50,11 +50,12 @@ class Tape:
     arrays: Arrays
     saved: bool
     memory: Memory
+    lent: list[NDArray[Any]]
     spent: bool = False
     chunk_arrays: list[Arrays] = field(default_factory=list)
 
     def __del__(self) -> None:
-        self.memory.give([a for name, a in self.arrays.items() if name.startswith(LENT) and isinstance(a, np.ndarray)])
+        self.memory.give(self.lent)
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ class Engine:
         self.after = After(self.spec, self.sizes, self.activity)
         self._names = {name: tuple(inspect.signature(getattr(module, name)).parameters) for name in KERNELS}
         self._fixed = self._fixed_arguments()
+        summed = [name for name in self._names["backward"] if name.startswith(("d_kept_", "d_param_"))]
+        self._summed = {name: self.sizes.row(self._space_of_adjoint(name)) for name in summed}
 
     def _fixed_arguments(self) -> Arrays:
         """Arguments that no call changes."""
@@ -131,12 +134,13 @@ class Engine:
         """
         hoisted = self._is_short(batch)
         block = batch.steps if save else min(batch.steps, AHEAD) if hoisted else 1
-        arrays = {**self._fixed, **packed, **self._memory(batch, max(block, 1), save), **self.start(start, batch)}
+        lent = self._lent(batch, max(block, 1), save)
+        arrays = {**self._fixed, **packed, **lent, **self._outputs(batch, save), **self.start(start, batch)}
         arrays |= {f"seq_{name}": flat(array) for name, array in inputs.items()}
-        arrays |= {"resets": batch.resets, "hoisted": hoisted}
+        arrays |= {"resets": batch.resets, "hoisted": hoisted, "kept": max(block, 1)}
         entered = arrays if entering is None else self.start(entering, batch)
         arrays |= {f"enter_{state}": entered[f"start_{state}"] for state in self.spec.states}
-        tape = Tape(batch, arrays, save, self.memory)
+        tape = Tape(batch, arrays, save, self.memory, list(lent.values()))
         tape.chunk_arrays = [self._scratch(batch) for _ in batch.chunks]
         self.replay(tape)
         return tape
@@ -159,20 +163,29 @@ class Engine:
         rows = max((chunk.rows for chunk in batch.chunks), default=0)
         return rows < HEIGHTS[WIDE][0] and batch.steps > 1 and not self.spec.sleeping
 
-    def _memory(self, batch: Batch, kept: int, save: bool) -> Arrays:
-        """Work arrays, any contents, and the outputs; what stands past a row's end must be 0."""
-        spec, sizes, take = self.spec, self.sizes, self.memory.take
-        depth = batch.steps + 1 if save else 2
-        make = np.empty if batch.lengths is None else np.zeros
-        arrays: Arrays = {"depth": depth, "kept": kept, "batch": batch.size}
+    def _lent(self, batch: Batch, kept: int, save: bool) -> Arrays:
+        """Work arrays, any contents."""
+        spec, sizes, take, depth = self.spec, self.sizes, self.memory.take, self._depth(batch, save)
+        arrays: Arrays = {}
         for k, row in enumerate(sizes.slot_rows, start=1):
             arrays[f"slots_{k}"] = take(kept * batch.size * row)
         for name, space in spec.kept.items():
             arrays[f"kept_{name}"] = take(kept * batch.size * sizes.row(space))
         for state, space in spec.states.items():
             arrays[f"all_{state}"] = take(depth * batch.size * sizes.row(space))
+        return arrays
+
+    def _depth(self, batch: Batch, save: bool) -> int:
+        """Steps whose states are kept."""
+        return batch.steps + 1 if save else 2
+
+    def _outputs(self, batch: Batch, save: bool) -> Arrays:
+        """What the user gets; past a row's end it must be 0."""
+        spec, spaces = self.spec, self.sizes.spaces
+        make = np.empty if batch.lengths is None else np.zeros
+        arrays: Arrays = {"depth": self._depth(batch, save), "batch": batch.size}
         for name in spec.outputs:
-            arrays[f"out_{name}"] = make(batch.steps * batch.size * sizes.spaces[spec.states[name]], self.dtype)
+            arrays[f"out_{name}"] = make(batch.steps * batch.size * spaces[spec.states[name]], self.dtype)
         return arrays
 
     def start(self, start: Arrays, batch: Batch) -> Arrays:
@@ -240,9 +253,7 @@ class Engine:
             rows[:, :, : sizes.spaces[space]] = d_state[state]
             arrays[f"d_all_{state}"] = rows.reshape(-1)
             arrays[f"d_start_{state}"] = self._zeros(batch.size * sizes.row(space) if batch.resets.size else 0)
-        for name in self._names["backward"]:
-            if name.startswith(("d_kept_", "d_param_")):
-                arrays[name] = self._zeros(batch.size * sizes.row(self._space_of_adjoint(name)))
+        arrays |= {name: self._zeros(batch.size * row) for name, row in self._summed.items()}
         for name in spec.pointwise_inputs:
             arrays[f"d_seq_{name}"] = self._zeros(batch.steps * batch.size * sizes.spaces[spec.inputs[name]])
         return arrays

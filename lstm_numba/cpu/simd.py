@@ -95,16 +95,17 @@ def load(typing_context, array, index):
 
 @intrinsic
 def store(typing_context, array, index, value):
-    """array[index : index + lanes] = value."""
+    """array[index : index + lanes] = value, a register or a number."""
     register = Register(array.dtype)
 
     def build(context, builder, signature, arguments):
         address = pointer(context, builder, signature.args[0], *arguments[:2])
-        written = builder.store(arguments[2], builder.bitcast(address, register.llvm.as_pointer()))
+        filled = as_register(builder, register, signature.args[2], arguments[2])
+        written = builder.store(filled, builder.bitcast(address, register.llvm.as_pointer()))
         written.align = array.dtype.bitwidth // 8
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, register), build
+    return types.void(array, types.intp, _register_or_number(register, value)), build
 
 
 def ask(builder, address):
@@ -177,15 +178,16 @@ def store_first(typing_context, array, index, value, count):
     def build(context, builder, signature, arguments):
         address = pointer(context, builder, signature.args[0], *arguments[:2])
         address = builder.bitcast(address, register.llvm.as_pointer())
+        filled = as_register(builder, register, signature.args[2], arguments[2])
         with builder.if_else(_is_whole(builder, register, arguments[3]), likely=True) as (whole, part):
             with whole:
-                written = builder.store(arguments[2], address)
+                written = builder.store(filled, address)
                 written.align = array.dtype.bitwidth // 8
             with part:
-                _masked(builder, register, "store", ir.VoidType(), address, arguments[3], arguments[2])
+                _masked(builder, register, "store", ir.VoidType(), address, arguments[3], filled)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, register, types.intp), build
+    return types.void(array, types.intp, _register_or_number(register, value), types.intp), build
 
 
 # --- arithmetic: register with register, register with Python number
@@ -203,6 +205,11 @@ def as_register(builder, register, kind, value):
     elif kind.bitwidth < register.element.bitwidth:
         value = builder.fpext(value, element)
     return splat(builder, value, register.lanes)
+
+
+def _register_or_number(register, kind):
+    """What a store takes: a number fills all lanes."""
+    return kind if _is_number(kind) else register
 
 
 def _is_number(kind) -> bool:

@@ -65,9 +65,9 @@ def main() -> int:
             print(f"[{done + 1:3}/{count}] {case.label}", file=sys.stderr, flush=True)
             rows.append(measure.measure(case, rivals, found, options.seconds))
         results.append(measure.Result(group, rows))
+        if options.json:  # after every group: a long run that is interrupted has not been in vain
+            options.json.write_text(table.as_json(results, head))
     print(table.markdown(results, head))
-    if options.json:
-        options.json.write_text(table.as_json(results, head))
     return int(any(row.wrong for result in results for row in result.rows))
 
 

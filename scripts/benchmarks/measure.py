@@ -58,7 +58,7 @@ def measure(case: Case, rivals: tuple[Rival, ...], peers: Peers, seconds: float)
         if one.name in peers and (complaint := check.complaint(reference, answer, case.dtype)):
             wrong[one.name] = complaint
     running = [one for one in others if one.name not in failed]
-    return Row(case, data.flops, timing.interleave([mine, *running], seconds), wrong, failed)
+    return Row(case, data.flops, timing.interleave([mine, *running], seconds, case.threads), wrong, failed)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,10 @@ from scripts.benchmarks.candidate import Candidate
 
 SHORTEST = 2e-3  # seconds of one sample: shorter calls are repeated, or the clock is what is measured
 FEWEST, MOST = 7, 60  # samples of each candidate
+SLOW, FEW = 2.5, 3  # a candidate so many times slower than the fastest decides nothing, and is timed so often
+# Seconds until another library's worker threads, which go on looking for work when a call has ended, sleep: until then
+# they take a core from whoever comes next.
+SETTLING = 0.25
 
 
 @dataclass(frozen=True)
@@ -30,15 +34,19 @@ class Timing:
         return (high - low) / 2 / self.median
 
 
-def sample(call: Callable[[], object], repeats: int) -> float:
+def sample(call: Callable[[], object], repeats: int, settling: float = 0) -> float:
+    if settling:
+        time.sleep(settling)
+        call()  # its own threads are awake again
     started = time.perf_counter()
     for _ in range(repeats):
         call()
     return (time.perf_counter() - started) / repeats
 
 
-def interleave(candidates: list[Candidate], seconds: float) -> dict[str, Timing]:
+def interleave(candidates: list[Candidate], seconds: float, threads: int = 1) -> dict[str, Timing]:
     """Warm up, then time every candidate in turn for about so many seconds in all."""
+    settling = SETTLING if threads > 1 else 0
     estimates = [min(sample(one.run, 1) for _ in range(3)) for one in candidates]
     repeats = [max(1, math.ceil(SHORTEST / estimate)) for estimate in estimates]
     a_round = sum(estimate * n for estimate, n in zip(estimates, repeats, strict=True))
@@ -47,9 +55,11 @@ def interleave(candidates: list[Candidate], seconds: float) -> dict[str, Timing]
     gc.collect()
     gc.disable()
     try:
-        for _ in range(rounds):
-            for one, n in zip(candidates, repeats, strict=True):
-                samples[one.name].append(sample(one.run, n))
+        for done in range(rounds):
+            for one, n, estimate in zip(candidates, repeats, estimates, strict=True):
+                if done >= FEW and estimate > SLOW * min(estimates):
+                    continue
+                samples[one.name].append(sample(one.run, n, settling))
     finally:
         gc.enable()
     return {name: Timing(tuple(values)) for name, values in samples.items()}

@@ -10,9 +10,11 @@ import pytest
 import sympy
 
 import derive
+from derive.differentiate import DOT_STOP
 from derive.emit.scalar import functions_used, operations, scalar_source, steps
-from derive.functions import NUMPY, TABLE
+from derive.functions import NUMPY, TABLE, unstopped
 from derive.program import split
+from derive.symbols import Vector
 from tests.derive.all_cells import EVERY, PACKAGE, each
 from tests.derive.user_cells import CELLS
 
@@ -32,8 +34,15 @@ def settled(equations, start=None):
     return values
 
 
+def symbol_of(name, step):
+    pairs = (*step.jvp.incoming, *step.vjp_jvp.incoming, *step.vjp_jvp.moved)
+    symbols = {v for pair in pairs for v in pair} | {*step.saved, *step.vjp.incoming, DOT_STOP}
+    return next(v for v in symbols if v.name == name)
+
+
 def same(text, derived):
-    derived = derived.replace(lambda e: isinstance(e, TABLE["stop"]), lambda e: e.args[0])
+    derived = unstopped(derived)
+    derived = derived.xreplace({v: Vector(v.name, v.role, v.space) for v in derived.atoms(Vector)})
     difference = sympy.nsimplify(sympy.sympify(text), rational=True) - derived
     return difference == 0 or sympy.simplify(difference) == 0
 
@@ -53,10 +62,14 @@ def test_text_on_symbols_is_the_derivation(cell):
         for (_, d), text in zip(step.vjp.outputs, results, strict=True):
             assert same(text, derived.get(d, d))
 
-        results = namespace[step.tangent.name](*(dot for _, dot in step.jvp.incoming), *step.jvp.saved)
-        derived = settled(step.jvp.equations)
-        for dot, text in zip(step.jvp.outputs, results, strict=True):
-            assert same(text, derived[dot])
+        for function, equations in (
+            (step.tangent, step.jvp.equations),
+            (step.backward_tangent, step.vjp_jvp.equations),
+        ):
+            derived = {name.name: expression for name, expression in settled(equations).items()}
+            results = namespace[function.name](*(symbol_of(name, step) for name in function.arguments))
+            for name, text in zip(function.results, results, strict=True):
+                assert same(text, derived[name])
 
 
 def numbers(names, random, step):
@@ -74,7 +87,9 @@ def test_text_on_arrays_is_its_own_complex_step_and_adjoint(cell):
         values = dict(zip(step.forward.results, namespace[step.forward.name](**at), strict=True)) | at
         moves = {v.name: dot.name for v, dot in step.jvp.incoming}
         along = {dot: random.normal(size=50) for dot in moves.values()}
-        pushed = namespace[step.tangent.name](**along, **{v.name: values[v.name] for v in step.jvp.saved})
+        held = {name: 0 for name in step.tangent.arguments if name == "dot_stop"}
+        pushed = namespace[step.tangent.name](**along, **{v.name: values[v.name] for v in step.jvp.saved}, **held)
+        pushed = pushed[: len(step.jvp.outputs)]
 
         shifted = {name: at[name] + 1e-30j * along[moves[name]] if name in moves else at[name] for name in at}
         stepped = executed(cell, NUMPY)[step.forward.name](**shifted)
@@ -122,10 +137,10 @@ def test_every_argument_is_used_or_comes_from_outside(cell):
 
 def test_stages_are_numbered_only_if_there_are_several():
     assert [f.name for s in steps(split(derive.cells["lstm"])) for f in s.functions] == [
-        "step", "step_vjp", "step_jvp",
+        "step", "step_vjp", "step_jvp", "step_vjp_jvp",
     ]  # fmt: skip
     assert [f.name for s in steps(split(derive.cells["gru"])) for f in s.functions] == [
-        "step_1", "step_1_vjp", "step_1_jvp", "step_2", "step_2_vjp", "step_2_jvp",
+        "step_1", "step_1_vjp", "step_1_jvp", "step_1_vjp_jvp", "step_2", "step_2_vjp", "step_2_jvp", "step_2_vjp_jvp",
     ]  # fmt: skip
 
 
@@ -133,7 +148,9 @@ def test_results_are_what_is_written_and_then_what_is_saved():
     (step,) = steps(split(derive.cells["lstm"]))
     assert step.forward.results == ("h", "c", "i", "f", "g", "o", "tanh_c")
     assert step.backward.results == ("d_z_i", "d_z_f", "d_z_g", "d_z_o", "d_c_prev")
-    assert step.tangent.results == ("dot_h", "dot_c")
+    assert step.tangent.results == ("dot_h", "dot_c", "dot_i", "dot_f", "dot_g", "dot_o", "dot_tanh_c")
+    adjoints = step.backward.results
+    assert step.backward_tangent.results == (*adjoints, *(f"dot_{name}" for name in adjoints))
 
 
 def test_one_result_is_a_tuple_too():

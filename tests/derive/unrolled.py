@@ -161,6 +161,24 @@ class Unrolled:
 
         return evaluate(sympy.diff(self.unroll(given, define), e), {}, known)
 
+    def twice_along(self, one, other):
+        """d2/de df of the loss at leaves + e * one + f * other, by SymPy."""
+        e, f = sympy.symbols("e f")
+        known = {}
+
+        def given(name):
+            return define(name, self.leaves[name], (one[name], other[name], 0))
+
+        def define(name, expression, slopes=None):
+            unknown = sympy.Function(name)(e, f)
+            moves = isinstance(expression, sympy.Basic)
+            known[unknown] = evaluate(expression, {}, known) if moves else expression
+            for k, by in enumerate(((e,), (f,), (e, f))):
+                known[unknown.diff(*by)] = evaluate(sympy.diff(expression, *by), {}, known) if moves else slopes[k]
+            return unknown
+
+        return evaluate(sympy.diff(self.unroll(given, define), e, f), {}, known)
+
     # --- Stage by stage
 
     @cached_property

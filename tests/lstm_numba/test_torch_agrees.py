@@ -54,6 +54,18 @@ def leaves(arrays):
     return {key: torch.tensor(array, requires_grad=True) for key, array in arrays.items()}
 
 
+def unrolled(ours, name, options):
+    """The same step in torch: leaves of inputs, parameters and first states, then outputs and final states."""
+    p, s, inputs = leaves(ours.layer.parameters), leaves(ours.state), leaves({"x": ours.x, **ours.inputs})
+    fixed = {key: torch.tensor(array) for key, array in ours.layer.constants.items()}
+    extra = inputs.get("c_lower")
+    if periods := options.get("periods"):
+        extra, fixed["mask"] = map(torch.tensor, modules(H, periods, T))
+    steps = {key: value for key, value in options.items() if key != "periods"}
+    output, final = torch_cells.cell(name, inputs["x"], p | fixed, s, extra, **steps)
+    return inputs, p, s, output, final
+
+
 def agree(ours, theirs):
     """Norm-wise; torch says None where no gradient flows."""
     theirs = np.zeros_like(ours) if theirs is None else theirs.detach().numpy()
@@ -68,13 +80,7 @@ def differing(ours, leaves_of_theirs):
 def test_forward_and_every_gradient_equal_autograd_of_a_torch_loop(case):
     name, options = case
     ours = Problem(name, options, seed=1)
-    p, s, inputs = leaves(ours.layer.parameters), leaves(ours.state), leaves({"x": ours.x, **ours.inputs})
-    fixed = {key: torch.tensor(array) for key, array in ours.layer.constants.items()}
-    extra = inputs.get("c_lower")
-    if periods := options.get("periods"):
-        extra, fixed["mask"] = map(torch.tensor, modules(H, periods, T))
-    steps = {key: value for key, value in options.items() if key != "periods"}
-    output, final = torch_cells.cell(name, inputs["x"], p | fixed, s, extra, **steps)
+    inputs, p, s, output, final = unrolled(ours, name, options)
     adjoints = [ours.d_output, *(ours.d_state[key] for key in final)]
     torch.autograd.backward([output, *final.values()], list(map(torch.tensor, adjoints)))
 

@@ -110,14 +110,14 @@ class BackwardTangent(Tangent, Backward):
 
     def _beside(self, line: str) -> Block:
         word = line.partition("(")[0]
-        if word in self._products:
-            by_matrix = [self.twin(line, but="slots_")] if self._products[word] else []
+        if word in self._transposes:
+            by_matrix = [self.twin(line, but="slots_")] if self._transposes[word] else []
             return [line, self.twin(line, but="back_"), *by_matrix]
         adds = re.search(r"\bd_", line) and not re.search(r"\bdot_", line)
         return [line, self.twin(line)] if adds else [line]
 
     @cached_property
-    def _products(self) -> dict[str, bool]:
+    def _transposes(self) -> dict[str, bool]:
         """transpose_1_h_prev -> whether its matrices have a direction."""
         operands = (o for k in self.layout.affine for o in self.layout.operands[k])
         return {f"transpose_{o.key}": self.is_trained(o) for o in operands}

@@ -15,6 +15,7 @@ import numpy as np
 
 from derive.cell import Cell
 from derive.verify.analytic import Array
+from derive.verify.curvature import Along
 from derive.verify.kernel import Kernel
 from derive.verify.problem import Problem
 from derive.verify.report import Measurement, describe
@@ -25,7 +26,7 @@ class OutsideError(Exception):
 
 
 def inside(cell: Cell, module: ModuleType, problems: Iterable[Problem]) -> Iterator[Measurement]:
-    """Run every problem forward and back; error 1 and the place if one is outside."""
+    """Run every problem forward and back, and along a direction; error 1 and the place if one is outside."""
     from lstm_numba.cpu.interpreted import PlainLayer
 
     for threads in (1, 2):
@@ -41,6 +42,7 @@ def _outside(kernel: Kernel, problem: Problem) -> str:
     try:
         with np.errstate(all="ignore"):  # padding may hold anything
             kernel.gradient(problem)
+            kernel.curvature(Along.random(problem))
     except OutsideError as error:
         return str(error)
     return ""

@@ -20,7 +20,7 @@ from derive.verify.curvature import Along
 from derive.verify.derivative import Gradient, gradient
 from derive.verify.driver import Driver
 from derive.verify.kernel import Kernel
-from derive.verify.kernel_mutants import TANGENTS, kernel_mutants
+from derive.verify.kernel_mutants import KERNELS, TANGENTS, kernel_mutants
 from derive.verify.memory import poisoned_memory
 from derive.verify.problem import Problem, make
 from derive.verify.report import Measurement
@@ -139,13 +139,13 @@ def _same_bits(found: list[Array], expected: list[Array]) -> bool:
     return all(np.array_equal(one, other, equal_nan=True) for one, other in zip(found, expected, strict=True))
 
 
-def in_kernels(cell: Cell, allowed: float) -> Score:
+def in_kernels(cell: Cell, allowed: float, kernels: tuple[str, ...] = KERNELS) -> Score:
     """Plant every mutant of the kernels that a run reaches."""
     nursery = KernelNursery(cell, allowed)
     nursery.warm()
     if nursery.kills(""):
         return Score(1, (UNSOUND,))
-    planted = list(kernel_mutants(nursery.text, nursery.reached))
+    planted = list(kernel_mutants(nursery.text, nursery.reached, kernels))
     alive = [mutant for mutant in planted if not nursery.kills(mutant.text)]
     idle = [mutant for mutant in alive if nursery.is_idle(mutant.text)]
     escaped = tuple(str(mutant) for mutant in alive if mutant not in idle)

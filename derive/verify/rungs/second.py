@@ -10,7 +10,7 @@ same bits    a second run, poisoned memory, threads
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def steps(driver: Driver, planted: Driver, problem: Problem, allowed: float) -> 
             shape = problem.batch, problem.size[step.stage.space]
             for function, tangent in ((step.forward, step.tangent), (step.backward, step.backward_tangent)):
                 drawn = {name: rng.normal(size=shape) for name in tangent.arguments if name not in known}
-                given = {**known, **drawn, "dot_stop": 1}
+                given: dict[str, Any] = {**known, **drawn, "dot_stop": 1}
                 found, expected = planted.call(tangent, given), _stepped(driver, function, given)
                 for name, value in found.items():
                     sides, what = ("text", STEPPED), f"{name} of {tangent.name}"
@@ -61,7 +61,7 @@ def steps(driver: Driver, planted: Driver, problem: Problem, allowed: float) -> 
                     yield compare(RUNG, what, sides, *wide, allowed, problem)
 
 
-def _stepped(driver: Driver, function: StepFunction, given: Named) -> Named:
+def _stepped(driver: Driver, function: StepFunction, given: dict[str, Any]) -> Named:
     """What a function returns, and how it changes with those of its arguments that have a tangent."""
     moved = {name: given[name] + 1j * STEP * given.get(f"dot_{name}", 0) for name in function.arguments}
     results = driver.call(function, moved)

@@ -19,7 +19,7 @@ from derive.differentiate import DOT_STOP, vjp
 from derive.emit.scalar import Step, StepFunction, functions_used, scalar_source, steps
 from derive.functions import TABLE, plain, unstopped
 from derive.program import Program
-from derive.second import with_fixed_conditions
+from derive.second import released, with_fixed_conditions
 from derive.symbols import Vector
 from derive.verify.driver import executed
 from derive.verify.report import Measurement
@@ -88,13 +88,7 @@ def composed(equations: Iterable[tuple[Any, ...]], known: Mapping[Vector, Expr] 
 
 def _by_name(inlined: Mapping[Vector, Expr]) -> dict[str, Expr]:
     # a value passes through stop() unchanged, so the text has none
-    return {name.name: _released(unstopped(expression)) for name, expression in inlined.items()}
-
-
-def _released(expression: Expr) -> Expr:
-    """A condition that was marked as fixed is the symbol that it was."""
-    marked = (v for v in expression.atoms(Vector) if v.stopped)
-    return expression.xreplace({v: Vector(v.name, v.role, v.space) for v in marked})
+    return {name.name: unstopped(expression) for name, expression in inlined.items()}
 
 
 def _called(function: Callable[..., Any], printed: StepFunction, step: Step) -> dict[str, Expr]:
@@ -135,7 +129,7 @@ def _second_pairs(step: Step) -> Iterator[Pair]:
     for _, d, dot in step.vjp_jvp.outputs:
         value = unstopped(adjoints[d])
         expected = Add(*(sympy.diff(value, s) * moved for s, moved in moving.items()))
-        yield str(dot), unstopped(tangents[dot]), expected
+        yield str(dot), unstopped(tangents[dot]), released(expected)
 
 
 # --- Proving
