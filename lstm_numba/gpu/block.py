@@ -158,3 +158,33 @@ def make_tensor_multiply(step, length_of, zero, held_fragment, operand_fragment,
             cuda.syncthreads()
 
     return multiply
+
+
+def half_fragments(pair, none):
+    """What a lane hands to an instruction of half numbers: pairs of terms, 2 column + {0, 1} and 8 more."""
+
+    def held(stored, upper, lower, column):
+        above, below = upper + 2 * column, lower + 2 * column
+        return pair(stored, above), pair(stored, below), pair(stored, above + 8), pair(stored, below + 8)
+
+    def operand(array, row, k, depth, column):
+        low = k + 2 * column
+        first = pair(array, row + low) if low < depth else none
+        return first, pair(array, row + low + 8) if low + 8 < depth else none
+
+    return held, operand
+
+
+def tf32_fragments(bits, rounded, none):
+    """The same of tf32: the terms column and 4 more; held numbers are rounded already."""
+
+    def held(stored, upper, lower, column):
+        above, below = upper + column, lower + column
+        return bits(stored[above]), bits(stored[below]), bits(stored[above + 4]), bits(stored[below + 4])
+
+    def operand(array, row, k, depth, column):
+        low = k + column
+        first = rounded(array[row + low]) if low < depth else none
+        return first, rounded(array[row + low + 4]) if low + 4 < depth else none
+
+    return held, operand

@@ -63,45 +63,11 @@ def _kept(kinds: Types) -> Any:
 def _multiply(kinds: Types, method: Method, zero: Any, row_length: Any) -> Any:
     if not method.tensor:
         return block.make_multiply(block.LANES, zero)
-    kind = kinds.storage if kinds.is_half else "tf32"
-    held, operand = _half_fragments() if kinds.is_half else _tf32_fragments()
+    kind, none = kinds.storage if kinds.is_half else "tf32", types.uint32(0)
+    fragments = block.half_fragments(tensor.pair, none)
+    if not kinds.is_half:
+        fragments = block.tf32_fragments(tensor.bits, tensor.rounded, none)
+    held, operand = fragments
     return block.make_tensor_multiply(
         method.step, row_length, zero, inlined(held), inlined(operand), tensor.make_mma(kind)
     )
-
-
-def _half_fragments() -> Any:
-    """A lane's pairs of terms: 2 column + {0, 1} and 8 more."""
-    pair, none = tensor.pair, types.uint32(0)
-
-    def held(stored, upper, lower, column):
-        low = 2 * column
-        return (
-            pair(stored, upper + low),
-            pair(stored, lower + low),
-            pair(stored, upper + low + 8),
-            pair(stored, lower + low + 8),
-        )
-
-    def operand(array, row, k, depth, column):
-        low = k + 2 * column
-        first = pair(array, row + low) if low < depth else none
-        return first, pair(array, row + low + 8) if low + 8 < depth else none
-
-    return held, operand
-
-
-def _tf32_fragments() -> Any:
-    """A lane's terms: column and 4 more; weights are rounded already."""
-    bits, rounded, none = tensor.bits, tensor.rounded, types.uint32(0)
-
-    def held(stored, upper, lower, column):
-        first, second = upper + column, lower + column
-        return bits(stored[first]), bits(stored[second]), bits(stored[first + 4]), bits(stored[second + 4])
-
-    def operand(array, row, k, depth, column):
-        low = k + column
-        first = rounded(array[row + low]) if low < depth else none
-        return first, rounded(array[row + low + 4]) if low + 4 < depth else none
-
-    return held, operand

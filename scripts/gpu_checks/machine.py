@@ -1,20 +1,10 @@
 """Which device, driver and packages; never the host's name."""
 
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from scripts.benchmarks.machine import versions
+
 PACKAGES = ("numba", "numba-cuda", "cupy-cuda13x", "torch", "numpy", "cuda-bindings")
-
-
-def versions() -> dict[str, str]:
-    found = {"Python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def describe() -> dict[str, Any]:
@@ -33,5 +23,5 @@ def describe() -> dict[str, Any]:
         "clock MHz": facts.get("clockRate", 0) // 1000,
         "CUDA of the driver": runtime.driverGetVersion(),
         "CUDA of the runtime": runtime.runtimeGetVersion(),
-        "versions": versions(),
+        "versions": versions(PACKAGES),
     }

@@ -91,34 +91,8 @@ def pair(array, index):
     return float(array[index]), float(array[index + 1])
 
 
-def half_fragments():
-    def held(stored, upper, lower, column):
-        low = 2 * column
-        return (
-            pair(stored, upper + low),
-            pair(stored, lower + low),
-            pair(stored, upper + low + 8),
-            pair(stored, lower + low + 8),
-        )
-
-    def operand(array, row, k, depth, column):
-        low = k + 2 * column
-        first = pair(array, row + low) if low < depth else (0.0, 0.0)
-        return first, pair(array, row + low + 8) if low + 8 < depth else (0.0, 0.0)
-
-    return held, operand
-
-
-def tf32_fragments():
-    def held(stored, upper, lower, column):
-        first, second = upper + column, lower + column
-        return stored[first], stored[second], stored[first + 4], stored[second + 4]
-
-    def operand(array, row, k, depth, column):
-        low = k + column
-        return array[row + low] if low < depth else 0, array[row + low + 4] if low + 4 < depth else 0
-
-    return held, operand
+def as_it_is(value):
+    return value
 
 
 # --- A device
@@ -169,9 +143,10 @@ def _all_in(names, module, kinds, name, device):
     length, zero = method.row_length, kinds.arithmetic.type(0)
     hold, hold_turned = block.make_hold(length, 0, lambda value: value)
     if method.tensor:
-        matrices, fragments = (half_matrices, half_fragments) if kinds.is_half else (tf32_matrices, tf32_fragments)
-        held, operand = fragments()
-        mma = moved(mma_of(matrices))
+        held, operand = block.half_fragments(pair, (0.0, 0.0))
+        if not kinds.is_half:
+            held, operand = block.tf32_fragments(as_it_is, as_it_is, 0.0)
+        mma = moved(mma_of(half_matrices if kinds.is_half else tf32_matrices))
         multiply = block.make_tensor_multiply(method.step, length, 0.0, moved(held), moved(operand), mma)
     else:
         multiply = block.make_multiply(device.lanes, zero)

@@ -69,7 +69,7 @@ def test_sweeps_multiply_on_tensor_cores(cell, direction, kinds):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "cell"), enumerate(CELLS))
+@pytest.mark.parametrize(("number", "cell"), list(enumerate(CELLS)))
 def test_every_cell_has_a_sweep_that_compiles(number, cell):
     """All types, directions and architectures: ./scripts/gpu_check --compile-only."""
     kinds, direction = EVERY[number % 5], ("forward", "backward")[number // 5]

@@ -93,16 +93,10 @@ class Unit(Function):
         home = self.layout.homes[name]
         return self.slot(home) if home.stage else self.at(f"kept_{name}", "kept_at", space)
 
-    def _slot_place(self, k: int, row: str) -> str:  # noqa: ARG002  (padded rows are the CPU's)
+    def _slot_place(self, k: int) -> str:
         size = self.need(self.layout.affine[k].space)
         gates = self.layout.gates(k)
         return f"slot_{k} = kept_at * {f'{gates} * ' if gates > 1 else ''}{size} + unit"
-
-    def slot_places(self, stage: Pointwise) -> Block:
-        """slot_1 = index of the first slot of this row and unit."""
-        homes = [self.layout.homes[v.name] for v in self._touched(stage) if v.name in self.layout.homes]
-        numbers = {home.stage for home in homes if home.stage} | ({self.layout.number(stage)} - {0})
-        return [self._slot_place(k, "") for k in sorted(numbers)]
 
     def own_slot(self, v: Vector) -> Home:
         """Where a slot of this cell lies."""

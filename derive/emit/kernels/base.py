@@ -91,9 +91,10 @@ class Kernel:
         """slot_1 = index of the first slot of this row and unit."""
         homes = [self.layout.homes[v.name] for v in self._touched(stage) if v.name in self.layout.homes]
         numbers = {home.stage for home in homes if home.stage} | ({self.layout.number(stage)} - {0})
-        return [self._slot_place(k, self.need(f"slots_{k}_row")) for k in sorted(numbers)]
+        return [self._slot_place(k) for k in sorted(numbers)]
 
-    def _slot_place(self, k: int, row: str) -> str:
+    def _slot_place(self, k: int) -> str:
+        row = self.need(f"slots_{k}_row")
         return f"slot_{k} = (kept_at + row) * {row} + unit // units_{k} * {self._panel(k)} + unit % units_{k}"
 
     def _panel(self, k: int) -> str:
