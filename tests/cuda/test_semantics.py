@@ -91,7 +91,9 @@ def test_without_a_tape_results_are_the_same_and_there_is_no_backward(way):
 def test_what_is_computed_again_is_the_same(cell, way):
     layer = layers.random_layer(cell, 3, 4, reverse=True)
     numbers = layers.numbers_for(layer, 11, 3)
-    options = {"lengths": [11, 6, 0], "resets": np.random.default_rng(4).random((11, 3)) < 0.4}
+    resets = np.random.default_rng(4).random((11, 3)) < 0.4
+    resets[[4, 8]] = True  # where segments begin, and past the end of two rows
+    options = {"lengths": [11, 6, 0], "resets": resets}
     found = layers.everything(twin(layer, way), numbers, save="states", **options)
     assert layers.farther_apart(found, layers.everything(layer, numbers, **options), 1e-12) == []
 
