@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lstm_numba.errors import ArgumentError, DtypeError, OptionError, ShapeError, SizeError, UnknownNameError
 
 DTYPES = ("float32", "float64")
+DEVICES = ("cpu", "cuda")
 LARGEST = 2**62
 # Numbers that a process can address at all: 2**48 bytes.
 ADDRESSABLE = 2**46
@@ -44,6 +45,13 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise ArgumentError(f"{name} must be True or False, got {value!r}.")
     return bool(value)
+
+
+def among(name: str, value: Any, offered: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if value not in offered:
+        raise OptionError(f"{name} must be one of {', '.join(map(repr, offered))}; got {value!r}.")
+    return str(value)
 
 
 def saving(value: Any) -> bool | str:
@@ -79,10 +87,15 @@ def array(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int | None, 
             f"{name} must be {dtype.name}, the layer's dtype, got {found.dtype}: "
             f"convert it with np.asarray({name}, '{dtype.name}'){other}."
         )
-    if found.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, found.shape, strict=True)):
-        wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ShapeError(f"{name} has shape {found.shape}, expected ({wanted}): {read_from}.")
+    fitting(name, found.shape, shape, read_from)
     return np.ascontiguousarray(found)
+
+
+def fitting(name: str, found: tuple[int, ...], shape: tuple[int | None, ...], read_from: str) -> None:
+    """Refuse another shape; None is any size."""
+    if len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found, strict=True)):
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ShapeError(f"{name} has shape {found}, expected ({wanted}): {read_from}.")
 
 
 def optional(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...], read_from: str) -> NDArray[Any]:

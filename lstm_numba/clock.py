@@ -1,6 +1,6 @@
 """Periods of units: which panels of units are awake at which step, and where block-triangular matrices begin."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,12 @@ def module_starts(modules: int, units: int) -> NDArray[np.int64]:
     """Unit -> the first unit of its module."""
     size = units // modules
     return np.arange(units) // size * size
+
+
+def masks(names: Iterable[str], modules: int, units: int) -> dict[str, NDArray[np.bool_]]:
+    """Block-triangular matrix -> where it is zero by its structure."""
+    starts = module_starts(modules, units)
+    return {name: np.arange(units)[None, :] < starts[:, None] for name in names}
 
 
 def awake(periods: NDArray[np.int64], steps: int, panel_units: int) -> NDArray[np.uint8]:

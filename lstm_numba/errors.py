@@ -39,6 +39,14 @@ class TapeError(LstmNumbaError, RuntimeError):
     """A backward was asked of a run that kept nothing for it."""
 
 
+class CudaUnavailableError(LstmNumbaError, RuntimeError):
+    """A CUDA device was asked for, and the package, the driver or the device for it is missing."""
+
+
+class CudaMemoryError(LstmNumbaError, MemoryError):
+    """What a run needs is more than the device has free."""
+
+
 class NonFiniteGradientError(LstmNumbaError, FloatingPointError):
     """A gradient holds NaN or infinity, so no step can be taken along it."""
 

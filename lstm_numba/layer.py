@@ -17,6 +17,7 @@ from lstm_numba.parameters import Parameters, initialise
 from lstm_numba.recomputed import Recomputed
 from lstm_numba.run import Gradients, Run, Tangents
 from lstm_numba.spec import CellSpec
+from lstm_numba.types import Types
 
 States = Mapping[str, ArrayLike]
 
@@ -27,9 +28,13 @@ class Layer:
     Args:
         name: a cell, one of `lstm_numba.cells()`.
         input_size, hidden_size: N and H.
-        dtype: "float32" or "float64", of everything that comes in and goes out.
+        dtype: "float32" or "float64", of everything that comes in and goes out; on a CUDA device also "bfloat16" and
+            "float16", of sequences and their gradients: parameters and states are float32 then.
         seed: of the initial parameters: uniform in +-1/sqrt(H), biases 0 or what the cell says (the forget gate's 1).
         threads: chunks of the batch that run side by side; the results do not depend on it.
+        device: "cpu", or "cuda": the current CUDA device. There arrays come and go over DLPack, on the caller's stream
+            and without copies (torch, CuPy), and results are of the kind that x is; NumPy arrays are copied.
+        products: "exact", or "tf32": on a CUDA device, float32 products on tensor cores, factors rounded to 10 bits.
         reverse: read each row from its last valid step to its first; outputs stand at the steps that they belong to.
         options: the cell's own, e.g. peepholes="io", activation="relu", truncated=True, periods=[1, 2, 4, 8]; sizes of
             further spaces by their letters, e.g. P=32 for a projection.
@@ -40,6 +45,7 @@ class Layer:
 
     Raises:
         UnknownCellError, OptionError, DtypeError, ArgumentError: for what cannot be made.
+        CudaUnavailableError: there is no CUDA device, or a package or driver for it is missing.
     """
 
     def __init__(
@@ -51,6 +57,8 @@ class Layer:
         dtype: Any = "float32",
         seed: int = 0,
         threads: int = 1,
+        device: str = "cpu",
+        products: str = "exact",
         reverse: bool = False,
         **options: Any,
     ) -> None:
@@ -59,7 +67,9 @@ class Layer:
         options = {key: value for key, value in options.items() if key not in further}
         self._module = _module(name, options)
         self.spec: CellSpec = self._module.CELL
-        self.dtype = checks.dtype_of(dtype)
+        self.device = checks.among("device", device, checks.DEVICES)
+        self.types = Types.of(dtype, products, device)
+        self.dtype = self.types.arithmetic
         self.threads, self.reverse = checks.positive("threads", threads), checks.flag("reverse", reverse)
         self.spaces = sizes | self._further_spaces(further)
         self.options = {**self.spec.chosen, **options}
@@ -97,6 +107,13 @@ class Layer:
 
     def _make_engine(self) -> None:
         module = self._module
+        self._placed: Any = None
+        if self.device == "cuda":
+            from lstm_numba.gpu.layer import Placed
+
+            self._placed = Placed(self)
+            self._masks = self._placed.masks
+            return
         self._engine = Engine(module, self._kernels(module), self.spaces, self._theta, self._periods)
         self._masks = self._engine.activity.masks()
         self._last_batch: Batch | None = None
@@ -105,9 +122,10 @@ class Layer:
     # --- copying: kernels and packed views are made anew
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_module", "_engine", "_masks", "_last_batch", "_last_packed", "_theta", "parameters", "constants")
-        kept = {name: value for name, value in vars(self).items() if name not in made}
-        return {**kept, "_values": self._theta.flat}
+        made = ("_module", "_engine", "_placed", "_masks", "_theta", "parameters", "constants")
+        made_once = ("_last_batch", "_last_packed")
+        kept = {name: value for name, value in vars(self).items() if name not in (*made, *made_once)}
+        return {**kept, "_values": self._placed.host() if self._placed else self._theta.flat}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return copies.unpickled, (copies.class_of(self), *copies.reference(self._module), self.__getstate__())
@@ -176,7 +194,10 @@ class Layer:
 
         Raises:
             ShapeError, DtypeError, ArgumentError, OptionError: before anything is computed.
+            CudaMemoryError: the device has not that much memory free; before anything is computed.
         """
+        if self._placed:
+            return self._placed.forward(x, state, lengths, resets, checks.saving(save), inputs)
         return self._run(self._theta, x, inputs, state, lengths, resets, save)
 
     def _run(

@@ -50,7 +50,7 @@ class Recomputed(Run):
         self._inputs, self._start, self._lengths = self._sequences_to_ours(inputs), start, lengths
         self._marks = None if resets is None else self._turned(resets)
         self._packed = layer._packed(True, theta)
-        self._segments = tuple(_segments(self.steps, layer._periods or (1,)))
+        self._segments = tuple(segments(self.steps, layer._periods or (1,)))
         self._forward()
 
     def _forward(self) -> None:
@@ -99,7 +99,7 @@ class Recomputed(Run):
         )
 
 
-def _segments(steps: int, periods: tuple[int, ...]) -> Iterator[slice]:
+def segments(steps: int, periods: tuple[int, ...]) -> Iterator[slice]:
     """Segments of about sqrt(T) steps; of whole turns of a clock, so that each can count its steps from 0."""
     turn = lcm(*periods)
     length = turn * max(1, ceil(sqrt(steps) / turn))

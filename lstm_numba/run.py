@@ -14,6 +14,7 @@ from lstm_numba.cpu.tangent import Tangent
 from lstm_numba.direction import Direction
 from lstm_numba.errors import ArgumentError, TapeError
 from lstm_numba.parameters import Parameters
+from lstm_numba.spec import CellSpec
 
 if TYPE_CHECKING:
     from lstm_numba.layer import Layer
@@ -57,6 +58,24 @@ class Tangents:
     state: Arrays
 
 
+def of_outputs(spec: CellSpec, kind: str, output: Any, outputs: Mapping[str, Any] | None) -> dict[str, tuple[str, Any]]:
+    """Output -> what its adjoint ("d_"), or the adjoint's change ("dot_d_"), was called, and its value or None."""
+    given, first = checks.only(f"{kind}outputs", outputs, spec.outputs), spec.outputs[0]
+    if output is not None and given.get(first) is not None:
+        raise ArgumentError(
+            f"{kind}output is the derivative of {first}, and {kind}outputs names it too: give one of them."
+        )
+    found = {name: (f"{kind}outputs[{name!r}]", given.get(name)) for name in spec.outputs}
+    return found if output is None else found | {first: (f"{kind}output", output)}
+
+
+def require_tape(saved: bool) -> None:
+    if not saved:
+        raise TapeError(
+            "this forward kept nothing for a backward: it was called with save=False; call it with save=True."
+        )
+
+
 class Run:
     """What one forward gave.
 
@@ -84,9 +103,7 @@ class Run:
     def _is_turned(self) -> bool:
         return self._layer.reverse
 
-    def _run(
-        self, inputs: Arrays, start: Arrays, packed: Arrays, save: bool, entering: Arrays | None = None
-    ) -> None:
+    def _run(self, inputs: Arrays, start: Arrays, packed: Arrays, save: bool, entering: Arrays | None = None) -> None:
         ordered, first = self._sequences_to_ours(inputs), self._states_to_ours(start)
         entered = None if entering is None else self._states_to_ours(entering)
         self._tape = self._engine.forward(self._batch, packed, ordered, first, save, entered)
@@ -161,10 +178,7 @@ class Run:
             return self._engine.backward(self._tape, d_outputs, d_state)
 
     def _require_tape(self) -> None:
-        if not self._tape.saved:
-            raise TapeError(
-                "this forward kept nothing for a backward: it was called with save=False; call it with save=True."
-            )
+        require_tape(self._tape.saved)
 
     def _gradients(self, adjoints: Adjoints) -> Gradients[Parameters]:
         """What a backward found, or its change, in the user's order and shapes."""
@@ -190,18 +204,10 @@ class Run:
 
     def _outputs_to_ours(self, kind: str, output: ArrayLike | None, outputs: Mapping[str, ArrayLike] | None) -> Arrays:
         spec, spaces, dtype = self._layer.spec, self._layer.spaces, self._layer.dtype
-        given, first = dict(checks.only(f"{kind}outputs", outputs, spec.outputs)), spec.outputs[0]
-        if output is not None and given.get(first) is not None:
-            raise ArgumentError(
-                f"{kind}output is the derivative of {first}, and {kind}outputs names it too: give one of them."
-            )
-        if output is not None:
-            given[first] = output
         found = {}
-        for name in spec.outputs:
+        for name, (what, value) in of_outputs(spec, kind, output, outputs).items():
             shape = (self.steps, self.size, spaces[spec.states[name]])
-            what = f"{kind}output" if name == first and output is not None else f"{kind}outputs[{name!r}]"
-            found[name] = checks.optional(what, given.get(name), dtype, shape, "the shape of the output")
+            found[name] = checks.optional(what, value, dtype, shape, "the shape of the output")
         return self._sequences_to_ours(found)
 
     # --- along a direction

@@ -36,6 +36,7 @@ class CellSpec:
         kept: values with an array of their own -> space.
         structures: matrix -> "block_upper".
         clock: whether units follow periods; sleeping: whether the work of silent units is left out.
+        program: the stages in the order in which they run: ("affine" or "pointwise", its number from 1, its space).
         chosen: the options that this module was generated for; options: all that the cell offers, the default first.
     """
 
@@ -60,6 +61,7 @@ class CellSpec:
     structures: Mapping[str, str] = field(default_factory=dict)
     clock: bool = False
     sleeping: bool = False
+    program: tuple[tuple[str, int, str], ...] = ()
     options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     chosen: Mapping[str, Any] = field(default_factory=dict)
 

@@ -6,6 +6,7 @@ from textwrap import wrap
 import sympy
 
 from derive.cell import Cell
+from derive.emit.cuda import cuda_functions
 from derive.emit.kernels import kernels, products
 from derive.emit.layout import Layout
 from derive.emit.printer import equation
@@ -18,6 +19,17 @@ WORDS = (
     "Product", "Transposed", "clear", "lanes", "load", "load_first", "panels_of", "release", "restore", "ring",
     "spread", "store", "store_first", "together", "units_of",
 )  # fmt: skip
+CUDA_WORDS = (
+    "add", "copy_low", "erase", "erase_adjoint", "erase_low", "get", "get_low", "hold", "hold_turned", "meet",
+    "multiply", "or_start", "put", "put_adjoint", "put_low", "share", "shared_memory", "starts_again", "summed", "take",
+    "take_state", "thread", "threads", "ticks", "wait",
+)  # fmt: skip
+
+
+CUDA = """
+# --- On a CUDA device: what one thread does for one unit of one row
+
+"""
 
 HEADER = '''"""{title}: one step, its derivatives, and the kernels of a sequence.
 
@@ -44,7 +56,8 @@ def module_text(cell: Cell, source: str, command: str) -> str:
     """
     layout = Layout(split(cell))
     steps = scalar_source(layout.program)
-    body = "\n\n".join([products(layout), "\n" + steps.rstrip("\n"), "\n" + kernels(layout)])
+    loops = "\n" + kernels(layout).rstrip("\n")
+    body = "\n\n".join([products(layout), "\n" + steps.rstrip("\n"), loops, CUDA + cuda_functions(layout)])
     header = _header(cell, source, command)
     return "\n".join([header, _imports(steps, body), facts(layout), body])
 
@@ -66,7 +79,8 @@ def _header(cell: Cell, source: str, command: str) -> str:
 def _imports(steps: str, body: str) -> str:
     called = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
     functions = sorted(functions_used(steps))
-    lines = [f"from lstm_numba.functions import {', '.join(functions)}"] if functions else []
+    lines = _import("lstm_numba.gpu.words", [word for word in CUDA_WORDS if word in called])
+    lines += [f"from lstm_numba.functions import {', '.join(functions)}"] if functions else []
     lines += ["from lstm_numba.spec import CellSpec, Slot, Stage"]
     words = [word for word in WORDS if word in called]
     return "\n".join([*lines, *_import("lstm_numba.words", words), ""])
@@ -119,11 +133,19 @@ def _facts(layout: Layout) -> dict[str, str]:
         "structures": {n: s.structure for n, s in cell.symbols.items() if isinstance(s, Matrix) and s.structure},
         "clock": cell.clock,
         "sleeping": layout.sleeping,
+        "program": _program(layout),
         "options": cell.options,
         "chosen": cell.chosen,
     }
     texts = {name: _literal(value) for name, value in known.items() if value or name in REQUIRED}
     return texts | {"stages": _stages(layout)}
+
+
+def _program(layout: Layout) -> tuple[tuple[str, int, str], ...]:
+    """The stages in order, each kind numbered from 1."""
+    program = layout.program
+    numbers = {stage: k for kind in (program.affine, program.pointwise) for k, stage in enumerate(kind, start=1)}
+    return tuple((type(stage).__name__.lower(), numbers[stage], stage.space) for stage in program.stages)
 
 
 def _accumulated(layout: Layout) -> tuple[str, ...]:

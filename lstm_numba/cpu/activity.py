@@ -36,9 +36,7 @@ class Activity:
 
     def masks(self) -> dict[str, NDArray[np.bool_]]:
         """Matrix -> where it is zero by its structure."""
-        size = self.sizes.spaces["H"]
-        starts = clock.module_starts(self.modules, size)
-        return {name: np.arange(size)[None, :] < starts[:, None] for name in self.spec.structures}
+        return clock.masks(self.spec.structures, self.modules, self.sizes.spaces["H"])
 
     def _awake(self, steps: int) -> NDArray[np.uint8]:
         """(T, panels): whether any unit of the panel is active at the step."""

@@ -18,6 +18,30 @@ Reference  K. Greff, R. K. Srivastava, J. Koutnik, B. R. Steunebrink, J. Schmidh
 In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
 """
 
+from lstm_numba.gpu.words import (
+    add,
+    copy_low,
+    erase_adjoint,
+    get,
+    get_low,
+    hold,
+    hold_turned,
+    meet,
+    multiply,
+    or_start,
+    put,
+    put_adjoint,
+    put_low,
+    share,
+    shared_memory,
+    starts_again,
+    summed,
+    take,
+    take_state,
+    thread,
+    threads,
+    wait,
+)
 from lstm_numba.functions import sigmoid, tanh
 from lstm_numba.spec import CellSpec, Slot, Stage
 from lstm_numba.words import (
@@ -61,6 +85,7 @@ CELL = CellSpec(
     initial={"b_i": -1},
     biases=("b_i", "b_g", "b_o"),
     kept={"o": "H", "tanh_c": "H"},
+    program=(("affine", 1, "H"), ("pointwise", 1, "H")),
     stages=(
         Stage(
             "H",
@@ -462,3 +487,150 @@ def backward_tangent(
             release(rows, resets, given, dot_d_all_h, earlier, dot_d_start_h, first, H_row)
             release(rows, resets, given, d_all_c, earlier, d_start_c, first, H_row)
             release(rows, resets, given, dot_d_all_c, earlier, dot_d_start_c, first, H_row)
+
+
+# --- On a CUDA device: what one thread does for one unit of one row
+
+def unit_forward_1(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, sums_1, sum_1, apart_1, low_h_prev, slots_1,
+    all_c, all_h, kept_o, kept_tanh_c, start_h, start_c, out_h,
+):
+    """1. pointwise, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    after = (now + 1) % depth * batch + row
+    slot_1 = kept_at * 3 * H + unit
+    if now >= length:
+        put(all_h, after * H + unit, get(all_h, before * H + unit))
+        copy_low(low_h_prev, after * H + unit, get(all_h, before * H + unit))
+        put(all_c, after * H + unit, get(all_c, before * H + unit))
+    else:
+        z_i = summed(slots_1, slot_1, sums_1, sum_1)
+        z_g = summed(slots_1, slot_1 + H, sums_1, sum_1 + apart_1)
+        z_o = summed(slots_1, slot_1 + 2 * H, sums_1, sum_1 + 2 * apart_1)
+        c_prev = get(all_c, before * H + unit)
+        h, c, i, f, g, o, tanh_c = step(z_i, z_g, z_o, c_prev)
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        put_low(out_h, given * H + unit, h)
+        h = or_start(again, start_h, row * H + unit, h)
+        put(all_h, after * H + unit, h)
+        copy_low(low_h_prev, after * H + unit, h)
+        c = or_start(again, start_c, row * H + unit, c)
+        put(all_c, after * H + unit, c)
+        put(slots_1, slot_1, i)
+        put(slots_1, slot_1 + H, f)
+        put(slots_1, slot_1 + 2 * H, g)
+        put(kept_o, kept_at * H + unit, o)
+        put(kept_tanh_c, kept_at * H + unit, tanh_c)
+
+
+def unit_backward_1(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_1, slots_1, all_c, kept_o,
+    kept_tanh_c, d_start_h, d_all_h, d_out_h, d_start_c, d_all_c,
+):
+    """1. pointwise, transposed, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    later = (now + 1) % 2 * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * 3 * H + unit
+    if now >= length:
+        add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
+        add(d_all_c, earlier * H + unit, take(d_all_c, later * H + unit))
+        erase_adjoint(slots_1, slot_1, low_slots_1)
+        erase_adjoint(slots_1, slot_1 + H, low_slots_1)
+        erase_adjoint(slots_1, slot_1 + 2 * H, low_slots_1)
+    else:
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
+        c_prev = get(all_c, before * H + unit)
+        i = get(slots_1, slot_1)
+        f = get(slots_1, slot_1 + H)
+        g = get(slots_1, slot_1 + 2 * H)
+        o = get(kept_o, kept_at * H + unit)
+        tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        d_z_i, d_z_g, d_z_o, d_c_prev = step_vjp(d_h, d_c_next, c_prev, i, f, g, o, tanh_c)
+        put_adjoint(slots_1, slot_1, low_slots_1, d_z_i)
+        put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_g)
+        put_adjoint(slots_1, slot_1 + 2 * H, low_slots_1, d_z_o)
+        add(d_all_c, earlier * H + unit, d_c_prev)
+
+
+def sweep_forward(
+    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_1, hold_1_h_prev,
+    operand_h_prev, low_h_prev, slots_1, weights_1_h_prev, all_c, all_h, kept_o, kept_tanh_c, start_h, start_c,
+    out_h,
+):
+    """Steps begin .. end - 1: this block's units of its rows."""
+    first, units, low, high = share(parts, batch, H)
+    stored, numbers = shared_memory()
+    hold(stored, hold_1_h_prev, weights_1_h_prev, 3, 0, 3, H, H, first, units)
+    wait()
+    met = 0
+    for now in range(begin, end):
+
+        # 1. affine and pointwise
+        #    z_i = W_i x + U_i h_prev + b_i
+        #    z_g = W_g x + U_g h_prev + b_g
+        #    z_o = W_o x + U_o h_prev + b_o
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, hold_1_h_prev, 3 * units, H, operand_h_prev, (now % depth * batch + top) * H, H, rows, numbers,
+                at_1, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                unit_forward_1(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
+                    at_1 + (unit - first) * tile + row - top, units * tile, low_h_prev, slots_1, all_c, all_h, kept_o,
+                    kept_tanh_c, start_h, start_c, out_h,
+                )
+            wait()
+        met = meet(barrier, parts, met)
+
+
+def sweep_backward(
+    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_1,
+    turned_1_h_prev, operand_slots_1, low_slots_1, slots_1, weights_1_h_prev, all_c, kept_o, kept_tanh_c, d_start_h,
+    d_all_h, d_out_h, d_start_c, d_all_c,
+):
+    """Steps end - 1 .. begin, transposed: this block's units of its rows."""
+    first, units, low, high = share(parts, batch, H)
+    stored, numbers = shared_memory()
+    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 3 * H, H, first, units)
+    wait()
+    met = 0
+    for now in range(end - 1, begin - 1, -1):
+
+        # 1. pointwise, transposed
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                unit_backward_1(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_1, slots_1, all_c, kept_o,
+                    kept_tanh_c, d_start_h, d_all_h, d_out_h, d_start_c, d_all_c,
+                )
+            wait()
+
+        # 1. affine, transposed
+        met = meet(barrier, parts, met)
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, turned_1_h_prev, units, 3 * H, operand_slots_1, (now % kept * batch + top) * 3 * H, 3 * H, rows,
+                numbers, at_1, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                add(d_all_h, (now % 2 * batch + row) * H + unit, get(numbers, at_1 + (unit - first) * tile + row - top))
+            wait()

@@ -17,6 +17,32 @@ Reference  K. Cho et al., "Learning phrase representations using RNN encoder-dec
 In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
 """
 
+from lstm_numba.gpu.words import (
+    add,
+    copy_low,
+    erase,
+    erase_adjoint,
+    erase_low,
+    get,
+    get_low,
+    hold,
+    hold_turned,
+    meet,
+    multiply,
+    or_start,
+    put,
+    put_adjoint,
+    put_low,
+    share,
+    shared_memory,
+    starts_again,
+    summed,
+    take,
+    take_state,
+    thread,
+    threads,
+    wait,
+)
 from lstm_numba.functions import sigmoid, tanh
 from lstm_numba.spec import CellSpec, Slot, Stage
 from lstm_numba.words import (
@@ -59,6 +85,7 @@ CELL = CellSpec(
     },
     biases=("b_r", "b_z", "b_n"),
     kept={"rh": "H"},
+    program=(("affine", 1, "H"), ("pointwise", 1, "H"), ("affine", 2, "H"), ("pointwise", 2, "H")),
     stages=(
         Stage(
             "H",
@@ -598,3 +625,226 @@ def backward_tangent(
         if resets.size:
             release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)
             release(rows, resets, given, dot_d_all_h, earlier, dot_d_start_h, first, H_row)
+
+
+# --- On a CUDA device: what one thread does for one unit of one row
+
+def unit_forward_1(
+    row, unit, now, batch, depth, kept, lengths, H, sums_1, sum_1, apart_1, low_rh, slots_1, all_h, kept_rh,
+):
+    """1. pointwise, of one unit of one row at step `now`."""
+    length = lengths[row]
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    slot_1 = kept_at * 2 * H + unit
+    if now >= length:
+        erase(kept_rh, kept_at * H + unit)
+        erase_low(low_rh, kept_at * H + unit)
+    else:
+        z_r = summed(slots_1, slot_1, sums_1, sum_1)
+        z_z = summed(slots_1, slot_1 + H, sums_1, sum_1 + apart_1)
+        h_prev = get(all_h, before * H + unit)
+        z, rh, r = step_1(z_r, z_z, h_prev)
+        put(slots_1, slot_1, z)
+        put(kept_rh, kept_at * H + unit, rh)
+        copy_low(low_rh, kept_at * H + unit, rh)
+        put(slots_1, slot_1 + H, r)
+
+
+def unit_forward_2(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, sums_2, sum_2, apart_2, low_h_prev, slots_2,
+    slots_1, all_h, start_h, out_h,
+):
+    """2. pointwise, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    after = (now + 1) % depth * batch + row
+    slot_1 = kept_at * 2 * H + unit
+    slot_2 = kept_at * H + unit
+    if now >= length:
+        put(all_h, after * H + unit, get(all_h, before * H + unit))
+        copy_low(low_h_prev, after * H + unit, get(all_h, before * H + unit))
+    else:
+        z_n = summed(slots_2, slot_2, sums_2, sum_2)
+        h_prev = get(all_h, before * H + unit)
+        z = get(slots_1, slot_1)
+        h, n = step_2(z_n, h_prev, z)
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        put_low(out_h, given * H + unit, h)
+        h = or_start(again, start_h, row * H + unit, h)
+        put(all_h, after * H + unit, h)
+        copy_low(low_h_prev, after * H + unit, h)
+        put(slots_2, slot_2, n)
+
+
+def unit_backward_2(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_2, slots_1, slots_2, all_h, d_start_h,
+    d_all_h, d_out_h, d_kept_z,
+):
+    """2. pointwise, transposed, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    later = (now + 1) % 2 * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * 2 * H + unit
+    slot_2 = kept_at * H + unit
+    if now >= length:
+        add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
+        erase_adjoint(slots_2, slot_2, low_slots_2)
+    else:
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        h_prev = get(all_h, before * H + unit)
+        z = get(slots_1, slot_1)
+        n = get(slots_2, slot_2)
+        d_z_n, d_h_prev, d_z = step_2_vjp(d_h, h_prev, z, n)
+        put_adjoint(slots_2, slot_2, low_slots_2, d_z_n)
+        add(d_all_h, earlier * H + unit, d_h_prev)
+        add(d_kept_z, row * H + unit, d_z)
+
+
+def unit_backward_1(
+    row, unit, now, batch, depth, kept, lengths, H, low_slots_1, slots_1, all_h, d_kept_z, d_kept_rh, d_all_h,
+):
+    """1. pointwise, transposed, of one unit of one row at step `now`."""
+    length = lengths[row]
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * 2 * H + unit
+    if now >= length:
+        erase_adjoint(slots_1, slot_1, low_slots_1)
+        erase_adjoint(slots_1, slot_1 + H, low_slots_1)
+    else:
+        d_z = take(d_kept_z, row * H + unit)
+        d_rh = take(d_kept_rh, row * H + unit)
+        h_prev = get(all_h, before * H + unit)
+        r = get(slots_1, slot_1 + H)
+        z = get(slots_1, slot_1)
+        d_z_r, d_z_z, d_h_prev = step_1_vjp(d_z, d_rh, h_prev, r, z)
+        put_adjoint(slots_1, slot_1, low_slots_1, d_z_r)
+        put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_z)
+        add(d_all_h, earlier * H + unit, d_h_prev)
+
+
+def sweep_forward(
+    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_1, at_2,
+    hold_1_h_prev, hold_2_rh, operand_h_prev, operand_rh, low_rh, low_h_prev, slots_1, slots_2, weights_1_h_prev,
+    weights_2_rh, all_h, kept_rh, start_h, out_h,
+):
+    """Steps begin .. end - 1: this block's units of its rows."""
+    first, units, low, high = share(parts, batch, H)
+    stored, numbers = shared_memory()
+    hold(stored, hold_1_h_prev, weights_1_h_prev, 2, 0, 2, H, H, first, units)
+    hold(stored, hold_2_rh, weights_2_rh, 1, 0, 1, H, H, first, units)
+    wait()
+    met = 0
+    for now in range(begin, end):
+
+        # 1. affine and pointwise
+        #    z_r = W_r x + U_r h_prev + b_r
+        #    z_z = W_z x + U_z h_prev + b_z
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, hold_1_h_prev, 2 * units, H, operand_h_prev, (now % depth * batch + top) * H, H, rows, numbers,
+                at_1, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                unit_forward_1(
+                    row, unit, now, batch, depth, kept, lengths, H, numbers, at_1 + (unit - first) * tile + row - top,
+                    units * tile, low_rh, slots_1, all_h, kept_rh,
+                )
+            wait()
+        met = meet(barrier, parts, met)
+
+        # 2. affine and pointwise
+        #    z_n = W_n x + U_n rh + b_n
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, hold_2_rh, 1 * units, H, operand_rh, (now % kept * batch + top) * H, H, rows, numbers, at_2,
+                tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                unit_forward_2(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
+                    at_2 + (unit - first) * tile + row - top, units * tile, low_h_prev, slots_2, slots_1, all_h,
+                    start_h, out_h,
+                )
+            wait()
+        met = meet(barrier, parts, met)
+
+
+def sweep_backward(
+    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_2, at_1,
+    turned_2_rh, turned_1_h_prev, operand_slots_2, operand_slots_1, low_slots_2, low_slots_1, slots_1, slots_2,
+    weights_1_h_prev, weights_2_rh, all_h, d_start_h, d_all_h, d_out_h, d_kept_z, d_kept_rh,
+):
+    """Steps end - 1 .. begin, transposed: this block's units of its rows."""
+    first, units, low, high = share(parts, batch, H)
+    stored, numbers = shared_memory()
+    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 2 * H, H, first, units)
+    hold_turned(stored, turned_2_rh, weights_2_rh, 1 * H, H, first, units)
+    wait()
+    met = 0
+    for now in range(end - 1, begin - 1, -1):
+
+        # 2. pointwise, transposed
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                unit_backward_2(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_2, slots_1, slots_2,
+                    all_h, d_start_h, d_all_h, d_out_h, d_kept_z,
+                )
+            wait()
+
+        # 2. affine, transposed
+        met = meet(barrier, parts, met)
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, turned_2_rh, units, 1 * H, operand_slots_2, (now % kept * batch + top) * 1 * H, 1 * H, rows,
+                numbers, at_2, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                add(d_kept_rh, row * H + unit, get(numbers, at_2 + (unit - first) * tile + row - top))
+            wait()
+
+        # 1. pointwise, transposed
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                unit_backward_1(
+                    row, unit, now, batch, depth, kept, lengths, H, low_slots_1, slots_1, all_h, d_kept_z, d_kept_rh,
+                    d_all_h,
+                )
+            wait()
+
+        # 1. affine, transposed
+        met = meet(barrier, parts, met)
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, turned_1_h_prev, units, 2 * H, operand_slots_1, (now % kept * batch + top) * 2 * H, 2 * H, rows,
+                numbers, at_1, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                add(d_all_h, (now % 2 * batch + row) * H + unit, get(numbers, at_1 + (unit - first) * tile + row - top))
+            wait()

@@ -19,6 +19,23 @@ Reference  H. Sak, A. Senior, F. Beaufays, "Long short-term memory based recurre
 In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
 """
 
+from lstm_numba.gpu.words import (
+    add,
+    copy_low,
+    erase,
+    erase_adjoint,
+    erase_low,
+    get,
+    get_low,
+    or_start,
+    put,
+    put_adjoint,
+    put_low,
+    starts_again,
+    summed,
+    take,
+    take_state,
+)
 from lstm_numba.functions import sigmoid, tanh
 from lstm_numba.spec import CellSpec, Slot, Stage
 from lstm_numba.words import (
@@ -66,6 +83,7 @@ CELL = CellSpec(
     initial={"b_f": 1},
     biases=("b_i", "b_f", "b_g", "b_o"),
     kept={"h": "H", "tanh_c": "H"},
+    program=(("affine", 1, "H"), ("pointwise", 1, "H"), ("affine", 2, "P"), ("pointwise", 2, "P")),
     stages=(
         Stage(
             "H",
@@ -629,3 +647,120 @@ def backward_tangent(
             release(rows, resets, given, dot_d_all_r, earlier, dot_d_start_r, first, P_row)
             release(rows, resets, given, d_all_c, earlier, d_start_c, first, H_row)
             release(rows, resets, given, dot_d_all_c, earlier, dot_d_start_c, first, H_row)
+
+
+# --- On a CUDA device: what one thread does for one unit of one row
+
+def unit_forward_1(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, sums_1, sum_1, apart_1, low_h, slots_1, all_c,
+    kept_h, kept_tanh_c, start_c,
+):
+    """1. pointwise, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    after = (now + 1) % depth * batch + row
+    slot_1 = kept_at * 4 * H + unit
+    if now >= length:
+        put(all_c, after * H + unit, get(all_c, before * H + unit))
+        erase(kept_h, kept_at * H + unit)
+        erase_low(low_h, kept_at * H + unit)
+    else:
+        z_i = summed(slots_1, slot_1, sums_1, sum_1)
+        z_f = summed(slots_1, slot_1 + H, sums_1, sum_1 + apart_1)
+        z_g = summed(slots_1, slot_1 + 2 * H, sums_1, sum_1 + 2 * apart_1)
+        z_o = summed(slots_1, slot_1 + 3 * H, sums_1, sum_1 + 3 * apart_1)
+        c_prev = get(all_c, before * H + unit)
+        c, h, i, f, g, o, tanh_c = step_1(z_i, z_f, z_g, z_o, c_prev)
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        c = or_start(again, start_c, row * H + unit, c)
+        put(all_c, after * H + unit, c)
+        put(kept_h, kept_at * H + unit, h)
+        copy_low(low_h, kept_at * H + unit, h)
+        put(slots_1, slot_1, i)
+        put(slots_1, slot_1 + H, f)
+        put(slots_1, slot_1 + 2 * H, g)
+        put(slots_1, slot_1 + 3 * H, o)
+        put(kept_tanh_c, kept_at * H + unit, tanh_c)
+
+
+def unit_forward_2(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, P, sums_2, sum_2, apart_2, low_r_prev, slots_2,
+    all_r, start_r, out_r,
+):
+    """2. pointwise, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    after = (now + 1) % depth * batch + row
+    slot_2 = kept_at * P + unit
+    if now >= length:
+        put(all_r, after * P + unit, get(all_r, before * P + unit))
+        copy_low(low_r_prev, after * P + unit, get(all_r, before * P + unit))
+    else:
+        z_r = summed(slots_2, slot_2, sums_2, sum_2)
+        r, = step_2(z_r)
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        put_low(out_r, given * P + unit, r)
+        r = or_start(again, start_r, row * P + unit, r)
+        put(all_r, after * P + unit, r)
+        copy_low(low_r_prev, after * P + unit, r)
+
+
+def unit_backward_2(
+    row, unit, now, batch, kept, marked, lengths, resets, P, low_slots_2, slots_2, d_start_r, d_all_r, d_out_r,
+):
+    """2. pointwise, transposed, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    later = (now + 1) % 2 * batch + row
+    earlier = now % 2 * batch + row
+    slot_2 = kept_at * P + unit
+    if now >= length:
+        add(d_all_r, earlier * P + unit, take(d_all_r, later * P + unit))
+        erase_adjoint(slots_2, slot_2, low_slots_2)
+    else:
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        d_r = take_state(again, d_start_r, row * P + unit, d_all_r, later * P + unit)
+        d_r = d_r + get_low(d_out_r, given * P + unit)
+        d_z_r, = step_2_vjp(d_r)
+        put_adjoint(slots_2, slot_2, low_slots_2, d_z_r)
+
+
+def unit_backward_1(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_1, slots_1, all_c, kept_tanh_c,
+    d_start_c, d_all_c, d_kept_h,
+):
+    """1. pointwise, transposed, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    later = (now + 1) % 2 * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * 4 * H + unit
+    if now >= length:
+        add(d_all_c, earlier * H + unit, take(d_all_c, later * H + unit))
+        erase_adjoint(slots_1, slot_1, low_slots_1)
+        erase_adjoint(slots_1, slot_1 + H, low_slots_1)
+        erase_adjoint(slots_1, slot_1 + 2 * H, low_slots_1)
+        erase_adjoint(slots_1, slot_1 + 3 * H, low_slots_1)
+    else:
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
+        d_h = take(d_kept_h, row * H + unit)
+        c_prev = get(all_c, before * H + unit)
+        i = get(slots_1, slot_1)
+        f = get(slots_1, slot_1 + H)
+        g = get(slots_1, slot_1 + 2 * H)
+        o = get(slots_1, slot_1 + 3 * H)
+        tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev = step_1_vjp(d_c_next, d_h, c_prev, i, f, g, o, tanh_c)
+        put_adjoint(slots_1, slot_1, low_slots_1, d_z_i)
+        put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_f)
+        put_adjoint(slots_1, slot_1 + 2 * H, low_slots_1, d_z_g)
+        put_adjoint(slots_1, slot_1 + 3 * H, low_slots_1, d_z_o)
+        add(d_all_c, earlier * H + unit, d_c_prev)

@@ -12,6 +12,30 @@ Reference  J. L. Elman, "Finding structure in time", Cognitive Science 14(2):179
 In the step functions every argument is one element [b, j] of an array (B, H).  d_v means dL/dv, dot_v a tangent.
 """
 
+from lstm_numba.gpu.words import (
+    add,
+    copy_low,
+    erase_adjoint,
+    get,
+    get_low,
+    hold,
+    hold_turned,
+    meet,
+    multiply,
+    or_start,
+    put,
+    put_adjoint,
+    put_low,
+    share,
+    shared_memory,
+    starts_again,
+    summed,
+    take,
+    take_state,
+    thread,
+    threads,
+    wait,
+)
 from lstm_numba.functions import tanh
 from lstm_numba.spec import CellSpec, Slot, Stage
 from lstm_numba.words import (
@@ -43,6 +67,7 @@ CELL = CellSpec(
     states={"h": "H"},
     parameters={"W": ("H", "N"), "U": ("H", "H"), "b": ("H",)},
     biases=("b",),
+    program=(("affine", 1, "H"), ("pointwise", 1, "H")),
     options={"activation": ("tanh", "relu")},
     chosen={"activation": "tanh"},
     stages=(
@@ -309,3 +334,121 @@ def backward_tangent(
         if resets.size:
             release(rows, resets, given, d_all_h, earlier, d_start_h, first, H_row)
             release(rows, resets, given, dot_d_all_h, earlier, dot_d_start_h, first, H_row)
+
+
+# --- On a CUDA device: what one thread does for one unit of one row
+
+def unit_forward_1(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, sums_1, sum_1, apart_1, low_h_prev, slots_1,
+    all_h, start_h, out_h,
+):
+    """1. pointwise, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    after = (now + 1) % depth * batch + row
+    slot_1 = kept_at * H + unit
+    if now >= length:
+        put(all_h, after * H + unit, get(all_h, before * H + unit))
+        copy_low(low_h_prev, after * H + unit, get(all_h, before * H + unit))
+    else:
+        z_h = summed(slots_1, slot_1, sums_1, sum_1)
+        h, = step(z_h)
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        put(slots_1, slot_1, h)
+        put_low(out_h, given * H + unit, h)
+        h = or_start(again, start_h, row * H + unit, h)
+        put(all_h, after * H + unit, h)
+        copy_low(low_h_prev, after * H + unit, h)
+
+
+def unit_backward_1(
+    row, unit, now, batch, kept, marked, lengths, resets, H, low_slots_1, slots_1, d_start_h, d_all_h, d_out_h,
+):
+    """1. pointwise, transposed, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    later = (now + 1) % 2 * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * H + unit
+    if now >= length:
+        add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
+        erase_adjoint(slots_1, slot_1, low_slots_1)
+    else:
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        h = get(slots_1, slot_1)
+        d_z_h, = step_vjp(d_h, h)
+        put_adjoint(slots_1, slot_1, low_slots_1, d_z_h)
+
+
+def sweep_forward(
+    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_1, hold_1_h_prev,
+    operand_h_prev, low_h_prev, slots_1, weights_1_h_prev, all_h, start_h, out_h,
+):
+    """Steps begin .. end - 1: this block's units of its rows."""
+    first, units, low, high = share(parts, batch, H)
+    stored, numbers = shared_memory()
+    hold(stored, hold_1_h_prev, weights_1_h_prev, 1, 0, 1, H, H, first, units)
+    wait()
+    met = 0
+    for now in range(begin, end):
+
+        # 1. affine and pointwise
+        #    z_h = W x + U h_prev + b
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, hold_1_h_prev, 1 * units, H, operand_h_prev, (now % depth * batch + top) * H, H, rows, numbers,
+                at_1, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                unit_forward_1(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
+                    at_1 + (unit - first) * tile + row - top, units * tile, low_h_prev, slots_1, all_h, start_h, out_h,
+                )
+            wait()
+        met = meet(barrier, parts, met)
+
+
+def sweep_backward(
+    begin, end, batch, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_1, turned_1_h_prev,
+    operand_slots_1, low_slots_1, slots_1, weights_1_h_prev, d_start_h, d_all_h, d_out_h,
+):
+    """Steps end - 1 .. begin, transposed: this block's units of its rows."""
+    first, units, low, high = share(parts, batch, H)
+    stored, numbers = shared_memory()
+    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 1 * H, H, first, units)
+    wait()
+    met = 0
+    for now in range(end - 1, begin - 1, -1):
+
+        # 1. pointwise, transposed
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                unit_backward_1(
+                    row, unit, now, batch, kept, marked, lengths, resets, H, low_slots_1, slots_1, d_start_h, d_all_h,
+                    d_out_h,
+                )
+            wait()
+
+        # 1. affine, transposed
+        met = meet(barrier, parts, met)
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, turned_1_h_prev, units, 1 * H, operand_slots_1, (now % kept * batch + top) * 1 * H, 1 * H, rows,
+                numbers, at_1, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units * rows, threads()):
+                row, unit = top + place // units, first + place % units
+                add(d_all_h, (now % 2 * batch + row) * H + unit, get(numbers, at_1 + (unit - first) * tile + row - top))
+            wait()

@@ -29,6 +29,11 @@ class Kernel:
     name = ""
     summary = ""
 
+    @staticmethod
+    def order(name: str) -> tuple[int, int]:
+        """Where an argument stands among the others."""
+        return argument_order(name)
+
     def __init__(self, layout: Layout) -> None:
         self.layout, self.cell = layout, layout.program.cell
         self.arguments: dict[str, None] = {}
@@ -36,7 +41,7 @@ class Kernel:
     def text(self) -> str:
         body = list(lines_of(self.body()))
         self._check_names()
-        arguments = tuple(sorted(self.arguments, key=argument_order))
+        arguments = tuple(sorted(self.arguments, key=self.order))
         head = bracketed(f"def {self.name}(", arguments, "):")
         return "\n".join([*head, f'{INDENT}"""{self.summary}"""', *(INDENT + line if line else line for line in body)])
 
@@ -99,9 +104,10 @@ class Kernel:
         """slot_1 = index of the first slot of this row and unit."""
         homes = [self.layout.homes[v.name] for v in self._touched(stage) if v.name in self.layout.homes]
         numbers = {home.stage for home in homes if home.stage} | ({self.layout.number(stage)} - {0})
-        return [self._slot_place(k, self.need(f"slots_{k}_row")) for k in sorted(numbers)]
+        return [self._slot_place(k) for k in sorted(numbers)]
 
-    def _slot_place(self, k: int, row: str) -> str:
+    def _slot_place(self, k: int) -> str:
+        row = self.need(f"slots_{k}_row")
         return f"slot_{k} = (kept_at + row) * {row} + unit // units_{k} * {self._panel(k)} + unit % units_{k}"
 
     def _panel(self, k: int) -> str:

@@ -1,0 +1,98 @@
+"""What a thread does on the way forward."""
+
+from collections.abc import Iterator
+
+from derive.emit.cuda.base import Unit
+from derive.emit.kernels.base import Block
+from derive.emit.layout import Layout
+from derive.symbols import Vector
+
+
+def forward_units(layout: Layout) -> Iterator["Forward"]:
+    return (Forward(layout, stage) for stage in layout.steps)
+
+
+class Forward(Unit):
+    """A pointwise stage of one unit."""
+
+    direction = "forward"
+
+    def body(self) -> Block:
+        self.summary = f"{self.stage.level}. pointwise, of one unit of one row at step `now`."
+        return self.per_row(self._running(), self._past())
+
+    def _running(self) -> Block:
+        lines: Block = []
+        for v in self.stage.reads:
+            name = self.local(v.name)
+            lines.append(f"{name} = {self._read(v)}")
+            if v.role == "slot" and v.name in self.layout.homes and self._is_own(v):
+                lines.append(f"put({self.slot(self.own_slot(v))}, {name})")
+        names = [v.name for v in self.stage.reads]
+        lines.append(self.call(self.step.forward.results, self.step.forward.name, names))
+        if any(name in self.cell.states for name in self.step.forward.results):
+            self.need("marked", "resets")
+            lines.append("again = starts_again(marked, resets, given + batch, now + 1, length)")
+        for name in self.step.forward.results:
+            lines += self._stores(name)
+        return lines
+
+    def _is_own(self, v: Vector) -> bool:
+        return self.own_slot(v).stage == self.layout.number(self.stage)
+
+    def _read(self, v: Vector) -> str:
+        if v.role != "slot" or not self._is_own(v):
+            return self.value(v, self.stage, "before")
+        home = self.own_slot(v)
+        low, run = recurrent_run(self.layout, home.stage)
+        if not low <= home.slot < low + run:
+            return f"get({self.slot(home)})"
+        k, place = home.stage, home.slot - low
+        self.need(f"sums_{k}", f"sum_{k}", f"apart_{k}")
+        offset = {0: "", 1: f" + apart_{k}"}.get(place, f" + {place} * apart_{k}")
+        return f"summed({self.slot(home)}, sums_{k}, sum_{k}{offset})"
+
+    def _stores(self, name: str) -> Block:
+        lines: Block = []
+        local = self.local(name)
+        if name in self.layout.homes:
+            place = self.home(name, self.space)
+            lines.append(f"put({place}, {local})")
+            if self.is_operand(name):
+                lines.append(f"copy_low({self.at(f'low_{name}', 'kept_at', self.space)}, {local})")
+        if name in self.cell.states:
+            lines += self._state(name, local)
+        return lines
+
+    def _state(self, state: str, name: str) -> Block:
+        """The new value leaves the layer; what the next step finds is that, or the first state again."""
+        lines: Block = []
+        if state in self.cell.outputs:
+            lines.append(f"put_low({self.at(f'out_{state}', 'given', self.space)}, {name})")
+        begun = f"or_start(again, {self.at(f'start_{state}', 'row', self.space)}, {name})"
+        lines.append(f"{name} = {begun}")
+        lines.append(f"put({self.at(f'all_{state}', 'after', self.space)}, {name})")
+        if self.is_operand(f"{state}_prev"):
+            lines.append(f"copy_low({self.at(f'low_{state}_prev', 'after', self.space)}, {name})")
+        return lines
+
+    def _past(self) -> Block:
+        """States are held; what a product reads is 0."""
+        lines: Block = []
+        for name in self.step.forward.results:
+            if name in self.cell.states:
+                before, after = (self.at(f"all_{name}", rows, self.space) for rows in ("before", "after"))
+                lines.append(f"put({after}, get({before}))")
+                if self.is_operand(f"{name}_prev"):
+                    lines.append(f"copy_low({self.at(f'low_{name}_prev', 'after', self.space)}, get({before}))")
+            if name in self.layout.homes and self.is_operand(name):
+                place = self.at(f"kept_{name}", "kept_at", self.space)
+                lines += [f"erase({place})", f"erase_low({self.at(f'low_{name}', 'kept_at', self.space)})"]
+        return lines or ["pass"]
+
+
+def recurrent_run(layout: Layout, number: int) -> tuple[int, int]:
+    """The slots of an affine stage that a product of its time loop reaches: the first, and how many."""
+    reached = [o for o in layout.operands[number] if not o.is_input]
+    low = min((o.low for o in reached), default=0)
+    return low, max((o.low + o.run for o in reached), default=low) - low

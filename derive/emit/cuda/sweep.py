@@ -1,0 +1,186 @@
+"""The whole time loop as one kernel: each block keeps its share of the matrices in shared memory.
+
+Blocks wait for each other where a product reads what all of them have written.
+
+    share          units first .. first + units - 1, rows low .. high - 1 of this block
+    hold           its rows (or columns) of a matrix, once
+    multiply       numbers[at + unit * tile + row] = its slots of a product, for `tile` rows at a time
+    meet           all blocks that share the rows have come here
+"""
+
+from collections.abc import Iterator, Sequence
+
+from derive.emit.cuda.backward import backward_units
+from derive.emit.cuda.base import Function, Unit, state_of
+from derive.emit.cuda.forward import forward_units, recurrent_run
+from derive.emit.kernels.base import Block, formula
+from derive.emit.layout import Layout, Operand
+from derive.program import Affine, Pointwise
+
+
+def sweeps(layout: Layout) -> Iterator["Sweep"]:
+    """Both directions, for cells whose time loop stays in one space; others are run step by step."""
+    stages = layout.program.stages
+    recurrent = [o for operands in layout.operands.values() for o in operands if not o.is_input]
+    spaces = {stage.space for stage in stages} | {o.vector.space for o in recurrent}
+    fused = {layout.number(stage) for stage in layout.steps}
+    if len(spaces) == 1 and {o.stage for o in recurrent} <= fused:
+        yield SweepForward(layout)
+        yield SweepBackward(layout)
+
+
+class Sweep(Function):
+    """One direction."""
+
+    def body(self) -> Block:
+        self.space = next(iter(self.layout.steps)).space
+        size = self.need(self.space)
+        self.need("begin", "end", "batch", "parts", "tile", "scratch", "barrier")
+        step: Block = self.steps()
+        return [
+            f"first, units, low, high = share(parts, batch, {size})",
+            "stored, numbers = shared_memory()",
+            *self.holds(),
+            "met = 0",
+            self.loop,
+            step,
+        ]
+
+    loop = ""
+
+    def steps(self) -> Block:
+        raise TypeError(self.name)
+
+    def holds(self) -> Block:
+        raise TypeError(self.name)
+
+    def tiles(self, lines: Block) -> Block:
+        """For a few rows at a time."""
+        return ["for top in range(low, high, tile):", ["rows = min(tile, high - top)", *lines, "wait()"]]
+
+    def each(self, lines: Block) -> Block:
+        """For each unit of each of these rows, a thread each."""
+        places = ["row, unit = top + place // units, first + place % units"]
+        return ["for place in range(thread(), units * rows, threads()):", [*places, *lines]]
+
+    def unit(self, unit: Unit, number: int) -> Block:
+        """The pointwise stage of one unit of one row."""
+        unit.text()  # notes what it takes
+        found = {
+            f"sums_{number}": "numbers",
+            f"sum_{number}": f"at_{number} + (unit - first) * tile + row - top",
+            f"apart_{number}": "units * tile",
+        }
+        own = ("row", "unit", "now", *found)
+        names = sorted(unit.arguments, key=self.order)
+        self.need(*(name for name in names if name not in own))
+        if any(name in found for name in names):
+            self.need(f"at_{number}")
+        return self.each([f"{unit.name}({', '.join(found.get(name, name) for name in names)})"])
+
+    def product(self, o: Operand, place: str, rows: str, depth: str, apart: str, array: str, more: bool) -> str:
+        """sums = (or +=) its rows of a matrix times the operand's rows."""
+        self.need(array, place, f"at_{o.stage}")
+        return (
+            f"multiply(stored, {place}, {rows}, {depth}, {array}, {{row}}, {apart}, rows, "
+            f"numbers, at_{o.stage}, tile, scratch, {int(more)})"
+        )
+
+
+class SweepForward(Sweep):
+    name = "sweep_forward"
+    summary = "Steps begin .. end - 1: this block's units of its rows."
+    loop = "for now in range(begin, end):"
+
+    def recurrent(self, number: int) -> Sequence[Operand]:
+        return [o for o in self.layout.operands.get(number, ()) if not o.is_input]
+
+    def holds(self) -> Block:
+        lines: Block = []
+        for k in self.layout.affine:
+            for o in self.recurrent(k):
+                self.need(f"hold_{o.key}", f"weights_{o.key}")
+                low, run = recurrent_run(self.layout, k)
+                skipped = o.low - low
+                arguments = f"weights_{o.key}, {run}, {skipped}, {o.run}, {self.space}, {self.need(o.vector.space)}"
+                lines.append(f"hold(stored, hold_{o.key}, {arguments}, first, units)")
+        return [*lines, "wait()"] if lines else []
+
+    def steps(self) -> Block:
+        lines: Block = []
+        affine = {self.layout.number(stage): stage for stage in self.layout.affine.values()}
+        for unit in forward_units(self.layout):
+            k = self.layout.number(unit.stage)
+            work = [*self.products(k), *self.unit(unit, k)]
+            lines += ["", f"# {unit.stage.level}. affine and pointwise" if k else f"# {unit.stage.level}. pointwise"]
+            lines += [*(formula(affine[k]) if k else []), *self.tiles(work)]
+            if self.feeds_product(unit.stage):
+                lines.append("met = meet(barrier, parts, met)")
+        return lines
+
+    def products(self, k: int) -> Block:
+        lines: Block = []
+        for o in self.recurrent(k):
+            run = recurrent_run(self.layout, k)[1]
+            space = self.need(o.vector.space)
+            ring = self.need("depth" if o.vector.role == "previous" else "kept")
+            row = f"(now % {ring} * batch + top) * {space}"
+            array, place = f"operand_{o.vector.name}", f"hold_{o.key}"
+            lines.append(self.product(o, place, f"{run} * units", space, space, array, bool(lines)).format(row=row))
+        return [*lines, "wait()"] if lines else []
+
+    def feeds_product(self, stage: Pointwise) -> bool:
+        """Whether a later product reads what the stage has written."""
+        read = {o.vector.name for k in self.layout.affine for o in self.recurrent(k)}
+        results = self.layout.steps[stage].forward.results
+        return any(name in read or f"{name}_prev" in read for name in results)
+
+
+class SweepBackward(Sweep):
+    name = "sweep_backward"
+    summary = "Steps end - 1 .. begin, transposed: this block's units of its rows."
+    loop = "for now in range(end - 1, begin - 1, -1):"
+
+    def holds(self) -> Block:
+        lines: Block = []
+        for k in self.layout.affine:
+            for o in self.layout.transposed(k):
+                self.need(f"turned_{o.key}", f"weights_{o.key}")
+                depth = f"{o.run} * {self.space}"
+                lines.append(
+                    f"hold_turned(stored, turned_{o.key}, weights_{o.key}, {depth}, {self.space}, first, units)"
+                )
+        return [*lines, "wait()"] if lines else []
+
+    def steps(self) -> Block:
+        units = {unit.stage: unit for unit in backward_units(self.layout)}
+        lines: Block = []
+        for stage in reversed(self.layout.program.stages):
+            if isinstance(stage, Pointwise):
+                lines += ["", f"# {stage.level}. pointwise, transposed", *self.tiles(self.unit(units[stage], 0))]
+            else:
+                lines += self.affine(stage)
+        return lines
+
+    def affine(self, stage: Affine) -> Block:
+        k = self.layout.number(stage)
+        reached = self.layout.transposed(k)
+        work = [line for o in reached for line in self.pulled(o, k)]
+        if not work:
+            return []
+        return ["", f"# {stage.level}. affine, transposed", "met = meet(barrier, parts, met)", *self.tiles(work)]
+
+    def pulled(self, o: Operand, k: int) -> Block:
+        """d_v += W' d_z."""
+        gates, size = self.layout.gates(k), self.space
+        self.need("kept")
+        apart = f"{gates} * {size}"
+        row = f"(now % kept * batch + top) * {apart}{f' + {o.low} * {size}' if o.low else ''}"
+        call = self.product(
+            o, f"turned_{o.key}", "units", f"{o.run} * {size}", apart, f"operand_slots_{k}", more=False
+        ).format(row=row)
+        is_state = o.vector.role == "previous"
+        target = f"d_all_{state_of(o.vector)}" if is_state else f"d_kept_{o.vector.name}"
+        first = "(now % 2 * batch + row)" if is_state else "row"
+        found = f"get(numbers, at_{k} + (unit - first) * tile + row - top)"
+        return [call, "wait()", *self.each([f"add({self.need(target)}, {first} * {size} + unit, {found})"])]

@@ -1,0 +1,218 @@
+"""The CUDA device: memory, products, launches and graphs, over CuPy.
+
+CuPy is what array programs on a GPU already use: its pool orders memory by streams, it calls cuBLAS by address, it
+loads machine code, and it exchanges arrays with torch without copies.
+"""
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cache, cached_property
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from lstm_numba.errors import CudaUnavailableError
+from lstm_numba.gpu import compiler
+from lstm_numba.gpu.plan import Limits, Plan
+from lstm_numba.gpu.unavailable import require
+from lstm_numba.types import Types
+
+GRAPHS = 64  # graphs that one device keeps
+LEAST = (8, 0)
+COUNTERS = 32  # from one group's counter to the next, see `blocks.APART`
+
+
+@cache
+def current() -> "Device":
+    """The current device of this process.
+
+    Raises:
+        CudaUnavailableError: a package, the driver or the device is missing, or the device is too old.
+    """
+    cupy = require("cupy")
+    for package in ("numba_cuda", "cuda.bindings.nvjitlink"):
+        require(package)
+    try:
+        found = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise CudaUnavailableError(
+            f"device='cuda' needs an NVIDIA driver for CUDA 13 and a device ({error}): use device='cpu' here."
+        ) from None
+    if not found:
+        raise CudaUnavailableError(
+            "device='cuda' needs a CUDA device, and the driver sees none: use device='cpu' here."
+        )
+    device = Device(cupy)
+    if device.limits.architecture < LEAST:
+        have, least = (".".join(map(str, version)) for version in (device.limits.architecture, LEAST))
+        raise CudaUnavailableError(f"device='cuda' needs compute capability {least} or later, and this one has {have}.")
+    return device
+
+
+class Device:
+    """One CUDA device; all work goes to CuPy's current stream."""
+
+    def __init__(self, cupy: ModuleType) -> None:
+        self.xp = cupy
+        self._functions: dict[Any, Any] = {}
+        self._graphs: OrderedDict[Any, Any] = OrderedDict()
+
+    @cached_property
+    def number(self) -> int:
+        """The driver's number of it."""
+        return int(self.xp.cuda.Device().id)
+
+    @cached_property
+    def limits(self) -> Limits:
+        runtime, number = self.xp.cuda.runtime, self.number
+        text = self.xp.cuda.Device(number).compute_capability
+        processors, shared = (
+            runtime.deviceGetAttribute(attribute, number)
+            for attribute in (runtime.cudaDevAttrMultiProcessorCount, runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin)
+        )
+        return Limits((int(text[:-1]), int(text[-1])), processors, shared)
+
+    def free_bytes(self) -> int:
+        """What new arrays can take: free on the device, and free in CuPy's pool."""
+        return self.xp.cuda.runtime.memGetInfo()[0] + self.xp.get_default_memory_pool().free_bytes()
+
+    # --- products
+
+    @cached_property
+    def _products(self) -> "Products":
+        return Products(self.xp, require("cupy_backends.cuda.libs.cublas"))
+
+    def multiply(self, target: Any, left: Any, right: Any, kinds: Types) -> None:
+        """target += left @ right: matrices whose rows or columns are contiguous."""
+        if target.size and left.shape[1]:
+            self._products.add(target, left, right, kinds)
+
+    # --- kernels
+
+    def function(self, key: Any, make: Callable[[], compiler.Binary]) -> Any:
+        """A kernel, loaded once."""
+        if key not in self._functions:
+            binary = make()
+            module = self.xp.cuda.function.Module()
+            module.load(binary.code)
+            self._functions[key] = module.get_function(binary.entry)
+        return self._functions[key]
+
+    def launch(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], space: str) -> None:
+        """Run a unit function, a thread for each unit of `space` of each row."""
+        threads = arguments["batch"] * arguments[space]
+        if threads:
+            architecture = self.limits.architecture
+            function = self.function(
+                (module, kinds, name), lambda: compiler.unit_binary(module, kinds, name, space, architecture)
+            )
+            names = compiler.unit_arguments(module, name, space)
+            function(
+                (-(-threads // compiler.THREADS),), (compiler.THREADS,), tuple(address(arguments[n]) for n in names)
+            )
+
+    def sweep(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], found: Plan) -> None:
+        """Run all steps as one kernel whose blocks wait for each other, so that all must be on the device at once."""
+        function = self.function(
+            (module, kinds, name), lambda: compiler.sweep_binary(module, kinds, name, self.limits.architecture)
+        )
+        self.allow_shared(function, found.shared)
+        known = {**arguments, "barrier": self.xp.zeros(found.groups * COUNTERS, "uint32")}
+        values = [address(known[n]) for n in inspect.signature(getattr(module, name)).parameters]
+        function(
+            (found.blocks,),
+            (found.threads,),
+            values,
+            shared_mem=found.shared,
+            enable_cooperative_groups=found.parts > 1,
+        )
+
+    def allow_shared(self, function: Any, count: int) -> None:
+        """Let the blocks of a kernel have so many bytes of shared memory."""
+        driver = require("cupy_backends.cuda.api.driver")
+        driver.funcSetAttribute(function.ptr, driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, count)
+
+    def to_low(self, array: Any, kinds: Types) -> Any:
+        """A copy in the type of storage."""
+        if not kinds.is_half:
+            return array
+        if kinds.storage == "float16":
+            return array.astype(kinds.stored)
+        result = self.xp.empty(array.shape, kinds.stored)
+        if array.size:
+            function = self.function(kinds.storage, lambda: compiler.rounding_binary(kinds, self.limits.architecture))
+            source = self.xp.ascontiguousarray(array)
+            function(
+                (-(-array.size // compiler.THREADS),),
+                (compiler.THREADS,),
+                [array.size, address(source), address(result)],
+            )
+        return result
+
+    # --- graphs
+
+    def steps(self, run: Callable[..., None], arrays: dict[str, Any], begin: int, end: int) -> None:
+        """Run a time loop; the second time that it comes with the same arrays it becomes a graph, and is replayed."""
+        key = (run, begin, end, tuple((name, address(value)) for name, value in arrays.items()))
+        graph = self._graphs.pop(key, None)
+        if graph is None:
+            self._remember(key, "seen")
+            run(arrays, begin, end)
+            return
+        if graph == "seen":
+            graph = self._captured(run, arrays, begin, end)
+        self._remember(key, graph)
+        graph.launch()
+
+    def _remember(self, key: Any, graph: Any) -> None:
+        self._graphs[key] = graph
+        while len(self._graphs) > GRAPHS:
+            self._graphs.popitem(last=False)
+
+    def _captured(self, run: Callable[..., None], arrays: dict[str, Any], begin: int, end: int) -> Any:
+        stream = self.xp.cuda.Stream(non_blocking=True)
+        with stream:
+            stream.begin_capture()
+            try:
+                run(arrays, begin, end)
+            finally:
+                graph = stream.end_capture()
+        return graph
+
+
+def address(value: Any) -> int:
+    """What a kernel takes: an integer, or where an array begins."""
+    return value if isinstance(value, int) else value.data.ptr
+
+
+# cuBLAS speaks of columns: with rows as columns, target' += right' left'.
+ROWS, TURNED = 0, 1
+COMPUTE = {"exact32": 68, "tf32": 77, "exact64": 70}  # CUBLAS_COMPUTE_32F, 32F_FAST_TF32, 64F
+KINDS = {"float32": 0, "float64": 1, "float16": 2, "uint16": 14}  # CUDA_R_32F, 64F, 16F, 16BF
+
+
+class Products:
+    """cuBLAS by address: sums in the target's type, never with atomics."""
+
+    def __init__(self, cupy: ModuleType, cublas: Any) -> None:
+        self.xp, self.cublas = cupy, cublas
+        self.ones = {kind: np.ones(1, kind) for kind in ("float32", "float64")}
+
+    def add(self, target: Any, left: Any, right: Any, kinds: Types) -> None:
+        compute = "tf32" if kinds.products == "tf32" else "exact64" if kinds.storage == "float64" else "exact32"
+        one = self.ones[kinds.arithmetic.name].ctypes.data
+        (first, first_row), (second, second_row) = _laid_out(right), _laid_out(left)
+        self.cublas.gemmEx(
+            self.xp.cuda.device.get_cublas_handle(), first, second, target.shape[1], target.shape[0], left.shape[1],
+            one, right.data.ptr, KINDS[right.dtype.name], first_row, left.data.ptr, KINDS[left.dtype.name], second_row,
+            one, target.data.ptr, KINDS[target.dtype.name], _laid_out(target)[1], COMPUTE[compute], -1,
+        )  # fmt: skip
+
+
+def _laid_out(matrix: Any) -> tuple[int, int]:
+    """Whether a matrix is stored turned, and the numbers from one stored row to the next."""
+    row, column = (stride // matrix.itemsize for stride in matrix.strides)
+    turned = column != 1 and matrix.shape[1] > 1
+    return (TURNED, column) if turned else (ROWS, max(row, matrix.shape[1]))

@@ -1,0 +1,284 @@
+"""One layer's work on a CUDA device.
+
+    1. pack       parameters -> one matrix for each product, in the type of storage         (packing.py)
+    2. forward    input products of many steps at once, then the time loop: one kernel for all steps where the matrices
+                  of the loop fit on the device, else step by step a product and a pointwise stage, in a graph
+    3. backward   steps reversed: adjoints of slots and states
+    4. after      gradients of matrices and of input sequences, over all steps at once
+    5. unpack     sums -> gradients of the parameters                                       (packing.py)
+
+Rows are not padded and not ordered: one whose end is passed keeps its state.  Every sum has a fixed order.
+"""
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from lstm_numba.gpu.operands import Operand
+from lstm_numba.gpu.packing import Packing
+from lstm_numba.gpu.plan import Plan, held_backward, held_forward, plan
+from lstm_numba.gpu.shapes import Arrays, Shapes
+from lstm_numba.parameters import Parameters
+from lstm_numba.types import Types
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """What one forward reads, on the device.
+
+    Attributes:
+        inputs: name -> (T, B, space), contiguous, in the type of storage; past a row's end 0.
+        start: state -> (B, space), in the type of the arithmetic, what a reset returns to; entering: the state before
+            the first of these steps, which is the first state too where they are all.
+        lengths: (B,) int64; running: the longest of them.
+        resets: (T B,) uint8, or empty.
+    """
+
+    steps: int
+    batch: int
+    inputs: Arrays
+    start: Arrays
+    entering: Arrays
+    lengths: Any
+    running: int
+    resets: Any
+
+
+@dataclass(frozen=True)
+class Adjoints:
+    """What a backward found.
+
+    Attributes:
+        inputs: (T, B, space), in the type of storage.
+        entering: of the states before the first step; restarts: of the first states, where rows began anew.
+        flat: of all parameters and constants.
+    """
+
+    inputs: Arrays
+    entering: Arrays
+    restarts: Arrays
+    flat: Any
+
+
+@dataclass
+class Tape:
+    """What a forward leaves for its backward: every array by the name that it has in the generated functions."""
+
+    given: Sequences
+    arrays: Arrays
+    saved: bool
+    spent: bool = False
+
+
+class CudaEngine:
+    """The functions of a generated module at one size.
+
+    Args:
+        device: runs them: `lstm_numba.gpu.device.Device`, or `lstm_numba.gpu.interpreted.Interpreter` in plain Python.
+        theta: parameters and constants, for their places only.
+        periods: (H,) of the units, for a cell with a clock.
+
+    Attributes:
+        limits: the device's; None runs everything step by step.
+    """
+
+    def __init__(
+        self, module: ModuleType, device: Any, spaces: dict[str, int], types: Types, theta: Parameters, periods: Any
+    ) -> None:
+        self.module, self.device, self.types, self.periods = module, device, types, periods
+        self.shapes, self.limits = Shapes(module, spaces, types, device.xp), device.limits
+        self.packing = Packing(self.shapes, theta, device)
+        self.spec, self.spaces, self.operands = self.shapes.spec, spaces, self.shapes.operands
+
+    # --- 2. forward
+
+    def forward(self, packed: Arrays, given: Sequences, save: bool) -> Tape:
+        """Run all steps; with `save`, keep what a backward needs."""
+        depth, kept = self.shapes.rings(given.steps, save)
+        arrays = {**self.spaces, **packed, **self.shapes.work(given.steps, given.batch, save)}
+        arrays |= {"batch": given.batch, "depth": depth, "kept": kept, "marked": int(given.resets.size > 0)}
+        arrays |= {"resets": given.resets, "lengths": given.lengths}
+        arrays |= {"periods": 0 if self.periods is None else self.periods}
+        arrays |= {f"seq_{name}": array.reshape(-1) for name, array in given.inputs.items()}
+        arrays |= {f"start_{name}": array.reshape(-1) for name, array in given.start.items()}
+        tape = Tape(given, arrays, save)
+        self.replay(tape)
+        return tape
+
+    def replay(self, tape: Tape) -> None:
+        """Fill the tape by running all steps."""
+        arrays, running = tape.arrays, tape.given.running
+        entering = {state: array.reshape(-1) for state, array in tape.given.entering.items()}
+        for state, array in entering.items():
+            arrays[f"all_{state}"][: array.size] = array
+        for operand in self.operands:
+            if operand.state and self.types.is_half:
+                low = self.device.to_low(entering[operand.state], self.types)
+                arrays[f"low_{operand.name}"][: low.size] = low
+        for begin in range(0, running, arrays["kept"]):
+            end = min(begin + arrays["kept"], running)
+            self._project(arrays, begin, end)
+            self._run("forward", arrays, begin, end)
+        tape.spent = False
+
+    def _project(self, arrays: Arrays, begin: int, end: int) -> None:
+        """Biases and input products of steps begin .. end - 1."""
+        first, rows = begin * arrays["batch"], (end - begin) * arrays["batch"]
+        for k in self.shapes.stages:
+            self._slots(arrays, k, 0, rows)[...] = arrays[f"bias_{k}"]
+        for operand in self.operands:
+            if operand.is_input:
+                self._affine(arrays, operand, first, 0, rows)
+
+    def _affine(self, arrays: Arrays, operand: Operand, first: int, first_slots: int, rows: int) -> None:
+        """z += W v."""
+        slots = self._slots(arrays, operand.stage, first_slots, rows)[:, operand.slots]
+        self._multiply(slots, self._operand(arrays, operand, first, rows), arrays[f"weights_{operand.key}"].T)
+
+    def _forward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
+        batch = arrays["batch"]
+        for now in range(begin, end):
+            for kind, number, space in self.spec.program:
+                if kind == "pointwise":
+                    self._unit("forward", arrays, now, number, space)
+                    continue
+                for operand in self.operands:
+                    if operand.stage == number and not operand.is_input:
+                        ring = arrays["depth" if operand.state else "kept"]
+                        self._affine(arrays, operand, now % ring * batch, now % arrays["kept"] * batch, batch)
+
+    def last_states(self, tape: Tape) -> Arrays:
+        """Each row's state after its last valid step: (B, space)."""
+        batch = tape.given.batch
+        first = tape.given.running % tape.arrays["depth"] * batch
+        return {
+            state: self._rows(tape.arrays[f"all_{state}"], self.spaces[space], first, batch).copy()
+            for state, space in self.spec.states.items()
+        }
+
+    def output(self, tape: Tape, name: str) -> Any:
+        size = self.spaces[self.spec.states[name]]
+        return tape.arrays[f"out_{name}"].reshape(tape.given.steps, tape.given.batch, size)
+
+    # --- both ways
+
+    def _run(self, direction: str, arrays: Arrays, begin: int, end: int) -> None:
+        """All steps in one kernel where a block can keep its share of the matrices, else step by step."""
+        found = self.plan(direction, arrays["batch"])
+        if found is None:
+            steps = self._forward_steps if direction == "forward" else self._backward_steps
+            self.device.steps(steps, arrays, begin, end)
+            return
+        name = f"sweep_{direction}"
+        known = {**arrays, **self._multiplied(arrays), **found.places}
+        known |= {"begin": begin, "end": end, "parts": found.parts, "tile": found.tile}
+        arguments = {n: known[n] for n in self.shapes.names[name] if n != "barrier"}
+        self.device.sweep(self.module, self.types, name, arguments, found)
+
+    def plan(self, direction: str, batch: int) -> Plan | None:
+        """How a sweep runs for so many rows; None where there is none for this cell, or it does not fit."""
+        if f"sweep_{direction}" not in self.shapes.names or self.limits is None:
+            return None
+        held = held_forward(self.operands) if direction == "forward" else held_backward(self.operands)
+        size = self.spaces[self.spec.program[0][2]]
+        return plan(held, size, batch, self.limits, self.types)
+
+    def _multiplied(self, arrays: Arrays) -> Arrays:
+        """What a sweep's products read, in the type of storage, and the matrices as flat arrays."""
+        half = self.types.is_half
+        names = {f"operand_slots_{k}": f"{'low_' * half}slots_{k}" for k in self.shapes.stages}
+        names |= {f"operand_{o.name}": f"low_{o.name}" if half else o.source for o in self.operands if not o.is_input}
+        found = {operand: arrays[name] for operand, name in names.items() if name in arrays}
+        return found | {f"weights_{o.key}": arrays[f"weights_{o.key}"].reshape(-1) for o in self.operands}
+
+    def _unit(self, direction: str, arrays: Arrays, now: int, number: int, space: str) -> None:
+        name = f"unit_{direction}_{number}"
+        arguments = {n: arrays.get(n, 0) for n in self.shapes.names[name]} | {"now": now, space: self.spaces[space]}
+        self.device.launch(self.module, self.types, name, arguments, space)
+
+    def _multiply(self, target: Any, left: Any, right: Any) -> None:
+        """target += left right."""
+        self.device.multiply(target, left, right, self.types)
+
+    # --- places
+
+    def _rows(self, array: Any, width: int, first: int, count: int) -> Any:
+        return array[first * width : (first + count) * width].reshape(count, width)
+
+    def _slots(self, arrays: Arrays, k: int, first: int, count: int) -> Any:
+        return self._rows(arrays[f"slots_{k}"], self.shapes.columns(k), first, count)
+
+    def _d_slots(self, arrays: Arrays, operand: Operand, first: int, count: int) -> Any:
+        """The adjoints of the slots that an operand reaches, as products take them."""
+        array = arrays[f"{'low_' * self.types.is_half}slots_{operand.stage}"]
+        return self._rows(array, self.shapes.columns(operand.stage), first, count)[:, operand.slots]
+
+    def _operand(self, arrays: Arrays, operand: Operand, first: int, count: int) -> Any:
+        """Rows of what a product multiplies."""
+        is_low = self.types.is_half and not operand.is_input
+        return self._rows(arrays[f"low_{operand.name}" if is_low else operand.source], operand.depth, first, count)
+
+    # --- 3. backward
+
+    def backward(self, tape: Tape, d_outputs: Arrays, d_state: Arrays) -> Adjoints:
+        """Pull adjoints of outputs (T, B, space) and last states (B, space) back through all steps."""
+        given = tape.given
+        if tape.spent:
+            tape.arrays |= self.shapes.outputs(given.steps, given.batch)  # those of the first time are the user's
+            self.replay(tape)
+        tape.spent = True
+        arrays = {**tape.arrays, **self.shapes.adjoints(given.steps, given.batch)}
+        arrays |= {f"d_out_{name}": array.reshape(-1) for name, array in d_outputs.items()}
+        for state, array in d_state.items():
+            later = given.running % 2 * array.size
+            arrays[f"d_all_{state}"][later : later + array.size] = array.reshape(-1)
+        for k in self.shapes.stages:  # steps that no row reaches
+            beyond = given.running * given.batch * self.shapes.columns(k)
+            arrays[f"slots_{k}"][beyond:] = arrays[f"low_slots_{k}"][beyond:] = 0
+        self._run("backward", arrays, 0, given.running)
+        inputs = {name: self._input_gradient(arrays, given, name) for name in self.spec.inputs}
+        size, spaces = given.batch, self.spec.states.items()
+        entering = {s: self._rows(arrays[f"d_all_{s}"], self.spaces[space], 0, size).copy() for s, space in spaces}
+        restarts = {s: arrays[f"d_start_{s}"].reshape(size, self.spaces[space]) for s, space in spaces}
+        return Adjoints(inputs, entering, restarts, self._gradients(arrays, given))
+
+    def _backward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
+        for now in range(end - 1, begin - 1, -1):
+            for kind, number, space in reversed(self.spec.program):
+                if kind == "pointwise":
+                    self._unit("backward", arrays, now, number, space)
+                    continue
+                for operand in self.operands:
+                    if operand.stage == number and operand.target:
+                        self._affine_transposed(arrays, operand, now)
+
+    def _affine_transposed(self, arrays: Arrays, operand: Operand, now: int) -> None:
+        """d_v += W' d_z."""
+        batch = arrays["batch"]
+        target = self._rows(arrays[operand.target], operand.depth, now % 2 * batch if operand.state else 0, batch)
+        d_slots = self._d_slots(arrays, operand, now * batch, batch)
+        self._multiply(target, d_slots, arrays[f"weights_{operand.key}"])
+
+    # --- 4. after
+
+    def _input_gradient(self, arrays: Arrays, given: Sequences, name: str) -> Any:
+        """(T, B, space): through products, and through scalar mathematics."""
+        size, rows = self.spaces[self.spec.inputs[name]], given.steps * given.batch
+        found = arrays.get(f"d_seq_{name}")
+        found = (self.shapes.zeros(rows * size) if found is None else found).reshape(rows, size)
+        for operand in self.operands:
+            if operand.is_input and operand.name == name:
+                self._multiply(found, self._d_slots(arrays, operand, 0, rows), arrays[f"weights_{operand.key}"])
+        return self.device.to_low(found, self.types).reshape(given.steps, given.batch, size)
+
+    def _gradients(self, arrays: Arrays, given: Sequences) -> Any:
+        """The gradient of the flat vector of parameters: d_W = sum over steps and rows of d_z v', d_b of d_z."""
+        flat, rows = self.shapes.zeros(self.shapes.parameters), given.running * given.batch
+        for operand in self.operands:
+            sums = self.shapes.zeros(len(operand.matrices) * operand.units * operand.depth).reshape(-1, operand.depth)
+            self._multiply(sums, self._d_slots(arrays, operand, 0, rows).T, self._operand(arrays, operand, 0, rows))
+            self.packing.add_matrices(operand, sums, flat)
+        for k in self.shapes.stages:
+            self.packing.add_biases(k, self._slots(arrays, k, 0, rows).sum(axis=0), flat)
+        self.packing.add_pointwise(arrays, given.batch, flat)
+        return flat

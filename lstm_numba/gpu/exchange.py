@@ -1,0 +1,104 @@
+"""Arrays in and out: torch and CuPy arrays over DLPack on the caller's stream, without copies; anything else by NumPy.
+
+What comes out is of the kind that came in.
+"""
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from lstm_numba.checks import as_array, fitting
+from lstm_numba.errors import ArgumentError, DtypeError
+
+CUDA = 2  # DLPack's number for memory of a CUDA device
+
+
+class Host:
+    """NumPy arrays, and what NumPy can read: copied to the device and back, which waits for it."""
+
+    def __init__(self, xp: Any, like: Any = None) -> None:
+        self.xp, self.like = xp, like
+
+    def stream(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def take(self, name: str, value: Any) -> tuple[Any, str]:
+        """An array on the device, bfloat16 as its bits, and what its numbers are called."""
+        array = np.ascontiguousarray(as_array(name, value))
+        kind = array.dtype.name
+        return self.xp.asarray(array.view(np.uint16) if kind == "bfloat16" else array), kind
+
+    def give(self, array: Any) -> Any:
+        """A result for the user."""
+        found = array if self.xp is np else self.xp.asnumpy(array)
+        kind = getattr(self.like, "dtype", None)
+        return found.view(kind) if found.dtype == np.uint16 and getattr(kind, "name", "") == "bfloat16" else found
+
+
+class OnDevice(Host):
+    """Arrays of CuPy, and of whoever else exports DLPack from the device; results are CuPy's."""
+
+    def take(self, name: str, value: Any) -> tuple[Any, str]:
+        array = self.xp.from_dlpack(value)
+        return self.xp.ascontiguousarray(array), array.dtype.name
+
+    def give(self, array: Any) -> Any:
+        return array
+
+
+class Torch(Host):
+    """Tensors of torch on the device."""
+
+    @property
+    def _torch(self) -> Any:
+        return sys.modules["torch"]
+
+    def stream(self) -> AbstractContextManager[Any]:
+        pointer = self._torch.cuda.current_stream(self.like.device).cuda_stream
+        return self.xp.cuda.ExternalStream(pointer) if pointer else self.xp.cuda.Stream.null
+
+    def take(self, name: str, value: Any) -> tuple[Any, str]:
+        tensor, kind = value.detach().contiguous(), str(value.dtype).removeprefix("torch.")
+        if kind == "bfloat16":  # CuPy has none
+            return self.xp.from_dlpack(tensor.view(self._torch.int16)).view(np.uint16), kind
+        return self.xp.from_dlpack(tensor), kind
+
+    def give(self, array: Any) -> Any:
+        if array.dtype == np.uint16:
+            return self._torch.from_dlpack(array.view(np.int16)).view(self._torch.bfloat16)
+        return self._torch.from_dlpack(array)
+
+
+def kind_of(value: Any, xp: Any) -> Host:
+    """How to exchange arrays with the maker of this one."""
+    root = type(value).__module__.partition(".")[0]
+    if root == "torch" and value.is_cuda:
+        return Torch(xp, value)
+    return (OnDevice if _is_on_device(value) else Host)(xp, value)
+
+
+def _is_on_device(value: Any) -> bool:
+    where = getattr(value, "__dlpack_device__", None)
+    return where is not None and where()[0] == CUDA
+
+
+def taken(
+    name: str, value: Any, wanted: str, shape: tuple[int | None, ...], read_from: str, xp: Any, number: int = 0
+) -> Any:
+    """A contiguous array on the device of this type and shape; None in the shape is any size.
+
+    Raises:
+        ArgumentError, DtypeError, ShapeError: it is no array, or another device's, or another type or shape.
+    """
+    if _is_on_device(value) and value.__dlpack_device__()[1] != number:
+        there = value.__dlpack_device__()[1]
+        raise ArgumentError(
+            f"{name} is on device {there}, and the layer was made on device {number}: move one of them."
+        )
+    array, found = kind_of(value, xp).take(name, value)
+    if found != wanted:
+        raise DtypeError(f"{name} must be {wanted}, got {found}: convert it, or make the layer with dtype='{found}'.")
+    fitting(name, array.shape, shape, read_from)
+    return array

@@ -1,0 +1,68 @@
+"""Steps 1 and 5 of the engine: parameters to one matrix for each product, and sums back to the parameters."""
+
+from typing import Any
+
+from lstm_numba.gpu.operands import Operand
+from lstm_numba.gpu.shapes import Arrays, Shapes
+from lstm_numba.parameters import Parameters
+
+
+class Packing:
+    """Of one layer; `theta` has all parameters and constants in their places."""
+
+    def __init__(self, shapes: Shapes, theta: Parameters, device: Any) -> None:
+        self.shapes, self.spec, self.theta, self.device = shapes, shapes.spec, theta, device
+
+    def _part(self, flat: Any, name: str) -> Any:
+        offset = self.theta.offsets[name]
+        return flat[offset : offset + self.theta.sizes[name]]
+
+    # --- 1. pack
+
+    def pack(self, flat: Any) -> Arrays:
+        """Matrices, biases and pointwise parameters, by the names of the functions' arguments."""
+        found: Arrays = {f"param_{name}": self._part(flat, name).copy() for name in self.spec.pointwise}
+        for operand in self.shapes.operands:
+            blocks = [self._matrix(flat, name, operand) for name in operand.matrices]
+            found[f"weights_{operand.key}"] = self.device.to_low(self._stacked(blocks), self.shapes.types)
+        for k, stage in enumerate(self.spec.stages, start=1):
+            size = self.shapes.spaces[stage.space]
+            found[f"bias_{k}"] = self._stacked([self._bias(flat, slot.bias, size) for slot in stage.slots])
+        return found
+
+    def _matrix(self, flat: Any, name: str | None, operand: Operand) -> Any:
+        size = operand.units * operand.depth
+        part = self.shapes.zeros(size) if name is None else self._part(flat, name)
+        return part.reshape(operand.units, operand.depth)
+
+    def _bias(self, flat: Any, name: str | None, size: int) -> Any:
+        return self.shapes.zeros(size) if name is None else self._part(flat, name)
+
+    def _stacked(self, parts: list[Any]) -> Any:
+        return self.device.xp.concatenate(parts, axis=0)
+
+    # --- 5. unpack
+
+    def add_matrices(self, operand: Operand, sums: Any, flat: Any) -> None:
+        """The gradients of an operand's matrices, from those of the one that they are stacked in."""
+        for place, name in enumerate(operand.matrices):
+            if name is not None and name in self.spec.parameters:
+                block = sums[place * operand.units : (place + 1) * operand.units]
+                self._part(flat, name)[...] += block.reshape(-1)
+
+    def add_biases(self, k: int, sums: Any, flat: Any) -> None:
+        """The gradients of a stage's biases, from the sums of its slots' adjoints."""
+        stage = self.spec.stages[k - 1]
+        size = self.shapes.spaces[stage.space]
+        for place, slot in enumerate(stage.slots):
+            if slot.bias is not None and slot.bias in self.spec.parameters:
+                self._part(flat, slot.bias)[...] += sums[place * size : (place + 1) * size]
+
+    def add_pointwise(self, arrays: Arrays, batch: int, flat: Any) -> None:
+        """The gradients of what scalar mathematics reads, from those of every row."""
+        for name in self.spec.accumulated:
+            rows, shape = arrays[f"d_param_{name}"], self.spec.parameters[name]
+            if shape:
+                size = self.shapes.spaces[shape[0]]
+                rows = rows[: batch * size].reshape(batch, size)
+            self._part(flat, name)[...] = rows.sum(axis=0)

@@ -1,0 +1,170 @@
+"""How a sweep is laid over a device: which blocks share the units and the rows, what lies in shared memory.
+
+Everything here is arithmetic on sizes and on the device's limits; nothing is compiled for a size or a batch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from lstm_numba.gpu.operands import Operand
+from lstm_numba.types import Types
+
+MOST_ROWS = 64  # rows whose sums are in shared memory at once
+RESERVED = 1024  # bytes of shared memory that the system takes from every block
+
+# Cycles, estimated, not measured: they only rank the ways to divide the work.
+MEETING, MEETING_PER_BLOCK = 1500, 4
+BYTES_A_CYCLE = 48  # from the second-level cache to one multiprocessor
+SUMS_A_CYCLE = 48  # multiply-adds of the exact product, of 128 at the peak
+POINTWISE_CYCLES = 500  # a thread's scalar mathematics, from load to store
+TILE_CYCLES = 24  # a step of 16 x 16 sums, all tensor cores of a multiprocessor together
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one device offers.
+
+    Attributes:
+        architecture: compute capability.
+        processors: streaming multiprocessors.
+        shared: bytes of shared memory that one block can have.
+    """
+
+    architecture: tuple[int, int]
+    processors: int
+    shared: int
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to multiply.
+
+    Attributes:
+        step: terms of a sum come in multiples of it; spare: numbers between two rows, so that the lanes of a warp meet
+            in different banks.
+    """
+
+    tensor: bool
+    step: int
+    spare: int
+    threads: int
+
+    @classmethod
+    def of(cls, kinds: Types) -> Self:
+        if kinds.is_half:
+            return cls(True, 16, 8, 256)
+        return cls(True, 8, 4, 256) if kinds.products == "tf32" else cls(False, 1, 0, 256)
+
+    @property
+    def row_length(self) -> Callable[[int], int]:
+        """Numbers of a held row in shared memory, a function that can be compiled too."""
+        step, spare = self.step, self.spare
+        return lambda depth: -(-depth // step) * step + spare
+
+    @property
+    def scratch(self) -> int:
+        """Numbers that the threads' parts of sums take."""
+        return self.threads // 32 * 256 if self.tensor else self.threads * 16
+
+
+@dataclass(frozen=True)
+class Held:
+    """A matrix that blocks keep: `gates` rows for each unit, `depth` long, under an argument's name."""
+
+    name: str
+    gates: int
+    depth: int
+    stage: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One launch.
+
+    Attributes:
+        parts: blocks that share the units; groups: of rows, which need not wait for each other.
+        tile: rows whose sums are in shared memory at once; shared: bytes of it.
+        places: argument -> where its region begins, in stored numbers for matrices, else in numbers of the arithmetic.
+    """
+
+    parts: int
+    groups: int
+    tile: int
+    threads: int
+    shared: int
+    places: dict[str, int]
+
+    @property
+    def blocks(self) -> int:
+        return self.parts * self.groups
+
+
+def held_forward(operands: Sequence[Operand]) -> list[Held]:
+    """Rows of the matrices of the time loop, all slots that any of a stage's products reaches."""
+    recurrent = [o for o in operands if not o.is_input]
+    return [Held(f"hold_{o.key}", reach(recurrent, o.stage), o.depth, o.stage) for o in recurrent]
+
+
+def reach(recurrent: Sequence[Operand], stage: int) -> int:
+    """Slots from the first to the last that a product of this stage's time loop reaches."""
+    own = [o for o in recurrent if o.stage == stage]
+    return max(o.low + len(o.matrices) for o in own) - min(o.low for o in own)
+
+
+def held_backward(operands: Sequence[Operand]) -> list[Held]:
+    """Columns of those that send an adjoint back."""
+    return [Held(f"turned_{o.key}", 1, len(o.matrices) * o.units, o.stage) for o in operands if o.target]
+
+
+def plan(held: Sequence[Held], size: int, batch: int, limits: Limits, kinds: Types) -> Plan | None:
+    """The division that should take the fewest cycles a step; None where the matrices do not fit, or not in pairs."""
+    method = Method.of(kinds)
+    if not batch or (kinds.is_half and any(matrix.depth % 2 for matrix in held)):
+        return None
+    found = [p for p in _divisions(held, size, batch, limits, kinds, method) if p.shared + RESERVED <= limits.shared]
+    return min(found, key=lambda p: (_cycles(p, held, size, batch, kinds, method), p.blocks), default=None)
+
+
+def _divisions(
+    held: Sequence[Held], size: int, batch: int, limits: Limits, kinds: Types, method: Method
+) -> Iterator[Plan]:
+    for units in range(1, size + 1):
+        parts = -(-size // units)
+        if parts > limits.processors or parts == -(-size // (units - 1) if units > 1 else 0):
+            continue  # too many, or more units than so many blocks need
+        for wanted in {1, limits.processors // parts}:
+            rows = -(-batch // min(wanted, batch))
+            groups, tile = -(-batch // rows), min(rows, MOST_ROWS)
+            shared, places = _regions(held, units, tile, kinds, method)
+            yield Plan(parts, groups, tile, method.threads, shared, places)
+
+
+def _regions(held: Sequence[Held], units: int, tile: int, kinds: Types, method: Method) -> tuple[int, dict[str, int]]:
+    """Bytes of shared memory, and where each region begins."""
+    places, stored = {}, 0
+    for matrix in held:
+        places[matrix.name] = stored
+        stored += matrix.gates * units * method.row_length(matrix.depth)
+    number = kinds.arithmetic.itemsize
+    end = -(-stored * kinds.stored.itemsize // 16) * 16 // number
+    for stage in dict.fromkeys(matrix.stage for matrix in held):
+        places[f"at_{stage}"] = end
+        end += max(matrix.gates for matrix in held if matrix.stage == stage) * units * tile
+    places["scratch"] = end
+    return (end + method.scratch) * number, places
+
+
+def _cycles(p: Plan, held: Sequence[Held], size: int, batch: int, kinds: Types, method: Method) -> float:
+    """What a step should take: products, the operands on their way, and the meetings."""
+    units, rows = -(-size // p.parts), -(-batch // p.groups)
+    total = float(-(-units * rows // p.threads) * POINTWISE_CYCLES)
+    for matrix in held:
+        if method.tensor:
+            tiles = -(-matrix.gates * units // 16) * -(-rows // 16)
+            total += tiles * -(-matrix.depth // method.step) * TILE_CYCLES / 4
+        else:
+            total += matrix.gates * units * rows * matrix.depth / SUMS_A_CYCLE
+        total += rows * matrix.depth * kinds.stored.itemsize / BYTES_A_CYCLE
+        total += MEETING + MEETING_PER_BLOCK * p.parts if p.parts > 1 else 0
+    return total

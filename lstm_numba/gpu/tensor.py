@@ -1,0 +1,118 @@
+"""Tensor cores and grid-wide meetings: PTX instructions as functions; compute capability 8.0 and later.
+
+Fragments of m16n8k16 (half types) and m16n8k8 (tf32) as in the PTX manual, "Matrix Fragments for mma": lane l is line
+l / 4 and column l % 4; each register holds two half numbers or one tf32.
+"""
+
+from llvmlite import ir
+from numba.cuda import types
+from numba.cuda.extending import intrinsic
+
+WORD, REAL = ir.IntType(32), ir.FloatType()
+FOUR_WORDS, TWO_WORDS = types.UniTuple(types.uint32, 4), types.UniTuple(types.uint32, 2)
+FOUR_REALS = types.UniTuple(types.float32, 4)
+
+SHAPES = {
+    "bfloat16": "m16n8k16.row.col.f32.bf16.bf16.f32",
+    "float16": "m16n8k16.row.col.f32.f16.f16.f32",
+    "tf32": "m16n8k8.row.col.f32.tf32.tf32.f32",
+}
+STEPS = {"bfloat16": 16, "float16": 16, "tf32": 8}
+
+
+def make_mma(kind):
+    """Return a function: (a, b, c) -> c + a b for one tile, the 32 lanes of a warp together."""
+    text = f"mma.sync.aligned.{SHAPES[kind]} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$10,$11,$12,$13}};"
+
+    @intrinsic
+    def mma(typing_context, a, b, c):
+        def build(context, builder, signature, arguments):
+            groups = zip(arguments, (4, 2, 4), strict=True)
+            registers = [builder.extract_value(group, k) for group, n in groups for k in range(n)]
+            kind_of_call = ir.FunctionType(ir.LiteralStructType([REAL] * 4), [WORD] * 6 + [REAL] * 4)
+            # side_effect: all lanes must come to it together, so that it may not be moved past a branch
+            code = ir.InlineAsm(kind_of_call, text, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f", side_effect=True)
+            found = builder.call(code, registers)
+            return context.make_tuple(builder, FOUR_REALS, [builder.extract_value(found, k) for k in range(4)])
+
+        return FOUR_REALS(FOUR_WORDS, TWO_WORDS, FOUR_REALS), build
+
+    return mma
+
+
+@intrinsic
+def pair(typing_context, array, index):
+    """Two neighbouring half numbers as one word; `index` is even."""
+
+    def build(context, builder, signature, arguments):
+        place = builder.gep(arguments[0], [arguments[1]])
+        return builder.load(builder.bitcast(place, WORD.as_pointer()), align=4)
+
+    return types.uint32(array, types.int64), build
+
+
+@intrinsic
+def bits(typing_context, value):
+    """A float32's bits."""
+    return types.uint32(types.float32), lambda context, builder, signature, arguments: builder.bitcast(
+        arguments[0], WORD
+    )
+
+
+@intrinsic
+def rounded(typing_context, value):
+    """The nearest tf32, as a word."""
+
+    def build(context, builder, signature, arguments):
+        code = ir.InlineAsm(ir.FunctionType(WORD, [REAL]), "cvt.rna.tf32.f32 $0, $1;", "=r,f", side_effect=False)
+        return builder.call(code, arguments)
+
+    return types.uint32(types.float32), build
+
+
+@intrinsic
+def real(typing_context, word):
+    """A word as a float32."""
+    return types.float32(types.uint32), lambda context, builder, signature, arguments: builder.bitcast(
+        arguments[0], REAL
+    )
+
+
+@intrinsic
+def pointer(typing_context, array):
+    """Where an array begins: an index into that is taken as it is, not looked at for being negative."""
+
+    def build(context, builder, signature, arguments):
+        return context.make_array(array)(context, builder, arguments[0]).data
+
+    return types.CPointer(array.dtype)(array), build
+
+
+# --- Meeting
+
+
+@intrinsic
+def arrive(typing_context, counters, index):
+    """One more has come; what it wrote before is seen by whoever reads the count."""
+
+    def build(context, builder, signature, arguments):
+        place = builder.gep(arguments[0], [arguments[1]])
+        kind = ir.FunctionType(ir.VoidType(), [place.type])
+        code = ir.InlineAsm(kind, "red.release.gpu.global.add.u32 [$0], 1;", "l,~{memory}", side_effect=True)
+        builder.call(code, [place])
+        return context.get_dummy_value()
+
+    return types.void(counters, types.int64), build
+
+
+@intrinsic
+def arrived(typing_context, counters, index):
+    """How many have come; what they wrote before can be read."""
+
+    def build(context, builder, signature, arguments):
+        place = builder.gep(arguments[0], [arguments[1]])
+        kind = ir.FunctionType(WORD, [place.type])
+        code = ir.InlineAsm(kind, "ld.acquire.gpu.global.u32 $0, [$1];", "=r,l,~{memory}", side_effect=True)
+        return builder.call(code, [place])
+
+    return types.uint32(counters, types.int64), build

@@ -1,0 +1,157 @@
+"""As much of CuPy as the device uses, over NumPy: memory by address, cuBLAS by its manual, streams that record.
+
+Kernels are the generated functions in plain Python, on ctypes pointers to the addresses that they were launched with.
+"""
+
+import ctypes
+import inspect
+from types import FunctionType, SimpleNamespace
+
+import numpy as np
+
+from lstm_numba.gpu import compiler, words
+
+CTYPES = {"int64": ctypes.c_int64, "uint8": ctypes.c_uint8, "uint32": ctypes.c_uint32}
+CTYPES |= {"float32": ctypes.c_float, "float64": ctypes.c_double}
+
+
+class Array(np.ndarray):
+    """An array with `data.ptr`."""
+
+    @property
+    def data(self):
+        return SimpleNamespace(ptr=self.ctypes.data)
+
+
+def own(array):
+    return np.asarray(array).view(Array)
+
+
+class Stream:
+    """Work runs at once, or is recorded and runs when the graph does."""
+
+    current = None
+
+    def __init__(self, non_blocking=False):
+        self.recorded = None
+
+    def __enter__(self):
+        self.before, Stream.current = Stream.current, self
+        return self
+
+    def __exit__(self, *_):
+        Stream.current = self.before
+
+    def begin_capture(self):
+        self.recorded = []
+
+    def end_capture(self):
+        work, self.recorded = self.recorded, None
+        return SimpleNamespace(launch=lambda: [one() for one in work])
+
+
+def submit(work):
+    stream = Stream.current
+    if stream is not None and stream.recorded is not None:
+        stream.recorded.append(work)
+    else:
+        work()
+
+
+# --- cuBLAS
+
+
+def at(address, count, kind):
+    """The numbers that begin at an address."""
+    return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(CTYPES[kind])), (count,))
+
+
+def gemmEx(handle, turn_a, turn_b, m, n, k, alpha, a, a_kind, lda, b, b_kind, ldb, beta, c, c_kind, ldc, compute, algo):
+    """C = alpha op(A) op(B) + beta C, all by columns: op(A) is m x k, op(B) k x n, C m x n."""
+    kinds = {0: "float32", 1: "float64"}
+
+    def matrix(address, kind, rows, columns, lead):
+        assert lead >= max(1, rows)  # what cuBLAS asks for
+        flat = at(address, lead * (columns - 1) + rows, kinds[kind])
+        return np.lib.stride_tricks.as_strided(flat, (rows, columns), (flat.itemsize, lead * flat.itemsize))
+
+    def work():
+        left = matrix(a, a_kind, *((k, m) if turn_a else (m, k)), lda)
+        right = matrix(b, b_kind, *((n, k) if turn_b else (k, n)), ldb)
+        target, one = matrix(c, c_kind, m, n, ldc), at(alpha, 1, kinds[c_kind])[0]
+        target[...] = (
+            one * (left.T if turn_a else left) @ (right.T if turn_b else right) + at(beta, 1, kinds[c_kind])[0] * target
+        )
+
+    assert compute == {0: 68, 1: 70}[c_kind]
+    submit(work)
+
+
+# --- Kernels
+
+
+def _in_one(*modules):
+    """The functions of these modules with one dictionary of names, the last module's first."""
+    names = {name: value for module in modules for name, value in vars(module).items()}
+    for name, value in names.items():
+        if isinstance(value, FunctionType):
+            names[name] = FunctionType(value.__code__, names, name, value.__defaults__)
+    # the type of storage is the arithmetic's: nothing to copy, and no length to ask an address for
+    names["copy_low"] = lambda low, index, value: None
+    return names
+
+
+class Function:
+    """One kernel, called as `cupy.cuda.Function` is."""
+
+    ptr = 1
+
+    def __init__(self, module, kinds, name, space):
+        self.module, self.kinds, self.name, self.space = module, kinds, name, space
+        self.run = _in_one(module, words)[name]
+        self.names = (
+            compiler.unit_arguments(module, name, space) if space else tuple(inspect.signature(self.run).parameters)
+        )
+
+    def __call__(self, grid, block, values, shared_mem=0, enable_cooperative_groups=False):
+        assert all(isinstance(value, int) for value in values)
+        assert len(values) == len(self.names)
+        given = dict(zip(self.names, map(self.pointed, self.names, values), strict=True))
+        submit(lambda: self.launched(given, grid[0] * block[0]))
+
+    def pointed(self, name, value):
+        kind = str(compiler.argument_type(name, self.kinds))
+        return value if kind == "int64" else ctypes.cast(value, ctypes.POINTER(CTYPES[kind.rstrip("*")]))
+
+    def launched(self, given, threads):
+        if not self.space:  # one block of one thread does the work of all: its regions lie further apart
+            places = [name for name in given if name.startswith((*compiler.PLACES, "scratch"))]
+            self.run(**{**given, **{name: number * 10**9 for number, name in enumerate(places)}})
+            return
+        size = given[self.space]
+        assert given["batch"] * size <= threads
+        names = [n for n in inspect.signature(self.run).parameters if n not in ("row", "unit")]
+        rest = {n: given.get(n, None if n.startswith("sums_") else 0) for n in names}  # the sums are in the slots
+        for row, unit in np.ndindex(given["batch"], size):
+            self.run(row=row, unit=unit, **rest)
+
+
+class Cupy:
+    """The module."""
+
+    float32, float64 = np.float32, np.float64
+
+    def __init__(self):
+        runtime = SimpleNamespace(memGetInfo=lambda: (2**34, 2**35))
+        device = SimpleNamespace(get_cublas_handle=lambda: 7)
+        self.cuda = SimpleNamespace(runtime=runtime, device=device, Stream=Stream)
+
+    def __getattr__(self, name):
+        function = getattr(np, name)
+        return (lambda *a, **k: own(function(*a, **k))) if callable(function) else function
+
+    def asnumpy(self, array):
+        return np.array(array)
+
+    def get_default_memory_pool(self):
+        return SimpleNamespace(free_bytes=lambda: 0)

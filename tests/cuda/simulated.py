@@ -1,0 +1,207 @@
+"""Kernels in Numba's CUDA simulator, one operating-system thread for each CUDA thread, held against the CPU's layers.
+
+Run as a program, with NUMBA_ENABLE_CUDASIM=1.  One block at a time: rows may be divided among blocks, units may not.
+Shared memory is exactly as large as the plan says, and an index outside of any array is an error.  The tensor-core
+instruction is put together from the lanes' fragments as the PTX manual lays them out.
+"""
+
+import sys
+import threading
+from collections import defaultdict
+from types import FunctionType
+
+import numpy as np
+from numba import cuda
+from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
+import lstm_numba as ln
+from lstm_numba.gpu import block, compiler, device, words
+from lstm_numba.gpu.interpreted import Interpreter
+from lstm_numba.gpu.plan import Limits, Method
+from tests import layers
+
+ONE_BLOCK = Limits((9, 0), 1, 200_000)
+THREE_BLOCKS = Limits((9, 0), 3, 200_000)
+
+
+# --- One instruction of a warp, from its fragments
+
+
+class Warps:
+    """Where the lanes of a warp meet, and what each of them has brought."""
+
+    def __init__(self):
+        self.doors = defaultdict(lambda: threading.Barrier(32))
+        self.brought = defaultdict(dict)
+        self.lock = threading.Lock()
+
+    def together(self, thread, fragments):
+        """The fragments of all lanes of the thread's warp, by lane."""
+        warp, lane = divmod(thread, 32)
+        with self.lock:
+            door = self.doors[warp]
+            self.brought[warp][lane] = fragments
+        door.wait(timeout=60)
+        found = dict(self.brought[warp])
+        door.wait(timeout=60)
+        return found
+
+
+WARPS = Warps()
+
+
+def half_matrices(found):
+    """A (16, 16) and B (16, 8) of m16n8k16: registers hold pairs."""
+    a, b = np.zeros((16, 16)), np.zeros((16, 8))
+    for lane, (left, right, _) in found.items():
+        group, thread = lane // 4, lane % 4
+        for register, (row, column) in enumerate([(0, 0), (8, 0), (0, 8), (8, 8)]):
+            a[group + row, 2 * thread + column : 2 * thread + column + 2] = left[register]
+        for register, row in enumerate([0, 8]):
+            b[2 * thread + row : 2 * thread + row + 2, group] = right[register]
+    return a, b
+
+
+def tf32_matrices(found):
+    """A (16, 8) and B (8, 8) of m16n8k8."""
+    a, b = np.zeros((16, 8)), np.zeros((8, 8))
+    for lane, (left, right, _) in found.items():
+        group, thread = lane // 4, lane % 4
+        for register, (row, column) in enumerate([(0, 0), (8, 0), (0, 4), (8, 4)]):
+            a[group + row, thread + column] = left[register]
+        for register, row in enumerate([0, 4]):
+            b[thread + row, group] = right[register]
+    return a, b
+
+
+def mma_of(matrices):
+    def mma(a, b, c):
+        found = WARPS.together(cuda.threadIdx.x, (a, b, c))
+        left, right = matrices(found)
+        group, thread = divmod(cuda.threadIdx.x % 32, 4)
+        product = left @ right
+        places = [(group, 2 * thread), (group, 2 * thread + 1), (group + 8, 2 * thread), (group + 8, 2 * thread + 1)]
+        return tuple(value + product[place] for value, place in zip(c, places, strict=True))
+
+    return mma
+
+
+def pair(array, index):
+    assert index % 2 == 0
+    return float(array[index]), float(array[index + 1])
+
+
+def as_it_is(value):
+    return value
+
+
+# --- A device
+
+
+class Simulator(Interpreter):
+    """Launches as on a device, each thread a thread; `threads` of a sweep's block are fewer than a plan's."""
+
+    def __init__(self, limits, threads, lanes=2):
+        super().__init__(limits)
+        self.threads, self.lanes = threads, lanes
+
+    def launch(self, module, kinds, name, arguments, space):
+        count = arguments["batch"] * arguments[space]
+        if not count:
+            return
+        names = compiler.unit_arguments(module, name, space)
+        signature = getattr(module, name).__code__.co_varnames[: getattr(module, name).__code__.co_argcount]
+        places = {"row": f"place // {space}", "unit": f"place % {space}"}
+        # what is in the slots already is no sum of its own
+        call = [places.get(n, n if n in names else "None" if n.startswith("sums_") else "0") for n in signature]
+        text = compiler.KERNEL.format(name=name, arguments=", ".join(names), space=space, call=", ".join(call))
+        text = text.replace("grid(1)", "cuda.grid(1)")
+        kernel = compiler.from_text(text, name, unit=getattr(module, name), cuda=cuda)
+        cuda.jit(kernel)[-(-count // 8), 8](*[in_place(arguments[n]) for n in names])
+
+    def sweep(self, module, kinds, name, arguments, found):
+        assert found.parts == 1  # blocks are simulated one after the other
+        names = {"cuda": cuda, "min": min, "max": max, "range": range}
+        sweep = _all_in(names, module, kinds, name, self)
+        arguments = {**arguments, "barrier": np.zeros(1, np.uint32)}
+        signature = sweep.__code__.co_varnames[: sweep.__code__.co_argcount]
+        cuda.jit(sweep)[found.groups, self.threads, 0, found.shared](*[in_place(arguments[n]) for n in signature])
+
+
+def in_place(value):
+    """An array as the device's own, so that two arguments can be the same memory, as they are on a device."""
+    return FakeCUDAArray(value) if isinstance(value, np.ndarray) else value
+
+
+def _all_in(names, module, kinds, name, device):
+    """The sweep with everything that it calls in one dictionary of names: the simulator puts its `cuda` there."""
+
+    def moved(function):
+        return FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+
+    method = Method.of(kinds)
+    length, zero = method.row_length, kinds.arithmetic.type(0)
+    hold, hold_turned = block.make_hold(length, 0, lambda value: value)
+    if method.tensor:
+        held, operand = block.half_fragments(pair, (0.0, 0.0))
+        if not kinds.is_half:
+            held, operand = block.tf32_fragments(as_it_is, as_it_is, 0.0)
+        mma = moved(mma_of(half_matrices if kinds.is_half else tf32_matrices))
+        multiply = block.make_tensor_multiply(method.step, length, 0.0, moved(held), moved(operand), mma)
+    else:
+        multiply = block.make_multiply(device.lanes, zero)
+
+    def shared_memory():
+        stored = cuda.shared.array(0, kinds.stored)
+        numbers = cuda.shared.array(0, kinds.arithmetic)
+        return stored, numbers
+
+    def meet(barrier, parts, met):
+        cuda.syncthreads()
+        return met
+
+    functions = {n: f for n, f in {**vars(words), **vars(module)}.items() if isinstance(f, FunctionType)}
+    functions |= {"thread": block.thread, "threads": block.threads, "wait": block.wait, "share": block.share}
+    functions |= {"hold": hold, "hold_turned": hold_turned, "multiply": multiply, "meet": meet}
+    functions |= {"shared_memory": shared_memory, "pair": pair}
+    names |= {"SIDE": block.SIDE, "PARTS": block.PARTS, "WARPS": WARPS, "divmod": divmod, "np": np}
+    own = {n for n, f in functions.items() if f.__module__.startswith(("lstm_numba.gpu", module.__name__, "__main__"))}
+    names |= {n: moved(f) if n in own else f for n, f in functions.items()}
+    return names[name]
+
+
+# --- What is held against the CPU
+
+
+CASES = [  # cell, dtype, products, hidden, device
+    ("lstm", "float64", "exact", 5, Simulator(None, 8)),
+    ("gru", "float64", "exact", 3, Simulator(None, 8)),
+    ("gru", "float64", "exact", 5, Simulator(ONE_BLOCK, 8)),
+    ("lstm", "float32", "exact", 5, Simulator(THREE_BLOCKS, 8)),
+    ("depth_gated", "float64", "exact", 6, Simulator(ONE_BLOCK, 12, lanes=4)),
+    ("lstm", "float32", "tf32", 9, Simulator(ONE_BLOCK, 64)),
+    ("gru", "float16", "exact", 18, Simulator(ONE_BLOCK, 64)),
+]
+TOLERANCE = {"float64": 1e-13, "float32": 1e-6, "float16": 5e-3}
+
+
+def check(cell, dtype, products, hidden, simulator):
+    """Names of results that are not the CPU's."""
+    device.current = lambda: simulator
+    exact = layers.random_layer(cell, 3, hidden)
+    own = ln.Layer(cell, 3, hidden, dtype=dtype, products=products, device="cuda")
+    for name, array in exact.parameters.items():
+        array *= 0.5
+        own.parameters[name] = array.astype(own.dtype)
+    numbers = layers.numbers_for(exact, 3, 3)
+    options = {"lengths": [3, 2, 1], "resets": np.arange(9).reshape(3, 3) % 4 == 1}
+    expected = layers.everything(exact, numbers, **options)
+    stored, states = numbers.cast(own.types.storage), numbers.cast(own.dtype.name)
+    mixed = layers.Numbers(stored.inputs, states.state, stored.d_output, states.d_state)
+    return layers.farther_apart(layers.everything(own, mixed, **options), expected, TOLERANCE[dtype])
+
+
+if __name__ == "__main__":
+    apart = {str(case[:4]): found for case in CASES if (found := check(*case))}
+    print(apart or f"{len(CASES)} cases agree")
+    sys.exit(bool(apart))

@@ -1,0 +1,95 @@
+"""What the device is asked to do, on a stand-in for CuPy: addresses, matrix layouts, argument orders, graphs."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba_cuda")
+
+from lstm_numba.gpu import compiler
+from lstm_numba.gpu.device import Device, Products, _laid_out
+from lstm_numba.types import Types
+from tests import layers
+from tests.cuda import fake_cupy
+from tests.cuda.devices import H100, twin
+
+EXACT = Types("float64")
+
+
+class Stood(Device):
+    """The device over the stand-in."""
+
+    number, limits = 0, H100
+
+    def __init__(self):
+        super().__init__(fake_cupy.Cupy())
+        self._products = Products(self.xp, fake_cupy)
+
+    def function(self, key, make):
+        module, kinds, name = key
+        space = next((s for kind, n, s in module.CELL.program if name.endswith(f"_{n}") and kind == "pointwise"), "")
+        return fake_cupy.Function(module, kinds, name, space if name.startswith("unit") else "")
+
+    def allow_shared(self, function, count):
+        assert count <= H100.shared
+
+
+@pytest.mark.parametrize("sweep", [False, True], ids=["step by step", "at once"])
+@pytest.mark.parametrize("cell", ["gru", "depth_gated", "clockwork"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_layer_runs_through_the_device(cell, sweep, dtype):
+    exact = layers.random_layer(cell, 3, 4, dtype=dtype)
+    own = twin(exact, Stood())
+    own._placed.engine.limits = H100 if sweep else None
+    numbers = layers.numbers_for(exact, 4, 3)
+    options = {"lengths": [4, 2, 1], "resets": np.arange(12).reshape(4, 3) % 5 == 1}
+    expected = layers.everything(exact, numbers, **options)
+    found = layers.everything(own, numbers, **options)
+    assert layers.farther_apart(found, expected, 1e-12 if dtype == "float64" else 5e-6) == []
+
+
+def test_a_time_loop_that_comes_again_with_the_same_arrays_is_replayed_as_a_graph():
+    device, counted = Stood(), []
+    array = fake_cupy.own(np.zeros(3))
+
+    def run(arrays, begin, end):
+        counted.append(1)
+        device.multiply(arrays["c"], arrays["a"], arrays["a"].T, EXACT)
+
+    arrays = {"c": fake_cupy.own(np.zeros((1, 1))), "a": array.reshape(1, 3), "batch": 2}
+    array += 1
+    for _ in range(5):
+        device.steps(run, arrays, 0, 1)
+    assert arrays["c"] == 15
+    assert len(counted) == 2  # once in earnest, once into the graph
+    device.steps(run, {**arrays, "batch": 3}, 0, 1)
+    assert len(counted) == 3
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
+def test_products_read_every_layout_that_the_engine_uses(rows, columns, depth, turned):
+    random, device = np.random.default_rng(0), Stood()
+
+    def matrix(height, width, is_turned):
+        """A slice of columns of a larger matrix, or the transpose of one."""
+        whole = fake_cupy.own(random.normal(size=(width, height + 2) if is_turned else (height, width + 2)))
+        return whole[:, 1 : 1 + height].T if is_turned else whole[:, 1 : 1 + width]
+
+    left, right = matrix(rows, depth, turned[0]), matrix(depth, columns, turned[1])
+    target = matrix(rows, columns, False)
+    expected = np.array(target) + np.array(left) @ np.array(right)
+    device.multiply(target, left, right, EXACT)
+    assert np.allclose(target, expected, rtol=1e-14)
+
+
+def test_rows_are_as_far_apart_as_cublas_asks():
+    assert _laid_out(np.zeros((1, 5)))[1] >= 5
+
+
+def test_every_argument_of_every_kernel_has_a_type():
+    module = layers.random_layer("depth_gated", 2, 2)._module
+    for name in ("unit_forward_1", "unit_backward_1"):
+        kinds = {str(compiler.argument_type(n, EXACT)) for n in compiler.unit_arguments(module, name, "H")}
+        assert kinds == {"int64", "int64*", "uint8*", "float64*"}

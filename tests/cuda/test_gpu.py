@@ -1,0 +1,15 @@
+"""On a CUDA device: the ladder of ./scripts/gpu_check, one test for each rung."""
+
+import pytest
+
+import lstm_numba as ln
+from scripts.gpu_checks import ladder
+
+RUNGS = [name for name, _ in ladder.rungs("lstm")]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("cell", ln.cells())
+def test_the_ladder_holds_on_the_device(cell, rung):
+    assert dict(ladder.rungs(cell))[rung]() == []

@@ -1,0 +1,87 @@
+"""Machine code, made without a device: it fits the registers, spills nothing, and multiplies as it should."""
+
+import re
+
+import pytest
+
+pytest.importorskip("numba_cuda")
+
+from lstm_numba import registry
+from lstm_numba.gpu import compiler
+from lstm_numba.gpu.plan import Method
+from lstm_numba.types import Types
+
+SM_80, SM_90 = (8, 0), (9, 0)
+NEWEST_PTX = 9.0  # what a CUDA 13.0 driver reads
+CELLS = {name: registry.find(name, {}) for name in registry.cells()}  # of each cell the first variant
+UNITS = [
+    (name, f"unit_{direction}_{number}", space)
+    for name, module in CELLS.items()
+    for kind, number, space in module.CELL.program
+    if kind == "pointwise"
+    for direction in ("forward", "backward")
+]
+EXACT, TF32, HALF = Types("float32"), Types("float32", "tf32"), Types("bfloat16")
+EVERY = [EXACT, TF32, HALF, Types("float16"), Types("float64")]
+# The text of a product in PTX.
+INSTRUCTION = {
+    TF32: "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32",
+    HALF: "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
+    Types("float16"): "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32",
+}
+
+
+def compile_unit(cell, name, space, kinds, architecture):
+    kernel, names = compiler.unit_kernel(CELLS[cell], kinds, name, space)
+    return checked(kernel, names, kinds, architecture, compiler.THREADS)
+
+
+def compile_sweep(cell, direction, kinds, architecture):
+    kernel, names = compiler.sweep_kernel(CELLS[cell], kinds, f"sweep_{direction}")
+    return checked(kernel, names, kinds, architecture, Method.of(kinds).threads)
+
+
+def checked(kernel, names, kinds, architecture, threads):
+    """PTX of a kernel that keeps to the limits of its architecture."""
+    ptx = compiler.to_ptx(kernel, tuple(compiler.argument_type(n, kinds) for n in names), architecture)
+    binary = compiler.linked(ptx, architecture, threads)
+    assert float(re.search(r"^\.version (\S+)", ptx, re.MULTILINE).group(1)) <= NEWEST_PTX
+    assert (binary.spilled, binary.stack) == (0, 0)
+    assert 0 < binary.registers * threads <= compiler.REGISTERS
+    assert binary.code.startswith(b"\x7fELF")
+    assert (".f64" in ptx) == (kinds.storage == "float64")  # nothing is widened on the way
+    return ptx
+
+
+@pytest.mark.parametrize(("cell", "name", "space"), UNITS)
+def test_every_unit_compiles_for_hopper(cell, name, space):
+    compile_unit(cell, name, space, HALF if len(cell) % 2 else EXACT, SM_90)
+
+
+@pytest.mark.parametrize("kinds", EVERY, ids=str)
+def test_units_compile_for_ampere_in_every_type(kinds):
+    compile_unit("peephole", "unit_backward_1", "H", kinds, SM_80)
+
+
+@pytest.mark.parametrize(("cell", "direction", "kinds"), [("lstm", "forward", HALF), ("gru", "backward", TF32)])
+def test_sweeps_multiply_on_tensor_cores(cell, direction, kinds):
+    assert INSTRUCTION[kinds] in compile_sweep(cell, direction, kinds, SM_90)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "cell"), list(enumerate(CELLS)))
+def test_every_cell_has_a_sweep_that_compiles(number, cell):
+    """All types, directions and architectures: ./scripts/gpu_check --compile-only."""
+    kinds, direction = EVERY[number % 5], ("forward", "backward")[number // 5]
+    ptx = compile_sweep(cell, direction, kinds, (SM_80, SM_90)[number % 2])
+    assert (INSTRUCTION[kinds] in ptx) if kinds in INSTRUCTION else ("mma" not in ptx)
+    assert "red.release.gpu" in ptx
+    assert "ld.acquire.gpu" in ptx
+
+
+def test_a_kernel_from_the_disk_is_the_one_that_was_put_there(tmp_path):
+    path, binary = tmp_path / "kernel.cubin", compiler.Binary(b"\x7fELF\0code\0", "entry", "Used 12 registers")
+    compiler._write(path, binary)
+    assert compiler._read(path) == binary
+    path.write_bytes(path.read_bytes()[:-1])
+    assert compiler._read(path) is None

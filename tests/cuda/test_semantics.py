@@ -1,0 +1,144 @@
+"""The CUDA side in plain Python: the generated text and the engine around it give what the CPU's kernels give."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import derive
+import lstm_numba as ln
+from lstm_numba.errors import OptionError, TapeError
+from lstm_numba.gpu import engine
+from lstm_numba.gpu.interpreted import Interpreter
+from lstm_numba.gpu.plan import Limits, Method, _divisions
+from tests import layers
+from tests.cuda.devices import H100, Blocks, on, twin
+from tests.derive import user_cells
+
+STEP_BY_STEP, AT_ONCE = Interpreter(), Interpreter(H100)
+WAYS = pytest.mark.parametrize("way", [STEP_BY_STEP, AT_ONCE], ids=["step by step", "at once"])
+RESETS = np.random.default_rng(3).random((5, 3)) < 0.4
+CELLS = [cell for cell in vars(user_cells).values() if isinstance(cell, derive.Cell) and cell.inputs]
+
+
+def agree(layer, way, steps=5, rows=3, tolerance=1e-12, **options):
+    numbers = layers.numbers_for(layer, steps, rows)
+    found = layers.everything(twin(layer, way), numbers, **options)
+    assert layers.farther_apart(found, layers.everything(layer, numbers, **options), tolerance) == []
+
+
+@WAYS
+@pytest.mark.parametrize("cell", ln.cells())
+def test_every_cell_gives_what_the_cpu_gives(cell, way):
+    agree(layers.random_layer(cell, 3, 4), way)
+    agree(layers.random_layer(cell, 3, 4, reverse=True), way, lengths=[4, 2, 0], resets=RESETS)
+
+
+@WAYS
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_unusual_cells_give_what_the_cpu_gives(cell, way):
+    sizes = {"P": 6} if cell.name == "projected" else {}
+    layer = derive.build(cell)(3, 4, dtype="float64", **sizes)
+    random = np.random.default_rng(0)
+    for array in layer.parameters.values():
+        array[...] = random.normal(0, 0.6, array.shape)
+    agree(layer, way, lengths=[4, 2, 0], resets=RESETS)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "depth_gated", "clockwork"])
+@pytest.mark.parametrize(("parts", "groups"), [(2, 1), (4, 1), (2, 3), (1, 2)])
+def test_blocks_that_share_the_units_meet_where_they_must(cell, parts, groups, monkeypatch):
+    def chosen(held, size, batch, limits, kinds):
+        found = _divisions(held, size, batch, limits, kinds, Method.of(kinds))
+        return next(p for p in found if (p.parts, p.groups) == (parts, groups))
+
+    monkeypatch.setattr(engine, "plan", chosen)
+    layer = layers.random_layer(cell, 3, 8)
+    agree(layer, Blocks(Limits((9, 0), parts * groups, 0)), steps=3, lengths=[3, 2, 0], resets=RESETS[:3])
+
+
+@WAYS
+@pytest.mark.parametrize(("steps", "rows"), [(0, 3), (4, 0), (0, 0), (1, 1)])
+@pytest.mark.parametrize("cell", ["gru", "peephole", "depth_gated"])
+def test_no_steps_and_no_rows_are_legal(cell, steps, rows, way):
+    agree(layers.random_layer(cell, 3, 4), way, steps, rows)
+
+
+@WAYS
+def test_what_stands_past_a_rows_end_is_ignored_even_a_nan(way):
+    layer, lengths = layers.random_layer("gru", 3, 4), [4, 2, 0]
+    numbers = layers.numbers_for(layer, 5, 3)
+    expected = layers.everything(layer, numbers, lengths=lengths)
+    for row, length in enumerate(lengths):
+        numbers.inputs["x"][length:, row] = numbers.d_output[length:, row] = np.nan
+    found = layers.everything(twin(layer, way), numbers, lengths=lengths)
+    assert layers.farther_apart(found, expected, 1e-12) == []
+
+
+@WAYS
+def test_without_a_tape_results_are_the_same_and_there_is_no_backward(way):
+    layer = layers.random_layer("lstm", 3, 4)
+    numbers, own = layers.numbers_for(layer, 70, 2), twin(layer, way)  # more steps than are projected at once
+    run = layers.forward(own, numbers, save=False)
+    assert layers.farther_apart(layers.values(run), layers.values(layers.forward(layer, numbers)), 1e-12) == []
+    with pytest.raises(TapeError, match="save=False"):
+        run.backward(numbers.d_output)
+
+
+@WAYS
+@pytest.mark.parametrize("cell", ["gru", "depth_gated", "clockwork"])
+def test_what_is_computed_again_is_the_same(cell, way):
+    layer = layers.random_layer(cell, 3, 4, reverse=True)
+    numbers = layers.numbers_for(layer, 11, 3)
+    resets = np.random.default_rng(4).random((11, 3)) < 0.4
+    resets[[4, 8]] = True  # where segments begin, and past the end of two rows
+    options = {"lengths": [11, 6, 0], "resets": resets}
+    found = layers.everything(twin(layer, way), numbers, save="states", **options)
+    assert layers.farther_apart(found, layers.everything(layer, numbers, **options), 1e-12) == []
+
+
+@WAYS
+def test_a_second_backward_is_exact_too_and_leaves_the_outputs_alone(way):
+    layer = layers.random_layer("gru", 3, 4)
+    numbers = layers.numbers_for(layer, 5, 3)
+    run = layers.forward(twin(layer, way), numbers)
+    output = run.output.copy()
+    first, second = (layers.parameter_gradients(layers.backward(run, numbers)) for _ in range(2))
+    assert layers.other_bits(second, first) == []
+    assert np.array_equal(run.output, output)
+
+
+def test_half_storage_keeps_states_and_parameters_in_float32():
+    exact = layers.random_layer("gru", 3, 4)
+    own = twin(exact, AT_ONCE, dtype="float16")
+    numbers = layers.numbers_for(exact, 5, 3)
+    low, full = numbers.cast("float16"), numbers.cast("float32")
+    mixed = layers.Numbers(low.inputs, full.state, low.d_output, full.d_state)
+    found = layers.everything(own, mixed)
+    assert layers.farther_apart(found, layers.everything(exact, numbers), 5e-3) == []
+    kinds = {name: found[name].dtype.name for name in ("h", "final h", "d x", "d U_r")}
+    assert kinds == {"h": "float16", "final h": "float32", "d x": "float16", "d U_r": "float32"}
+
+
+def test_derivatives_along_a_direction_belong_to_the_cpu():
+    run = twin(layers.random_layer("lstm", 3, 4), STEP_BY_STEP).forward(np.zeros((2, 1, 3)))
+    for derivative in (run.jvp, run.hvp):
+        with pytest.raises(OptionError, match="device='cpu'"):
+            derivative({})
+
+
+def test_copies_have_parameters_of_their_own():
+    layer = twin(layers.random_layer("lstm", 3, 4), STEP_BY_STEP)
+    with on(STEP_BY_STEP):
+        copies = copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))  # noqa: S301  (our own)
+    for other in copies:
+        assert np.array_equal(other.parameters.flat, layer.parameters.flat)
+        other.parameters["b_f"] = np.zeros(4)
+        assert layer.parameters["b_f"].any()
+
+
+def test_the_first_parameters_are_those_of_a_cpu_layer():
+    with on(STEP_BY_STEP):
+        own = ln.Layer("clockwork", 3, 8, device="cuda", seed=5)
+    assert np.array_equal(own.parameters.flat, ln.Layer("clockwork", 3, 8, seed=5).parameters.flat)
