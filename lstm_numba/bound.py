@@ -44,7 +44,7 @@ class Bound(Layer):
         reverse: bool = False,
         periods: tuple[int, ...] | None = None,
     ) -> None:
-        self._module, self.spec, self.dtype = module, module.CELL, dtype
+        self._module, self.spec, self.dtype, self.device = module, module.CELL, dtype, "cpu"
         self.spaces, self.threads, self.reverse = dict(spaces), threads, reverse
         self.options, self._periods = dict(self.spec.chosen), periods
         shapes = {**self.spec.parameters, **self.spec.constants}
