@@ -10,6 +10,8 @@ import numpy as np
 import lstm_numba as ln
 
 Arrays = dict[str, np.ndarray]
+# Sizes of the spaces that a cell has besides N and H.
+FURTHER: dict[str, dict[str, int]] = {"lstm_projected": {"P": 5}}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def random_layer(
     cell: str, inputs: int, hidden: int, dtype: str = "float64", seed: int = 0, **options: Any
 ) -> ln.Layer:
     """A layer whose parameters are all random, biases too."""
-    layer = ln.Layer(cell, inputs, hidden, dtype=dtype, **options)
+    layer = ln.Layer(cell, inputs, hidden, dtype=dtype, **{**FURTHER.get(cell, {}), **options})
     random = np.random.default_rng(seed)
     for name, array in layer.parameters.items():
         layer.parameters[name] = random.normal(0, 0.6, array.shape).round(3)

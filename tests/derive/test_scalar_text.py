@@ -228,5 +228,5 @@ def test_text_is_the_same_in_every_process(seed):
 
 
 def test_lists_of_cells_are_not_empty():
-    assert len(PACKAGE) == 18
-    assert len(CELLS) == 11
+    assert len(PACKAGE) == 19
+    assert len(CELLS) == 12

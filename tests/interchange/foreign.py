@@ -6,6 +6,7 @@ Constant weights would not see a swapped gate or a transposed matrix.
 import numpy as np
 
 import lstm_numba as ln
+from tests.layers import FURTHER
 
 T, B, N, H = 5, 3, 4, 6
 
@@ -24,10 +25,11 @@ def filled(made):
 
 
 def layer(cell, dtype="float64", hidden_size=H, **options):
-    return filled(ln.Layer(cell, N, hidden_size, dtype=dtype, **options))
+    return filled(ln.Layer(cell, N, hidden_size, dtype=dtype, **{**FURTHER.get(cell, {}), **options}))
 
 
 def stack(cell, dtype="float64", layers=2, bidirectional=True, **options):
+    options = {**FURTHER.get(cell, {}), **options}
     return filled(ln.Stack(cell, N, H, dtype=dtype, layers=layers, bidirectional=bidirectional, **options))
 
 

@@ -25,6 +25,7 @@ STEPS = {
     "lstm1997": papers.lstm1997,
     "lstm1997_truncated": papers.lstm1997,
     "lstm": papers.lstm,
+    "lstm_projected": papers.lstm_projected,
     "peephole": papers.peephole,
     "coupled": papers.coupled,
     "gru": papers.gru,

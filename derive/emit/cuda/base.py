@@ -124,5 +124,6 @@ class Unit(Function):
         lines: Block = ["if now >= length:", past, "else:", running]
         spoken_of = set(re.findall(r"\w+", "\n".join(lines_of([*self.slot_places(self.stage), *lines]))))
         places = [f"{name} = {formula}" for name, formula in PLACES.items() if name in spoken_of]
-        self.need(*(name for name in FIXED if name in re.findall(r"\w+", " ".join(places))))
+        read = re.findall(r"\w+", " ".join(places))
+        self.arguments.update((name, None) for name in FIXED if name in read)
         return ["length = lengths[row]", *places, *self.slot_places(self.stage), *lines]
