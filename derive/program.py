@@ -102,7 +102,7 @@ def split(cell: Cell) -> Program:
 
 
 def _named(cell: Cell) -> Iterator[sympy.Eq]:
-    """The equations; what is multiplied both as it is and under `stop` has a name for the latter, held_h_prev.
+    """The equations; what is multiplied both as it is and under `stop` has a name for the latter, h_prev_held.
 
     A product's operand is one vector with one adjoint.
     """
@@ -120,7 +120,7 @@ def _named(cell: Cell) -> Iterator[sympy.Eq]:
 
 
 def _held(vector: Vector, cell: Cell) -> Vector:
-    stem = f"held_{vector}"
+    stem = f"{vector}_held"
     numbered = chain([stem], (f"{stem}_{number}" for number in count(2)))
     return Vector(next(name for name in numbered if name not in cell.symbols), "value", vector.space)
 
