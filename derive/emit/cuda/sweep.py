@@ -19,12 +19,15 @@ from derive.program import Affine, Pointwise
 
 
 def sweeps(layout: Layout) -> Iterator["Sweep"]:
-    """Both directions, for cells whose time loop stays in one space; others are run step by step."""
+    """Both directions, for cells whose time loop stays in one space and whose sums are read by their own stage only.
+
+    Others are run step by step.
+    """
     stages = layout.program.stages
     recurrent = [o for operands in layout.operands.values() for o in operands if not o.is_input]
     spaces = {stage.space for stage in stages} | {o.vector.space for o in recurrent}
     fused = {layout.number(stage) for stage in layout.steps}
-    if len(spaces) == 1 and {o.stage for o in recurrent} <= fused:
+    if len(spaces) == 1 and {o.stage for o in recurrent} <= fused and not layout.carried:
         yield SweepForward(layout)
         yield SweepBackward(layout)
 
