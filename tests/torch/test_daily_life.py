@@ -119,6 +119,7 @@ class Encoded(Dataset):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork.* was called.*JAX:RuntimeWarning")  # where another test has started JAX
 def test_forked_workers_of_a_loader_run_the_module():
     data = Encoded(lt.LSTM(N, H))
     data[0]  # the parent has its threads and kernels already
