@@ -98,12 +98,13 @@ class Data:
 
     @property
     def flops(self) -> float:
-        """Two for each weight, step and row; a training step does it three times (forward, inputs, weights).
+        """Two for each weight and valid step of a row; a training step does it three times (forward, inputs, weights).
 
         Not a number for a cell with periods, which skips the silent units' share.
         """
         if self.layer.spec.clock:
             return math.nan
         T, B, *_ = self.case.size
+        steps = T * B if self.lengths is None else int(self.lengths.sum())
         weights = sum(array.size for array in self.layer.parameters.values() if array.ndim == 2)
-        return 2.0 * weights * T * B * (3 if self.case.mode == "train" else 1)
+        return 2.0 * weights * steps * (3 if self.case.mode == "train" else 1)
