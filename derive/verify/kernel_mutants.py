@@ -20,7 +20,7 @@ SIBLINGS = {"before": "after", "after": "before", "earlier": "later", "later": "
 LOADS = ("load", "load_first")
 Names = frozenset[str]  # what a function assigns
 # a tick is 0 or 1, and what an input's adjoint is added to is 0
-UNSCALED = ("tick", "d_seq_")
+UNSCALED = ("tick", "d_seq_", "dot_d_seq_")
 
 
 def _called(node: ast.AST) -> str:

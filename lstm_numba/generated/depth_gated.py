@@ -597,10 +597,9 @@ def backward_tangent(
     begin, end, batch, first, counts, depth, kept, slots_1_row, H_row, H, seq_c_lower, dot_seq_c_lower, slots_1,
     dot_slots_1, back_1_h_prev, dot_back_1_h_prev, ends_1_h_prev, param_p_i, param_p_f, param_l_d, param_p_d,
     param_p_o, dot_param_p_i, dot_param_p_f, dot_param_l_d, dot_param_p_d, dot_param_p_o, all_c, dot_all_c, kept_o,
-    kept_tanh_c, dot_kept_o, dot_kept_tanh_c, d_all_h, d_out_h, d_all_c, d_out_c, d_seq_c_lower, d_param_p_i,
-    d_param_p_f, d_param_l_d, d_param_p_d, d_param_p_o, d_start_h, d_start_c, dot_d_all_h, dot_d_out_h, dot_d_all_c,
-    dot_d_out_c, dot_d_seq_c_lower, dot_d_param_p_i, dot_d_param_p_f, dot_d_param_l_d, dot_d_param_p_d,
-    dot_d_param_p_o, dot_d_start_h, dot_d_start_c, resets,
+    kept_tanh_c, dot_kept_o, dot_kept_tanh_c, d_all_h, d_out_h, d_all_c, d_out_c, d_start_h, d_start_c, dot_d_all_h,
+    dot_d_out_h, dot_d_all_c, dot_d_out_c, dot_d_seq_c_lower, dot_d_param_p_i, dot_d_param_p_f, dot_d_param_l_d,
+    dot_d_param_p_d, dot_d_param_p_o, dot_d_start_h, dot_d_start_c, resets,
 ):
     """Steps end - 1 .. begin of backward along a direction: adjoints d_v, and dot_d_v, the change of d_v."""
     width = lanes(slots_1)
@@ -655,7 +654,7 @@ def backward_tangent(
                 dot_c = load(dot_slots_1, slot_1)
                 dot_o = load(dot_kept_o, (kept_at + row) * H_row + unit)
                 dot_tanh_c = load(dot_kept_tanh_c, (kept_at + row) * H_row + unit)
-                d_z_i, d_z_f, d_z_g, d_z_d, d_z_o, d_c_prev, d_c_lower, d_p_i, d_p_f, d_l_d, d_p_d, d_p_o, dot_d_z_i, dot_d_z_f, dot_d_z_g, dot_d_z_d, dot_d_z_o, dot_d_c_prev, dot_d_c_lower, dot_d_p_i, dot_d_p_f, dot_d_l_d, dot_d_p_d, dot_d_p_o = step_vjp_jvp(
+                d_z_i, d_z_f, d_z_g, d_z_d, d_z_o, d_c_prev, _, _, _, _, _, _, dot_d_z_i, dot_d_z_f, dot_d_z_g, dot_d_z_d, dot_d_z_o, dot_d_c_prev, dot_d_c_lower, dot_d_p_i, dot_d_p_f, dot_d_l_d, dot_d_p_d, dot_d_p_o = step_vjp_jvp(
                     dot_d_h, dot_d_c_next, dot_c_prev, dot_c_lower, dot_p_i, dot_p_f, dot_l_d, dot_p_d, dot_p_o, dot_i,
                     dot_f, dot_g, dot_d, dot_c, dot_o, dot_tanh_c, d_h, d_c_next, c_prev, c_lower, p_i, p_f, l_d, p_d,
                     p_o, i, f, g, d, c, o, tanh_c,
@@ -673,43 +672,24 @@ def backward_tangent(
                 store(d_all_c, (earlier + row) * H_row + unit, d_c_prev)
                 store(dot_d_all_c, (earlier + row) * H_row + unit, dot_d_c_prev)
                 store_first(
-                    d_seq_c_lower, (given + row) * H + unit,
-                    load_first(d_seq_c_lower, (given + row) * H + unit, H - unit) + d_c_lower, H - unit,
-                )
-                store_first(
                     dot_d_seq_c_lower, (given + row) * H + unit,
                     load_first(dot_d_seq_c_lower, (given + row) * H + unit, H - unit) + dot_d_c_lower, H - unit,
-                )
-                store(
-                    d_param_p_i, (first + row) * H_row + unit, load(d_param_p_i, (first + row) * H_row + unit) + d_p_i,
                 )
                 store(
                     dot_d_param_p_i, (first + row) * H_row + unit,
                     load(dot_d_param_p_i, (first + row) * H_row + unit) + dot_d_p_i,
                 )
                 store(
-                    d_param_p_f, (first + row) * H_row + unit, load(d_param_p_f, (first + row) * H_row + unit) + d_p_f,
-                )
-                store(
                     dot_d_param_p_f, (first + row) * H_row + unit,
                     load(dot_d_param_p_f, (first + row) * H_row + unit) + dot_d_p_f,
-                )
-                store(
-                    d_param_l_d, (first + row) * H_row + unit, load(d_param_l_d, (first + row) * H_row + unit) + d_l_d,
                 )
                 store(
                     dot_d_param_l_d, (first + row) * H_row + unit,
                     load(dot_d_param_l_d, (first + row) * H_row + unit) + dot_d_l_d,
                 )
                 store(
-                    d_param_p_d, (first + row) * H_row + unit, load(d_param_p_d, (first + row) * H_row + unit) + d_p_d,
-                )
-                store(
                     dot_d_param_p_d, (first + row) * H_row + unit,
                     load(dot_d_param_p_d, (first + row) * H_row + unit) + dot_d_p_d,
-                )
-                store(
-                    d_param_p_o, (first + row) * H_row + unit, load(d_param_p_o, (first + row) * H_row + unit) + d_p_o,
                 )
                 store(
                     dot_d_param_p_o, (first + row) * H_row + unit,

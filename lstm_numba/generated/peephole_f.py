@@ -460,8 +460,8 @@ def forward_tangent(
 def backward_tangent(
     begin, end, batch, first, counts, depth, kept, slots_1_row, H_row, H, slots_1, dot_slots_1, back_1_h_prev,
     dot_back_1_h_prev, ends_1_h_prev, param_p_f, dot_param_p_f, all_c, dot_all_c, kept_tanh_c, dot_kept_tanh_c,
-    d_all_h, d_out_h, d_all_c, d_param_p_f, d_start_h, d_start_c, dot_d_all_h, dot_d_out_h, dot_d_all_c,
-    dot_d_param_p_f, dot_d_start_h, dot_d_start_c, resets,
+    d_all_h, d_out_h, d_all_c, d_start_h, d_start_c, dot_d_all_h, dot_d_out_h, dot_d_all_c, dot_d_param_p_f,
+    dot_d_start_h, dot_d_start_c, resets,
 ):
     """Steps end - 1 .. begin of backward along a direction: adjoints d_v, and dot_d_v, the change of d_v."""
     width = lanes(slots_1)
@@ -500,7 +500,7 @@ def backward_tangent(
                 dot_g = load(dot_slots_1, slot_1 + 2 * units_1)
                 dot_o = load(dot_slots_1, slot_1 + 3 * units_1)
                 dot_tanh_c = load(dot_kept_tanh_c, (kept_at + row) * H_row + unit)
-                d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev, d_p_f, dot_d_z_i, dot_d_z_f, dot_d_z_g, dot_d_z_o, dot_d_c_prev, dot_d_p_f = step_vjp_jvp(
+                d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev, _, dot_d_z_i, dot_d_z_f, dot_d_z_g, dot_d_z_o, dot_d_c_prev, dot_d_p_f = step_vjp_jvp(
                     dot_d_h, dot_d_c_next, dot_c_prev, dot_p_f, dot_i, dot_f, dot_g, dot_o, dot_tanh_c, d_h, d_c_next,
                     c_prev, p_f, i, f, g, o, tanh_c,
                 )
@@ -514,9 +514,6 @@ def backward_tangent(
                 store(dot_slots_1, slot_1 + 3 * units_1, dot_d_z_o)
                 store(d_all_c, (earlier + row) * H_row + unit, d_c_prev)
                 store(dot_d_all_c, (earlier + row) * H_row + unit, dot_d_c_prev)
-                store(
-                    d_param_p_f, (first + row) * H_row + unit, load(d_param_p_f, (first + row) * H_row + unit) + d_p_f,
-                )
                 store(
                     dot_d_param_p_f, (first + row) * H_row + unit,
                     load(dot_d_param_p_f, (first + row) * H_row + unit) + dot_d_p_f,

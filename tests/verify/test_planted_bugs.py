@@ -70,7 +70,7 @@ IDLE_IN_KERNELS = {
     },
 }
 # one for each form of work along a direction: the others' kernels are mutated in the first order only
-SECOND = ("rnn", "rnn_relu", "gru", "clockwork", "lstm1997_truncated")
+SECOND = ("rnn", "rnn_relu", "gru", "clockwork", "lstm1997_truncated", "depth_gated")
 
 
 @pytest.mark.parametrize("cell", [*CELLS.values(), *USER_CELLS.values()], ids=lambda cell: cell.module)

@@ -24,6 +24,9 @@ from derive.program import Affine, Pointwise
 # arrays, and the kernel's adjoints, that have a twin
 MOVING = re.compile(r"\b(?:seq|slots|weights|bias|back|param|all|kept|start|out|d)_(?!at\b)\w+\b(?<!_row)")
 
+# what the first order adds up over steps: along a direction only its changes are asked for
+UNREAD = re.compile(r"store(_first)?\(d_(param|seq)_")
+
 
 class Tangent(Kernel):
     """What both kernels share: twins, and the product rule."""
@@ -113,6 +116,8 @@ class BackwardTangent(Tangent, Backward):
         if word in self._transposes:
             by_matrix = [self.twin(line, but="slots_")] if self._transposes[word] else []
             return [line, self.twin(line, but="back_"), *by_matrix]
+        if UNREAD.match(line):
+            return [self.twin(line)]
         adds = re.search(r"\bd_", line) and not re.search(r"\bdot_", line)
         return [line, self.twin(line)] if adds else [line]
 
@@ -124,5 +129,7 @@ class BackwardTangent(Tangent, Backward):
 
     def _step(self, stage: Pointwise, step: Step) -> Block:
         moved = [f"{dot} = {self.twin(self.saved(v, stage))}" for v, dot in step.vjp_jvp.moved]
-        function = step.backward_tangent
-        return [*moved, self.call(function.results, function.name, function.arguments)]
+        function, outputs = step.backward_tangent, step.vjp_jvp.outputs
+        adjoints = ["_" if v.role in ("parameter", "input") else d.name for v, d, _ in outputs]
+        results = [*adjoints, *(dot.name for _, _, dot in outputs)]
+        return [*moved, self.call(results, function.name, function.arguments)]
