@@ -37,8 +37,6 @@ Arrays = dict[str, Any]
 
 # Steps whose input products are computed ahead of the time loop where the batch is too short to fill a tile.
 AHEAD = 64
-# Arrays of a tape that only the kernels see, and that are lent to it.
-LENT = ("slots_", "kept_", "all_")
 EMPTY_BYTES = np.zeros(0, np.uint8)
 
 
@@ -50,12 +48,12 @@ class Tape:
     arrays: Arrays
     saved: bool
     memory: Memory
-    lent: list[NDArray[Any]]
+    lent: Arrays  # those that only the kernels see
     spent: bool = False
     chunk_arrays: list[Arrays] = field(default_factory=list)
 
     def __del__(self) -> None:
-        self.memory.give(self.lent)
+        self.memory.give(list(self.lent.values()))
 
 
 @dataclass(frozen=True)
@@ -64,14 +62,14 @@ class Adjoints:
 
     inputs: Arrays
     entering: Arrays  # of the states that entered the first step
-    restarts: Arrays  # of the first states, from rows that were reset to them
+    restarts: Arrays  # of the first states, from rows that were reset to them; none where no row was
     grads: NDArray[Any]
     arrays: Arrays
 
     @property
     def first_states(self) -> Arrays:
         """Of first states that entered the first step too."""
-        return {name: rows + self.restarts[name] for name, rows in self.entering.items()}
+        return {name: rows + self.restarts.get(name, 0) for name, rows in self.entering.items()}
 
 
 class Engine:
@@ -134,13 +132,14 @@ class Engine:
         """
         hoisted = self._is_short(batch)
         block = batch.steps if save else min(batch.steps, AHEAD) if hoisted else 1
-        lent = self._lent(batch, max(block, 1), save)
-        arrays = {**self._fixed, **packed, **lent, **self._outputs(batch, save), **self.start(start, batch)}
+        depth, kept = batch.steps + 1 if save else 2, max(block, 1)
+        lent = self._lent(batch, depth, kept)
+        arrays = {**self._fixed, **packed, **lent, **self._outputs(batch), **self.start(start, batch)}
         arrays |= {f"seq_{name}": flat(array) for name, array in inputs.items()}
-        arrays |= {"resets": batch.resets, "hoisted": hoisted, "kept": max(block, 1)}
+        arrays |= {"depth": depth, "kept": kept, "batch": batch.size, "resets": batch.resets, "hoisted": hoisted}
         entered = arrays if entering is None else self.start(entering, batch)
         arrays |= {f"enter_{state}": entered[f"start_{state}"] for state in self.spec.states}
-        tape = Tape(batch, arrays, save, self.memory, list(lent.values()))
+        tape = Tape(batch, arrays, save, self.memory, lent)
         tape.chunk_arrays = [self._scratch(batch) for _ in batch.chunks]
         self.replay(tape)
         return tape
@@ -163,9 +162,9 @@ class Engine:
         rows = max((chunk.rows for chunk in batch.chunks), default=0)
         return rows < HEIGHTS[WIDE][0] and batch.steps > 1 and not self.spec.sleeping
 
-    def _lent(self, batch: Batch, kept: int, save: bool) -> Arrays:
-        """Work arrays, any contents."""
-        spec, sizes, take, depth = self.spec, self.sizes, self.memory.take, self._depth(batch, save)
+    def _lent(self, batch: Batch, depth: int, kept: int) -> Arrays:
+        """Work arrays, any contents, for the states of `depth` steps and the slots of `kept`."""
+        spec, sizes, take = self.spec, self.sizes, self.memory.take
         arrays: Arrays = {}
         for k, row in enumerate(sizes.slot_rows, start=1):
             arrays[f"slots_{k}"] = take(kept * batch.size * row)
@@ -175,18 +174,11 @@ class Engine:
             arrays[f"all_{state}"] = take(depth * batch.size * sizes.row(space))
         return arrays
 
-    def _depth(self, batch: Batch, save: bool) -> int:
-        """Steps whose states are kept."""
-        return batch.steps + 1 if save else 2
-
-    def _outputs(self, batch: Batch, save: bool) -> Arrays:
+    def _outputs(self, batch: Batch) -> Arrays:
         """What the user gets; past a row's end it must be 0."""
-        spec, spaces = self.spec, self.sizes.spaces
+        spec, spaces, rows = self.spec, self.sizes.spaces, batch.steps * batch.size
         make = np.empty if batch.lengths is None else np.zeros
-        arrays: Arrays = {"depth": self._depth(batch, save), "batch": batch.size}
-        for name in spec.outputs:
-            arrays[f"out_{name}"] = make(batch.steps * batch.size * spaces[spec.states[name]], self.dtype)
-        return arrays
+        return {f"out_{name}": make(rows * spaces[spec.states[name]], self.dtype) for name in spec.outputs}
 
     def start(self, start: Arrays, batch: Batch) -> Arrays:
         """First states in padded rows."""
@@ -276,7 +268,8 @@ class Engine:
         for state, space in self.spec.states.items():
             entering[state] = self._rows(arrays[f"d_all_{state}"], space)[: batch.size].copy()
             extra = arrays[f"d_start_{state}"]
-            restarts[state] = self._rows(extra, space) if extra.size else np.zeros_like(entering[state])
+            if extra.size:
+                restarts[state] = self._rows(extra, space)
         return entering, restarts
 
 

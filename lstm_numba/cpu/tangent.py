@@ -17,7 +17,7 @@ import numpy as np
 
 from lstm_numba.batch import Batch
 from lstm_numba.cpu import pool
-from lstm_numba.cpu.engine import LENT, Adjoints, Arrays, Engine, Tape, flat
+from lstm_numba.cpu.engine import Adjoints, Arrays, Engine, Tape, flat
 
 OPERANDS = ("seq_", "all_", "kept_")
 
@@ -52,9 +52,9 @@ class Tangent:
 
     def _made(self) -> Arrays:
         """The direction, and arrays for what it changes; past a row's end the change of an output is 0."""
-        held, batch = self.tape.arrays, self.tape.batch
-        made = {name: np.empty_like(held[name]) for name in held if _is_lent(name, held[name])}
-        made |= {name: np.zeros_like(array) for name, array in held.items() if name.startswith("out_")}
+        tape, batch = self.tape, self.tape.batch
+        made = {name: np.empty_like(array) for name, array in tape.lent.items()}
+        made |= {name: np.zeros_like(array) for name, array in tape.arrays.items() if name.startswith("out_")}
         made |= {f"seq_{name}": flat(array) for name, array in self.inputs.items()}
         start = self.engine.start(self.start, batch)
         for name, rows in start.items():
@@ -98,10 +98,6 @@ class Tangent:
         by_matrix = self.engine.after.inputs(batch, {**products, **_those(changes, "back_")})
         by_adjoint = self.engine.after.inputs(batch, {**products, **_those(changes, ("slots_", "d_seq_"))})
         return {name: by_adjoint[name] + change for name, change in by_matrix.items()}
-
-
-def _is_lent(name: str, array: Any) -> bool:
-    return name.startswith(LENT) and isinstance(array, np.ndarray)
 
 
 def _dotted(arrays: Arrays) -> Arrays:
