@@ -184,6 +184,7 @@ def test_workers_that_are_spawned_are_sent_layers():
 def test_control_c_leaves_the_process_usable(threads):
     python(f"""
         import os, signal, threading, numpy as np, lstm_numba as ln
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with it ignored
         layer, small = ln.Layer("lstm", 64, 64, threads={threads}), np.ones((6, 8, 64), "f4")
         run = layer.forward(small)
         gradient = run.backward(run.output).parameters.flat
