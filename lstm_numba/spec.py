@@ -70,6 +70,12 @@ class CellSpec:
         """The input sequence that `forward` takes first: x, or else the first that the equations read."""
         return "x" if "x" in self.inputs else next(iter(self.inputs))
 
+    def state_of(self, operand: str) -> str:
+        """The state whose previous value a product multiplies; "" where it is an input or a kept value."""
+        state = operand.removesuffix("_prev")
+        known = operand == state or operand in self.inputs or operand in self.kept
+        return state if state in self.states and not known else ""
+
     @property
     def spaces(self) -> tuple[str, ...]:
         """Every space, N and H first."""

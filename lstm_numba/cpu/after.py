@@ -55,9 +55,8 @@ class After:
         name, space = packed.operand, self.sizes.space_of(packed.operand)
         if name in self.spec.inputs:
             return arrays[f"seq_{name}"], self.sizes.spaces[space]
-        state = name.removesuffix("_prev")
-        previous = name != state and state in self.spec.states
-        return arrays[f"all_{state}" if previous else f"kept_{name}"], self.sizes.row(space)
+        state = self.spec.state_of(name)
+        return arrays[f"all_{state}" if state else f"kept_{name}"], self.sizes.row(space)
 
     # --- inputs
 

@@ -110,6 +110,29 @@ class _Impl(FunctionCache._impl_class):
     _locator_classes = (_Locator,)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file with its digest, whole or not at all."""
+    unfinished = path.with_suffix(f".{secrets.token_hex(8)}")
+    try:
+        unfinished.write_bytes(hashlib.sha256(content).digest() + content)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_whole(path: Path) -> bytes:
+    """What was written.
+
+    Raises:
+        FileNotFoundError: nothing was; ValueError: the file is not as it was written.
+    """
+    content = path.read_bytes()
+    digest, data = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    if hashlib.sha256(data).digest() != digest:
+        raise ValueError(f"{path} is damaged")
+    return data
+
+
 class Entries:
     """In place of Numba's index and data files: a file for each key, so that no two processes write to the same one."""
 
@@ -122,22 +145,13 @@ class Entries:
     def load(self, key):
         """What was saved under the key, or None.  A file that is not as it was written raises ValueError."""
         try:
-            content = self._path(key).read_bytes()
+            data = read_whole(self._path(key))
         except FileNotFoundError:
             return None
-        digest, data = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
-        if hashlib.sha256(data).digest() != digest:
-            raise ValueError(f"{self._path(key)} is damaged")
         return pickle.loads(data)  # noqa: S301  (the folder is ours alone, see _is_private)
 
     def save(self, key, data) -> None:
-        path, content = self._path(key), dumps(data)
-        unfinished = path.with_suffix(f".{secrets.token_hex(8)}")
-        try:
-            unfinished.write_bytes(hashlib.sha256(content).digest() + content)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(self._path(key), dumps(data))
 
     def flush(self) -> None:
         for path in self._base.parent.glob(f"{self._base.name}.*"):

@@ -6,11 +6,9 @@ from numba import cuda
 from numba.cuda import types
 
 from lstm_numba.gpu import block, tensor
-from lstm_numba.gpu.plan import Method
+from lstm_numba.gpu.plan import APART, Method
 from lstm_numba.gpu.scalars import ARITHMETIC, STORED, Table, inlined, words
 from lstm_numba.types import Types
-
-APART = 32  # counters lie in cache lines of their own
 
 
 def block_words(kinds: Types) -> Table:

@@ -7,7 +7,6 @@ import ast
 import hashlib
 import inspect
 import re
-import secrets
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from lstm_numba.cpu.cache import folder
+from lstm_numba.cpu.cache import folder, read_whole, write_whole
+from lstm_numba.cpu.kernels import bound
 from lstm_numba.gpu.plan import Method
 from lstm_numba.gpu.unavailable import require
 from lstm_numba.types import Types
@@ -83,12 +83,6 @@ def argument_type(name: str, kinds: Types) -> Any:
 
 
 # --- Meanings of names
-
-
-def bound(function: FunctionType, meanings: dict[str, Any]) -> FunctionType:
-    """The same function with other meanings of its global names."""
-    names = {**function.__globals__, **meanings}
-    return FunctionType(function.__code__, names, function.__name__, function.__defaults__)
 
 
 class _Numbers(ast.NodeTransformer):
@@ -252,22 +246,16 @@ def kept(text: str, make: Callable[[], Binary]) -> Binary:
 def _read(path: Path) -> Binary | None:
     """What was written, or None where it is missing or damaged."""
     try:
-        digest, entry, log, code = path.read_bytes().split(b"\0", 3)
+        entry, log, code = read_whole(path).split(b"\0", 2)
     except (OSError, ValueError):
         return None
-    whole = hashlib.sha256(b"\0".join([entry, log, code])).hexdigest().encode() == digest
-    return Binary(code, entry.decode(), log.decode()) if whole else None
+    return Binary(code, entry.decode(), log.decode())
 
 
 def _write(path: Path, binary: Binary) -> None:
     content = b"\0".join([binary.entry.encode(), binary.log.replace("\0", " ").encode(), binary.code])
-    unfinished = path.with_suffix(f".{secrets.token_hex(8)}")
     with suppress(OSError):  # a full disk: the kernel is in memory
-        try:
-            unfinished.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\0" + content)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(path, content)
 
 
 def unit_binary(module: ModuleType, kinds: Types, name: str, space: str, architecture: Architecture) -> Binary:

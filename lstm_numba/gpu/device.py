@@ -15,13 +15,12 @@ import numpy as np
 
 from lstm_numba.errors import CudaUnavailableError
 from lstm_numba.gpu import compiler
-from lstm_numba.gpu.plan import Limits, Plan
+from lstm_numba.gpu.plan import APART, Limits, Plan
 from lstm_numba.gpu.unavailable import require
 from lstm_numba.types import Types
 
 GRAPHS = 64  # graphs that one device keeps
 LEAST = (8, 0)
-COUNTERS = 32  # from one group's counter to the next, see `blocks.APART`
 
 
 @cache
@@ -119,7 +118,7 @@ class Device:
             (module, kinds, name), lambda: compiler.sweep_binary(module, kinds, name, self.limits.architecture)
         )
         self.allow_shared(function, found.shared)
-        known = {**arguments, "barrier": self.xp.zeros(found.groups * COUNTERS, "uint32")}
+        known = {**arguments, "barrier": self.xp.zeros(found.groups * APART, "uint32")}
         values = [address(known[n]) for n in inspect.signature(getattr(module, name)).parameters]
         function(
             (found.blocks,),

@@ -8,7 +8,7 @@ import numpy as np
 from lstm_numba import checks, clock
 from lstm_numba.gpu import device as devices
 from lstm_numba.gpu.engine import CudaEngine
-from lstm_numba.gpu.exchange import kind_of, taken
+from lstm_numba.gpu.exchange import Host, kind_of, taken
 from lstm_numba.gpu.run import CudaRun
 from lstm_numba.gpu.unavailable import require
 from lstm_numba.parameters import Parameters
@@ -112,7 +112,7 @@ class Placed:
     def _on_host(self, lengths: Any) -> Any:
         """Lengths decide what is launched, so that a device's are waited for."""
         exchange = kind_of(lengths, self.device.xp)
-        if lengths is None or type(exchange).__name__ == "Host":
+        if type(exchange) is Host:
             return lengths
         array = exchange.take("lengths", lengths)[0]
         return array.get()

@@ -51,8 +51,7 @@ def operands_of(module: ModuleType, spaces: dict[str, int]) -> tuple[Operand, ..
 def _operand(spec: CellSpec, name: str, product: Product, reached: set[str], spaces: dict[str, int]) -> Operand:
     _, number, vector = name.split("_", 2)
     stage = spec.stages[int(number) - 1]
-    state = vector.removesuffix("_prev") if vector.removesuffix("_prev") != vector else ""
-    state = state if state in spec.states and vector not in spec.inputs and vector not in spec.kept else ""
+    state = spec.state_of(vector)
     is_input = vector in spec.inputs
     space = spec.inputs[vector] if is_input else spec.states[state] if state else spec.kept[vector]
     run = range(product.low, product.low + product.run)

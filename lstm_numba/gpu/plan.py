@@ -11,6 +11,7 @@ from lstm_numba.gpu.operands import Operand
 from lstm_numba.types import Types
 
 MOST_ROWS = 64  # rows whose sums are in shared memory at once
+APART = 32  # numbers from one group's counter to the next: each lies in a cache line of its own
 RESERVED = 1024  # bytes of shared memory that the system takes from every block
 
 # Cycles, estimated, not measured: they only rank the ways to divide the work.

@@ -26,6 +26,7 @@ from derive.verify.memory import poisoned_memory
 from derive.verify.oracle import Interpreter
 from derive.verify.problem import Problem
 from derive.verify.report import Measurement, Place, compare, describe
+from derive.verify.rungs.adjoint import Pushing
 from derive.verify.rungs.numeric import quantity
 from derive.verify.sequence import Named
 from derive.verify.subject import Subject
@@ -34,10 +35,8 @@ RUNG, STEPPED = "second", "complex step"
 STEPS = 2  # of a run, whose values the step functions are given
 
 
-class Curved(Subject, Protocol):
+class Curved(Subject, Pushing, Protocol):
     """A subject that runs along directions, too."""
-
-    def tangent(self, problem: Problem, directions: Gradient) -> tuple[Named, Named]: ...
 
     def curvature(self, along: Along) -> Gradient: ...
 
