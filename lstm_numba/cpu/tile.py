@@ -43,8 +43,8 @@ def make_rows(vectors: int):
                     c_rows = tile.apart(tile.step(c_first, r, c_row), c_row, height)
                     tall = height == HEIGHTS[vectors][0]
                     # the first tile fetches for all; the others ask again for what is there already
-                    is_first = builder.icmp_signed("==", loop.index, I64(0))
-                    ahead = builder.select(is_first, b_next, I64(0)) if tall else None
+                    further = builder.select(builder.icmp_signed("==", loop.index, I64(0)), b_next, I64(0))
+                    ahead = (builder.gep(b_first, [further]), I64(tile.row), tile.lines) if tall else None
                     tile.emit(count, a_rows, 1, [b_first], [c_rows], ahead, UNROLLED if tall else 1)
                 done = builder.add(done, builder.mul(times, I64(height)))
             return context.get_dummy_value()
@@ -81,25 +81,26 @@ def _is_one_of(builder, value, numbers):
 
 
 def make_strip(vectors: int):
-    """Return strip_times(rows, count, a, a0, b, b0, c, c0, c_row): a is packed too, its column k + 1 after column k.
+    """Return strip_times(rows, count, a, a0, b, b0, c, c0, c_row, d, d0, d_row): a is packed too, column after column.
 
-    `rows` is one of the tile's heights.
+    `rows` is one of the tile's heights.  A line of each of `count` rows of d, d_row apart, is fetched meanwhile.
     """
 
     @intrinsic
-    def strip_times(typing_context, rows, count, a, a0, b, b0, c, c0, c_row):
-        kinds = (SIZE, SIZE, a, SIZE, b, SIZE, c, SIZE, SIZE)
+    def strip_times(typing_context, rows, count, a, a0, b, b0, c, c0, c_row, d, d0, d_row):
+        kinds = (SIZE, SIZE, a, SIZE, b, SIZE, c, SIZE, SIZE, d, SIZE, SIZE)
 
         def build(context, builder, signature, arguments):
-            rows, count, a, a0, b, b0, c, c0, c_row = arguments
-            places = (kinds[2], a, a0), (kinds[4], b, b0), (kinds[6], c, c0)
-            a_first, b_first, c_first = (pointer(context, builder, *place) for place in places)
+            rows, count, a, a0, b, b0, c, c0, c_row, d, d0, d_row = arguments
+            places = (kinds[2], a, a0), (kinds[4], b, b0), (kinds[6], c, c0), (kinds[9], d, d0)
+            a_first, b_first, c_first, d_first = (pointer(context, builder, *place) for place in places)
             tile = _Tile(builder, Register(kinds[2].dtype), vectors)
             for height in HEIGHTS[vectors]:
                 with builder.if_then(builder.icmp_signed("==", rows, I64(height))):
                     a_rows, c_rows = tile.apart(a_first, I64(1), height), tile.apart(c_first, c_row, height)
-                    unrolled = UNROLLED if height == HEIGHTS[vectors][0] else 1
-                    tile.emit(count, a_rows, height, [b_first], [c_rows], None, unrolled)
+                    tall = height == HEIGHTS[vectors][0]
+                    ahead = (d_first, d_row, 1) if tall else None
+                    tile.emit(count, a_rows, height, [b_first], [c_rows], ahead, UNROLLED if tall else 1)
             return context.get_dummy_value()
 
         return types.void(*kinds), build
@@ -137,7 +138,9 @@ class _Tile:
 
     def __init__(self, builder, register: Register, vectors: int) -> None:
         self.builder, self.register, self.vectors = builder, register, vectors
-        self.lanes = register.lanes
+        self.lanes, self.row = register.lanes, vectors * register.lanes
+        self.per_line = LINE_BYTES // (register.element.bitwidth // 8)
+        self.lines = -(-self.row // self.per_line)
 
     def step(self, address, index, stride):
         return self.builder.gep(address, [self.builder.mul(index, stride)])
@@ -147,31 +150,33 @@ class _Tile:
         return [self.step(address, I64(k), stride) for k in range(count)]
 
     def emit(
-        self, count, a_rows: Sequence, a_k: int, b_groups: Sequence, c_groups: Sequence, b_next, unrolled: int
+        self, count, a_rows: Sequence, a_k: int, b_groups: Sequence, c_groups: Sequence, ahead, unrolled: int
     ) -> None:
-        """c[group][row] += a_rows times b_groups over k < count; a_k is the stride of k in a."""
+        """c[group][row] += a_rows times b_groups over k < count; a_k is the stride of k in a.
+
+        `ahead` is what to fetch meanwhile: (address, its stride of k, lines at every k), or None.
+        """
         builder = self.builder
         rows = [(g, r, row) for g, group in enumerate(c_groups) for r, row in enumerate(group)]
         cells = {(g, r, v): self._column(row, v) for g, r, row in rows for v in range(self.vectors)}
         sums = {cell: cgutils.alloca_once_value(builder, self._load(address)) for cell, address in cells.items()}
         whole = builder.mul(builder.sdiv(count, I64(unrolled)), I64(unrolled))
-        self._loop(I64(0), whole, unrolled, (a_rows, a_k, b_groups, b_next), sums)
+        self._loop(I64(0), whole, unrolled, (a_rows, a_k, b_groups, ahead), sums)
         if unrolled > 1:
             self._loop(whole, count, 1, (a_rows, a_k, b_groups, None), sums)
         for cell, address in cells.items():
             self._store(builder.load(sums[cell]), address)
 
     def _loop(self, first, last, unrolled: int, operands, sums) -> None:
-        a_rows, a_k, b_groups, b_next = operands
-        n = self.vectors * self.lanes
+        a_rows, a_k, b_groups, ahead = operands
         with cgutils.for_range_slice(self.builder, first, last, I64(unrolled), I64) as (k, _):
             a_at = [self.step(row, k, I64(a_k)) for row in a_rows]
-            b_at = [self.step(group, k, I64(n)) for group in b_groups]
-            for ahead in range(unrolled):
-                if b_next is not None:
-                    self._prefetch(self._offset(self.builder.gep(b_at[0], [b_next]), ahead * n))
-                a_here = [self._offset(row, ahead * a_k) for row in a_at]
-                b_here = [self._offset(group, ahead * n) for group in b_at]
+            b_at = [self.step(group, k, I64(self.row)) for group in b_groups]
+            for u in range(unrolled):
+                if ahead is not None:
+                    self._fetch(self.builder.add(k, I64(u)), *ahead)
+                a_here = [self._offset(row, u * a_k) for row in a_at]
+                b_here = [self._offset(group, u * self.row) for group in b_at]
                 self._rank_one(a_here, b_here, sums)
 
     def _rank_one(self, a_at: Sequence, b_at: Sequence, sums) -> None:
@@ -185,11 +190,9 @@ class _Tile:
                     factors = [row, column, self.builder.load(cell)]
                     self.builder.store(vector_intrinsic(self.builder, "fma", self.register.llvm, factors), cell)
 
-    def _prefetch(self, address) -> None:
-        """Ask for one row of b."""
-        per_line = LINE_BYTES // (self.register.element.bitwidth // 8)
-        for offset in range(0, self.vectors * self.lanes, per_line):
-            ask(self.builder, self._offset(address, offset))
+    def _fetch(self, k, address, stride, lines: int) -> None:
+        for line in range(lines):
+            ask(self.builder, self._offset(self.step(address, k, stride), line * self.per_line))
 
     def _column(self, address, v: int):
         return self._offset(address, v * self.lanes)
