@@ -43,8 +43,7 @@ def make_rows(vectors: int):
                     c_rows = tile.apart(tile.step(c_first, r, c_row), c_row, height)
                     tall = height == HEIGHTS[vectors][0]
                     # the first tile fetches for all; the others ask again for what is there already
-                    further = builder.select(builder.icmp_signed("==", loop.index, I64(0)), b_next, I64(0))
-                    ahead = (builder.gep(b_first, [further]), I64(tile.row), tile.lines) if tall else None
+                    ahead = tile.share(b_first, b_next, loop.index, times) if tall else None
                     tile.emit(count, a_rows, 1, [b_first], [c_rows], ahead, UNROLLED if tall else 1)
                 done = builder.add(done, builder.mul(times, I64(height)))
             return context.get_dummy_value()
@@ -99,7 +98,7 @@ def make_strip(vectors: int):
                 with builder.if_then(builder.icmp_signed("==", rows, I64(height))):
                     a_rows, c_rows = tile.apart(a_first, I64(1), height), tile.apart(c_first, c_row, height)
                     tall = height == HEIGHTS[vectors][0]
-                    ahead = (d_first, d_row, 1) if tall else None
+                    ahead = (d_first, d_row, [I64(0)]) if tall else None
                     tile.emit(count, a_rows, height, [b_first], [c_rows], ahead, UNROLLED if tall else 1)
             return context.get_dummy_value()
 
@@ -149,12 +148,24 @@ class _Tile:
         """`count` addresses, each `stride` after the one before."""
         return [self.step(address, I64(k), stride) for k in range(count)]
 
+    def share(self, b_first, b_next, index, times):
+        """What tile `index` of `times` fetches of the rows of b b_next further on: a line of each, or all if tiles are few.
+
+        Tiles that have nothing to fetch ask again for what is there already.
+        """
+        builder, lines = self.builder, I64(self.lines)
+        many = builder.icmp_signed(">=", times, lines)
+        active = builder.icmp_signed("<", index, builder.select(many, lines, I64(1)))
+        line = builder.select(many, builder.mul(builder.srem(index, lines), I64(self.per_line)), I64(0))
+        place = builder.gep(b_first, [builder.add(line, builder.select(active, b_next, I64(0)))])
+        return place, I64(self.row), [builder.select(many, I64(0), I64(l * self.per_line)) for l in range(self.lines)]
+
     def emit(
         self, count, a_rows: Sequence, a_k: int, b_groups: Sequence, c_groups: Sequence, ahead, unrolled: int
     ) -> None:
         """c[group][row] += a_rows times b_groups over k < count; a_k is the stride of k in a.
 
-        `ahead` is what to fetch meanwhile: (address, its stride of k, lines at every k), or None.
+        `ahead` is what to fetch meanwhile: (address, its stride of k, offsets at every k), or None.
         """
         builder = self.builder
         rows = [(g, r, row) for g, group in enumerate(c_groups) for r, row in enumerate(group)]
@@ -190,9 +201,9 @@ class _Tile:
                     factors = [row, column, self.builder.load(cell)]
                     self.builder.store(vector_intrinsic(self.builder, "fma", self.register.llvm, factors), cell)
 
-    def _fetch(self, k, address, stride, lines: int) -> None:
-        for line in range(lines):
-            ask(self.builder, self._offset(self.step(address, k, stride), line * self.per_line))
+    def _fetch(self, k, address, stride, offsets: Sequence) -> None:
+        for offset in offsets:
+            ask(self.builder, self.builder.gep(self.step(address, k, stride), [offset]))
 
     def _column(self, address, v: int):
         return self._offset(address, v * self.lanes)
