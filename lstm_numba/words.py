@@ -132,6 +132,21 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Biased:
+    """biased(rows, panel, panels, depth, a, a0, a_row, w, bias, c, c0, c_row): slots = biases + W a.
+
+    The operand reaches all slots; w is packed as for `Product`.
+    """
+
+    gates: int
+
+    def __call__(self, rows, panel, panels, depth, a, a0, a_row, w, bias, c, c0, c_row):
+        length = self.gates * units_of(c, self.gates)
+        spread(rows, panel * length, panels * length, bias, c, c0, c_row)
+        Product(self.gates, self.gates, 0)(rows, panel, panels, 0, depth, a, a0, a_row, w, c, c0, c_row)
+
+
+@dataclass(frozen=True)
 class Transposed:
     """transpose(rows, low, high, panels, ends, slots, a0, a_row, w, c, c0, c_row, size): c += W' slots.
 

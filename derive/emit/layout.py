@@ -47,6 +47,11 @@ class Operand:
     def is_input(self) -> bool:
         return self.vector.role == "input"
 
+    @property
+    def reaches_all(self) -> bool:
+        """Whether it has a matrix, or zeros, for every slot: the sums can begin with its product."""
+        return (self.low, self.run) == (0, self.gates) and not self.structure
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -78,8 +83,8 @@ class Layout:
 
     @cached_property
     def operands(self) -> dict[int, tuple[Operand, ...]]:
-        """Affine stage -> its operands in order of appearance."""
-        return {k: tuple(_operands(k, stage)) for k, stage in self.affine.items()}
+        """Affine stage -> its operands, inputs first, else in order of appearance."""
+        return {k: tuple(sorted(_operands(k, a), key=lambda o: not o.is_input)) for k, a in self.affine.items()}
 
     def transposed(self, number: int) -> tuple[Operand, ...]:
         """The operands of an affine stage that receive an adjoint at every step; inputs receive theirs at the end."""

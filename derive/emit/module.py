@@ -16,8 +16,8 @@ from derive.symbols import Matrix
 
 WIDTH = 120
 WORDS = (
-    "Product", "Transposed", "clear", "lanes", "load", "load_first", "panels_of", "release", "restore", "ring",
-    "spread", "store", "store_first", "together", "units_of",
+    "Biased", "Product", "Transposed", "clear", "lanes", "load", "load_first", "panels_of", "release", "restore",
+    "ring", "spread", "store", "store_first", "together", "units_of",
 )  # fmt: skip
 CUDA_WORDS = (
     "add", "copy_low", "erase", "erase_adjoint", "erase_low", "get", "get_low", "hold", "hold_turned", "meet",

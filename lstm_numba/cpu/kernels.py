@@ -37,6 +37,11 @@ def _multiply(run: int, gates: int, low: int):
 
 
 @cache
+def _biased(gates: int):
+    return product.make_biased(gates)
+
+
+@cache
 def _transpose(run: int, gates: int, low: int):
     return product.make_transpose(run, gates, low)
 
@@ -52,6 +57,8 @@ def _meanings(module: ModuleType) -> dict[str, Any]:
     for name, value in vars(module).items():
         if isinstance(value, words.Product):
             meanings[name] = _multiply(value.run, value.gates, value.low)
+        elif isinstance(value, words.Biased):
+            meanings[name] = _biased(value.gates)
         elif isinstance(value, words.Transposed):
             meanings[name] = _transpose(value.run, value.gates, value.low)
         elif name == "step" or name.startswith("step_"):

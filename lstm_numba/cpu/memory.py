@@ -11,6 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_numba.cpu.target import LINE_BYTES
+
+
+def aligned(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array with any contents that begins where a cache line does: registers across two lines are loaded twice."""
+    memory = np.empty(length + LINE_BYTES // dtype.itemsize, dtype)
+    begin = -memory.__array_interface__["data"][0] % LINE_BYTES // dtype.itemsize
+    return memory[begin : begin + length]
+
+
+def zeros(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The same filled with zeros."""
+    array = aligned(length, dtype)
+    array[...] = 0
+    return array
+
 
 class Memory:
     """Arrays of one type by their length."""
@@ -26,7 +42,7 @@ class Memory:
             found = self._free.get(length)
             if found:
                 return found.pop()
-        return np.empty(length, self._dtype)
+        return aligned(length, self._dtype)
 
     def give(self, arrays: list[NDArray[Any]]) -> None:
         """Arrays that nobody reads any more; those of other lengths are dropped."""

@@ -65,7 +65,7 @@ def _make_packers(width: int):
 
 
 def _make_group(width: int):
-    """Return group(low, high, start, depth, count, packed, strips, slots, grad, g, d, d0, d_row): a group's sums over a block.
+    """Return group(low, high, start, depth, count, packed, strips, slots, grad, g, d, d0, d_row): sums over a block.
 
     The rows of d from d0 on, d_row apart, as wide as a group, are fetched meanwhile: one line of each row with a strip.
     """
@@ -117,7 +117,7 @@ def make_outer(run: int, gates: int, low: int):
                     column = (p * panel_vectors + low_vectors) * lanes(slots) + g % groups * n
                     into, place = (sums, g * n) if k0 == low else (summed_before, 0)
                     pack_slots(index, i0, count, slots, slots_row, column, strip_slots, into, place)
-                    beside = index[i0] * slots_row + column + n
-                    group(k0, k1, starts[p], depth, count, packed, strips, strip_slots, grad, g, slots, beside, slots_row)
+                    beside = slots, index[i0] * slots_row + column + n, slots_row
+                    group(k0, k1, starts[p], depth, count, packed, strips, strip_slots, grad, g, *beside)
 
     return outer

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_numba.cpu.kernels import pack
+from lstm_numba.cpu.memory import zeros
 from lstm_numba.cpu.packing import MATRIX, SUM, VECTOR
 from lstm_numba.cpu.target import WIDE
 from lstm_numba.parameters import Parameters
@@ -103,7 +104,7 @@ class Packing:
 
     def new_grads(self) -> tuple[NDArray, Arrays]:
         """Zeros for the packed gradients: all of them, and each by name."""
-        grads = np.zeros(self._grads.length, self.sizes.dtype)
+        grads = zeros(self._grads.length, self.sizes.dtype)
         return grads, {name: grads[piece] for name, piece in self._grads.slices.items()}
 
     def unpack(self, grads: NDArray, adjoints: Arrays, places: NDArray[np.int64], gradients: Parameters) -> None:
@@ -120,12 +121,12 @@ class Packing:
 def packed_sum(parts: Sequence[tuple[Packing, NDArray]], backward: bool) -> Arrays:
     """As `Packing.pack`, for parameters in several arrays: one that lies in two is their sum, one in none is 0."""
     tables = parts[0][0]
-    packed = np.zeros(tables._forward.length, tables.sizes.dtype)
+    packed = zeros(tables._forward.length, tables.sizes.dtype)
     for part, flat in parts:
         pack.pack_forward(flat, part._matrices, part._vectors, packed)
     arrays = {name: packed[piece] for name, piece in tables._forward.slices.items()}
     if backward:
-        back = np.zeros(tables._back.length, tables.sizes.dtype)
+        back = zeros(tables._back.length, tables.sizes.dtype)
         for part, flat in parts:
             pack.pack_backward(flat, part._transposes, back, WIDE, tables.sizes.lanes)
         arrays |= {name: back[piece] for name, piece in tables._back.slices.items()}

@@ -1,4 +1,4 @@
-"""The words `Product` and `Transposed` on SIMD registers: a batch times packed weights, in blocks that the cache holds.
+"""The words `Product`, `Biased`, `Transposed` on SIMD registers: a batch times packed weights, in blocks for the cache.
 
 A row's sum runs over k in order whatever the blocking, so a row's bits do not depend on the batch it is part of.
 """
@@ -10,8 +10,8 @@ from lstm_numba.cpu.target import BLOCK, WIDE, groups_at_once, tile_width, unit_
 from lstm_numba.cpu.tile import make_flat, make_rows
 
 
-def make_multiply(run: int, gates: int, low: int):
-    """Return the compiled meaning of `Product(run, gates, low)`."""
+def _make_sums(run: int, gates: int, low: int):
+    """Return sums(rows, panel, panels, start, depth, a, a0, a_row, w, d, d0, d_row, c, c0, c_row): c = d + W a."""
     units = unit_vectors(gates)
     width = tile_width(run * units)
     groups, panel_vectors, low_vectors = run * units // width, gates * units, low * units
@@ -20,23 +20,46 @@ def make_multiply(run: int, gates: int, low: int):
     rows_times, flat = make_rows(width), make_flat(width, at_once)
 
     @register_jitable
-    def multiply(rows, panel, panels, start, depth, a, a0, a_row, w, c, c0, c_row):
-        n, length = width * lanes(c), panel_vectors * lanes(c)
-        base = c0 + low_vectors * lanes(c)
+    def sums(rows, panel, panels, start, depth, a, a0, a_row, w, d, d0, d_row, c, c0, c_row):
+        n, length, offset = width * lanes(c), panel_vectors * lanes(c), low_vectors * lanes(c)
         g, last = panel * groups, (panel + panels) * groups
         if rows == 1 and regular:
             step = length if groups == 1 else n
             while g + at_once <= last:
-                w0 = (g * depth + start) * n
-                flat(depth - start, a, a0 + start, w, w0, depth * n, c, base + g * step, step)
+                w0, column = (g * depth + start) * n, offset + g * step
+                flat(depth - start, a, a0 + start, w, w0, depth * n, d, d0 + column, c, c0 + column, step)
                 g += at_once
         for k in range(start, depth, BLOCK):
             count = min(BLOCK, depth - k)
             for h in range(g, last):
-                column = base + h // groups * length + h % groups * n
-                rows_times(rows, count, a, a0 + k, a_row, w, (h * depth + k) * n, depth * n, c, column, c_row)
+                w0, column = (h * depth + k) * n, offset + h // groups * length + h % groups * n
+                there = d, d0 + column, d_row, c, c0 + column, c_row
+                rows_times(rows, count, a, a0 + k, a_row, w, w0, depth * n, *there)
+            d, d0, d_row = c, c0, c_row
+
+    return sums
+
+
+def make_multiply(run: int, gates: int, low: int):
+    """Return the compiled meaning of `Product(run, gates, low)`."""
+    sums = _make_sums(run, gates, low)
+
+    @register_jitable
+    def multiply(rows, panel, panels, start, depth, a, a0, a_row, w, c, c0, c_row):
+        sums(rows, panel, panels, start, depth, a, a0, a_row, w, c, c0, c_row, c, c0, c_row)
 
     return multiply
+
+
+def make_biased(gates: int):
+    """Return the compiled meaning of `Biased(gates)`."""
+    sums = _make_sums(gates, gates, 0)
+
+    @register_jitable
+    def biased(rows, panel, panels, depth, a, a0, a_row, w, bias, c, c0, c_row):
+        sums(rows, panel, panels, 0, depth, a, a0, a_row, w, bias, 0, 0, c, c0, c_row)
+
+    return biased
 
 
 def make_transpose(run: int, gates: int, low: int):
@@ -56,10 +79,11 @@ def make_transpose(run: int, gates: int, low: int):
             n = WIDE * lane if wide else lane
             terms = min(count, ends[group] * used - k)
             if terms > 0:
+                there = c, c0 + column, c_row, c, c0 + column, c_row
                 if wide:
-                    wide_rows(rows, terms, a, a0, a_row, w, offset + k * n, depth * n, c, c0 + column, c_row)
+                    wide_rows(rows, terms, a, a0, a_row, w, offset + k * n, depth * n, *there)
                 else:
-                    one_rows(rows, terms, a, a0, a_row, w, offset + k * n, depth * n, c, c0 + column, c_row)
+                    one_rows(rows, terms, a, a0, a_row, w, offset + k * n, depth * n, *there)
             offset, column, group = offset + depth * n, column + n, group + 1
 
     @register_jitable
@@ -69,7 +93,7 @@ def make_transpose(run: int, gates: int, low: int):
         column, group, n, depth = 0, 0, WIDE * lane, panels * used
         if rows == 1 and whole and low == 0 and high == panels and ends[0] == panels:
             while column + at_once * n - lane < size:
-                flat(depth, slots, base, w, column * depth, depth * n, c, c0 + column, n)
+                flat(depth, slots, base, w, column * depth, depth * n, c, c0 + column, c, c0 + column, n)
                 column, group = column + at_once * n, group + at_once
         # the slots that an operand reaches are contiguous over all panels only where it reaches every slot
         step = BLOCK if whole else used

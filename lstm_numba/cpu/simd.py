@@ -108,23 +108,12 @@ def store(typing_context, array, index, value):
     return types.void(array, types.intp, _register_or_number(register, value)), build
 
 
-def ask(builder, address):
-    """Ask for the line at an address to be in the second-level cache soon."""
+def ask(builder, address, write=False):
+    """Ask for the line at an address to be in the second-level cache soon; in the first, where it will be written."""
     byte = ir.IntType(8).as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [builder.bitcast(address, byte), I32(0), I32(2), I32(1)])  # to read, second level, data
-
-
-@intrinsic
-def fetch(typing_context, array, index):
-    """Ask for the line of array[index], which may lie outside the array, to be in the second-level cache soon."""
-
-    def build(context, builder, signature, arguments):
-        ask(builder, pointer(context, builder, signature.args[0], *arguments))
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), build
+    builder.call(function, [builder.bitcast(address, byte), I32(int(write)), I32(3 if write else 2), I32(1)])  # 1: data
 
 
 def _first(builder, register, count):

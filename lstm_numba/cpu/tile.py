@@ -1,6 +1,6 @@
 """The register tile: the inner loop of every product, written as LLVM IR.
 
-    c[r, v] += sum_k a[r, k] b[k, v]        r < rows, v < vectors x lanes
+    c[r, v] = d[r, v] + sum_k a[r, k] b[k, v]        r < rows, v < vectors x lanes;  d may be c
 
 The accumulators stay in registers for the whole sum; k runs in order, so a row's result does not depend on the tile it
 was in.  b is packed: its row k + 1 follows row k.  Addresses in the loop are a pointer for each row plus k, which
@@ -22,29 +22,28 @@ UNROLLED = 4
 
 
 def make_rows(vectors: int):
-    """Return rows_times(rows, count, a, a0, a_row, b, b0, b_next, c, c0, c_row): any number of rows, a's a_row apart.
+    """Return rows_times(rows, count, a, a0, a_row, b, b0, b_next, d, d0, d_row, c, c0, c_row): any number of rows.
 
     The highest tile as often as it fits, then lower ones.  What stands b_next further on in b is fetched meanwhile.
     """
 
     @intrinsic
-    def rows_times(typing_context, rows, count, a, a0, a_row, b, b0, b_next, c, c0, c_row):
-        kinds = (SIZE, SIZE, a, SIZE, SIZE, b, SIZE, SIZE, c, SIZE, SIZE)
+    def rows_times(typing_context, rows, count, a, a0, a_row, b, b0, b_next, d, d0, d_row, c, c0, c_row):
+        kinds = (SIZE, SIZE, a, SIZE, SIZE, b, SIZE, SIZE, d, SIZE, SIZE, c, SIZE, SIZE)
 
         def build(context, builder, signature, arguments):
-            rows, count, a, a0, a_row, b, b0, b_next, c, c0, c_row = arguments
-            places = (kinds[2], a, a0), (kinds[5], b, b0), (kinds[8], c, c0)
-            a_first, b_first, c_first = (pointer(context, builder, *place) for place in places)
+            rows, count, a, a0, a_row, b, b0, b_next, d, d0, d_row, c, c0, c_row = arguments
+            places = (kinds[2], a, a0), (kinds[5], b, b0), (kinds[8], d, d0), (kinds[11], c, c0)
+            a_first, b_first, d_first, c_first = (pointer(context, builder, *place) for place in places)
             tile, done = _Tile(builder, Register(kinds[2].dtype), vectors), I64(0)
             for height, times in _times(builder, rows, vectors):
                 with cgutils.for_range(builder, times, intp=I64) as loop:
                     r = builder.add(done, builder.mul(loop.index, I64(height)))
-                    a_rows = tile.apart(tile.step(a_first, r, a_row), a_row, height)
-                    c_rows = tile.apart(tile.step(c_first, r, c_row), c_row, height)
+                    strided = (a_first, a_row), (d_first, d_row), (c_first, c_row)
+                    a_rows, d_rows, c_rows = (tile.apart(tile.step(p, r, row), row, height) for p, row in strided)
                     tall = height == HEIGHTS[vectors][0]
-                    # the first tile fetches for all; the others ask again for what is there already
                     ahead = tile.share(b_first, b_next, loop.index, times) if tall else None
-                    tile.emit(count, a_rows, 1, [b_first], [c_rows], ahead, UNROLLED if tall else 1)
+                    tile.emit(count, a_rows, 1, [b_first], [d_rows], [c_rows], ahead, UNROLLED if tall else 1)
                 done = builder.add(done, builder.mul(times, I64(height)))
             return context.get_dummy_value()
 
@@ -99,7 +98,7 @@ def make_strip(vectors: int):
                     a_rows, c_rows = tile.apart(a_first, I64(1), height), tile.apart(c_first, c_row, height)
                     tall = height == HEIGHTS[vectors][0]
                     ahead = (d_first, d_row, [I64(0)]) if tall else None
-                    tile.emit(count, a_rows, height, [b_first], [c_rows], ahead, UNROLLED if tall else 1)
+                    tile.emit(count, a_rows, height, [b_first], [c_rows], [c_rows], ahead, UNROLLED if tall else 1)
             return context.get_dummy_value()
 
         return types.void(*kinds), build
@@ -108,23 +107,23 @@ def make_strip(vectors: int):
 
 
 def make_flat(vectors: int, groups: int):
-    """Return flat_times(count, a, a0, b, b0, b_group, c, c0, c_group): one row with several groups of b.
+    """Return flat_times(count, a, a0, b, b0, b_group, d, d0, c, c0, group): one row with several groups of b.
 
     Enough sums are then in flight to hide the latency of an addition.
     """
 
     @intrinsic
-    def flat_times(typing_context, count, a, a0, b, b0, b_group, c, c0, c_group):
-        kinds = (SIZE, a, SIZE, b, SIZE, SIZE, c, SIZE, SIZE)
+    def flat_times(typing_context, count, a, a0, b, b0, b_group, d, d0, c, c0, group):
+        kinds = (SIZE, a, SIZE, b, SIZE, SIZE, d, SIZE, c, SIZE, SIZE)
 
         def build(context, builder, signature, arguments):
-            count, a, a0, b, b0, b_group, c, c0, c_group = arguments
-            places = (kinds[1], a, a0), (kinds[3], b, b0), (kinds[6], c, c0)
-            a_first, b_first, c_first = (pointer(context, builder, *place) for place in places)
+            count, a, a0, b, b0, b_group, d, d0, c, c0, group = arguments
+            places = (kinds[1], a, a0), (kinds[3], b, b0), (kinds[6], d, d0), (kinds[8], c, c0)
+            a_first, b_first, d_first, c_first = (pointer(context, builder, *place) for place in places)
             tile = _Tile(builder, Register(kinds[1].dtype), vectors)
             b_groups = tile.apart(b_first, b_group, groups)
-            c_groups = [[row] for row in tile.apart(c_first, c_group, groups)]
-            tile.emit(count, [a_first], 1, b_groups, c_groups, None, 1)
+            d_groups, c_groups = ([[row] for row in tile.apart(p, group, groups)] for p in (d_first, c_first))
+            tile.emit(count, [a_first], 1, b_groups, d_groups, c_groups, None, 1)
             return context.get_dummy_value()
 
         return types.void(*kinds), build
@@ -149,7 +148,7 @@ class _Tile:
         return [self.step(address, I64(k), stride) for k in range(count)]
 
     def share(self, b_first, b_next, index, times):
-        """What tile `index` of `times` fetches of the rows of b b_next further on: a line of each, or all if tiles are few.
+        """What tile `index` of `times` fetches of b's rows b_next further on: a line of each, or all if tiles are few.
 
         Tiles that have nothing to fetch ask again for what is there already.
         """
@@ -161,22 +160,37 @@ class _Tile:
         return place, I64(self.row), [builder.select(many, I64(0), I64(l * self.per_line)) for l in range(self.lines)]
 
     def emit(
-        self, count, a_rows: Sequence, a_k: int, b_groups: Sequence, c_groups: Sequence, ahead, unrolled: int
+        self, count, a_rows: Sequence, a_k: int, b_groups: Sequence, d_groups, c_groups, ahead, unrolled: int
     ) -> None:
-        """c[group][row] += a_rows times b_groups over k < count; a_k is the stride of k in a.
+        """c[group][row] = d[group][row] + a_rows times b_groups over k < count; a_k is the stride of k in a.
 
         `ahead` is what to fetch meanwhile: (address, its stride of k, offsets at every k), or None.
         """
         builder = self.builder
-        rows = [(g, r, row) for g, group in enumerate(c_groups) for r, row in enumerate(group)]
-        cells = {(g, r, v): self._column(row, v) for g, r, row in rows for v in range(self.vectors)}
-        sums = {cell: cgutils.alloca_once_value(builder, self._load(address)) for cell, address in cells.items()}
+        given, cells = self._cells(d_groups), self._cells(c_groups)
+        sums = {cell: cgutils.alloca_once_value(builder, self._load(address)) for cell, address in given.items()}
+        self._own(given, cells)
         whole = builder.mul(builder.sdiv(count, I64(unrolled)), I64(unrolled))
         self._loop(I64(0), whole, unrolled, (a_rows, a_k, b_groups, ahead), sums)
         if unrolled > 1:
             self._loop(whole, count, 1, (a_rows, a_k, b_groups, None), sums)
         for cell, address in cells.items():
             self._store(builder.load(sums[cell]), address)
+
+    def _own(self, given: dict, cells: dict) -> None:
+        """Ask for the lines that will be written and that nothing has read."""
+        first = next(iter(cells))
+        if given[first] is cells[first]:
+            return
+        with self.builder.if_then(self.builder.icmp_unsigned("!=", given[first], cells[first])):
+            for (_, _, v), address in cells.items():
+                if v * self.lanes % self.per_line == 0:
+                    ask(self.builder, address, write=True)
+
+    def _cells(self, groups: Sequence[Sequence]) -> dict:
+        """(group, row, vector) -> address."""
+        rows = [(g, r, row) for g, group in enumerate(groups) for r, row in enumerate(group)]
+        return {(g, r, v): self._column(row, v) for g, r, row in rows for v in range(self.vectors)}
 
     def _loop(self, first, last, unrolled: int, operands, sums) -> None:
         a_rows, a_k, b_groups, ahead = operands

@@ -40,6 +40,7 @@ from lstm_numba.gpu.words import (
 from lstm_numba.functions import tanh, where
 from lstm_numba.spec import CellSpec, Slot, Stage
 from lstm_numba.words import (
+    Biased,
     Product,
     Transposed,
     lanes,
@@ -49,7 +50,6 @@ from lstm_numba.words import (
     release,
     restore,
     ring,
-    spread,
     store,
     store_first,
     units_of,
@@ -84,6 +84,7 @@ CELL = CellSpec(
 multiply_1_x = Product(run=1, gates=1, low=0)
 multiply_1_h_prev = Product(run=1, gates=1, low=0)
 transpose_1_h_prev = Transposed(run=1, gates=1, low=0)
+biased_1_x = Biased(gates=1)
 
 
 
@@ -135,13 +136,9 @@ def project(begin, end, batch, first, rows, kept, slots_1_row, N, H, seq_x, slot
     panels_1 = panels_of(H, units_1)
     for row in range(rows):
         panel, panels = 0, panels_1
-        spread(
-            end - begin, panel * 1 * units_1, panels * 1 * units_1, bias_1, slots_1,
-            (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
-        )
-        multiply_1_x(
-            end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1,
-            (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
+        biased_1_x(
+            end - begin, panel, panels, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, bias_1,
+            slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
         )
 
 
@@ -178,12 +175,8 @@ def forward(
                         store_first(out_h, (given + row) * H + unit, h, H - unit)
                 continue
             if not hoisted:
-                spread(
-                    rows, panel * 1 * units_1, panels * 1 * units_1, bias_1, slots_1, kept_at * slots_1_row,
-                    slots_1_row,
-                )
-                multiply_1_x(
-                    rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row,
+                biased_1_x(
+                    rows, panel, panels, N, seq_x, given * N, N, weights_1_x, bias_1, slots_1, kept_at * slots_1_row,
                     slots_1_row,
                 )
             multiply_1_h_prev(
@@ -292,13 +285,9 @@ def forward_tangent(
                         store(dot_all_h, (after + row) * H_row + unit, dot_h)
                         store_first(dot_out_h, (given + row) * H + unit, dot_h, H - unit)
                 continue
-            spread(
-                rows, panel * 1 * units_1, panels * 1 * units_1, dot_bias_1, dot_slots_1, kept_at * slots_1_row,
-                slots_1_row,
-            )
-            multiply_1_x(
-                rows, panel, panels, 0, N, dot_seq_x, given * N, N, weights_1_x, dot_slots_1, kept_at * slots_1_row,
-                slots_1_row,
+            biased_1_x(
+                rows, panel, panels, N, dot_seq_x, given * N, N, weights_1_x, dot_bias_1, dot_slots_1,
+                kept_at * slots_1_row, slots_1_row,
             )
             multiply_1_x(
                 rows, panel, panels, 0, N, seq_x, given * N, N, dot_weights_1_x, dot_slots_1, kept_at * slots_1_row,

@@ -40,6 +40,7 @@ from lstm_numba.gpu.words import (
 from lstm_numba.functions import tanh
 from lstm_numba.spec import CellSpec, Slot, Stage
 from lstm_numba.words import (
+    Biased,
     Product,
     Transposed,
     lanes,
@@ -48,7 +49,6 @@ from lstm_numba.words import (
     panels_of,
     release,
     restore,
-    spread,
     store,
     store_first,
     together,
@@ -84,6 +84,7 @@ CELL = CellSpec(
 multiply_1_x = Product(run=1, gates=1, low=0)
 multiply_1_h_prev = Product(run=1, gates=1, low=0)
 transpose_1_h_prev = Transposed(run=1, gates=1, low=0)
+biased_1_x = Biased(gates=1)
 
 
 
@@ -135,13 +136,9 @@ def project(begin, end, batch, first, rows, kept, slots_1_row, N, H, seq_x, slot
     panels_1 = panels_of(H, units_1)
     for row in range(rows):
         panel, panels = 0, panels_1
-        spread(
-            end - begin, panel * 1 * units_1, panels * 1 * units_1, bias_1, slots_1,
-            (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
-        )
-        multiply_1_x(
-            end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1,
-            (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
+        biased_1_x(
+            end - begin, panel, panels, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, bias_1,
+            slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
         )
 
 
@@ -170,12 +167,8 @@ def forward(
         for panel in range(0, panels_1, at_once):
             panels = min(at_once, panels_1 - panel)
             if not hoisted:
-                spread(
-                    rows, panel * 1 * units_1, panels * 1 * units_1, bias_1, slots_1, kept_at * slots_1_row,
-                    slots_1_row,
-                )
-                multiply_1_x(
-                    rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row,
+                biased_1_x(
+                    rows, panel, panels, N, seq_x, given * N, N, weights_1_x, bias_1, slots_1, kept_at * slots_1_row,
                     slots_1_row,
                 )
             multiply_1_h_prev(
@@ -259,13 +252,9 @@ def forward_tangent(
         at_once = together(rows, panels_1, 1 * units_1)
         for panel in range(0, panels_1, at_once):
             panels = min(at_once, panels_1 - panel)
-            spread(
-                rows, panel * 1 * units_1, panels * 1 * units_1, dot_bias_1, dot_slots_1, kept_at * slots_1_row,
-                slots_1_row,
-            )
-            multiply_1_x(
-                rows, panel, panels, 0, N, dot_seq_x, given * N, N, weights_1_x, dot_slots_1, kept_at * slots_1_row,
-                slots_1_row,
+            biased_1_x(
+                rows, panel, panels, N, dot_seq_x, given * N, N, weights_1_x, dot_bias_1, dot_slots_1,
+                kept_at * slots_1_row, slots_1_row,
             )
             multiply_1_h_prev(
                 rows, panel, panels, 0, H, dot_all_h, before * H_row, H_row, weights_1_h_prev, dot_slots_1,

@@ -46,6 +46,7 @@ from lstm_numba.gpu.words import (
 from lstm_numba.functions import sigmoid, tanh
 from lstm_numba.spec import CellSpec, Slot, Stage
 from lstm_numba.words import (
+    Biased,
     Product,
     Transposed,
     clear,
@@ -55,7 +56,6 @@ from lstm_numba.words import (
     panels_of,
     release,
     restore,
-    spread,
     store,
     store_first,
     together,
@@ -109,6 +109,8 @@ multiply_2_x = Product(run=1, gates=1, low=0)
 multiply_2_rh = Product(run=1, gates=1, low=0)
 transpose_1_h_prev = Transposed(run=2, gates=2, low=0)
 transpose_2_rh = Transposed(run=1, gates=1, low=0)
+biased_1_x = Biased(gates=2)
+biased_2_x = Biased(gates=1)
 
 
 
@@ -238,22 +240,14 @@ def project(
     panels_2 = panels_of(H, units_2, units_1)
     for row in range(rows):
         panel, panels = 0, panels_1
-        spread(
-            end - begin, panel * 2 * units_1, panels * 2 * units_1, bias_1, slots_1,
-            (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
-        )
-        multiply_1_x(
-            end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1,
-            (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
+        biased_1_x(
+            end - begin, panel, panels, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, bias_1,
+            slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
         )
         panel, panels = 0, panels_2
-        spread(
-            end - begin, panel * 1 * units_2, panels * 1 * units_2, bias_2, slots_2,
-            (begin % kept * batch + first + row) * slots_2_row, batch * slots_2_row,
-        )
-        multiply_2_x(
-            end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_2_x, slots_2,
-            (begin % kept * batch + first + row) * slots_2_row, batch * slots_2_row,
+        biased_2_x(
+            end - begin, panel, panels, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_2_x, bias_2,
+            slots_2, (begin % kept * batch + first + row) * slots_2_row, batch * slots_2_row,
         )
 
 
@@ -286,12 +280,8 @@ def forward(
         for panel in range(0, panels_1, at_once):
             panels = min(at_once, panels_1 - panel)
             if not hoisted:
-                spread(
-                    rows, panel * 2 * units_1, panels * 2 * units_1, bias_1, slots_1, kept_at * slots_1_row,
-                    slots_1_row,
-                )
-                multiply_1_x(
-                    rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row,
+                biased_1_x(
+                    rows, panel, panels, N, seq_x, given * N, N, weights_1_x, bias_1, slots_1, kept_at * slots_1_row,
                     slots_1_row,
                 )
             multiply_1_h_prev(
@@ -317,12 +307,8 @@ def forward(
         for panel in range(0, panels_2, at_once):
             panels = min(at_once, panels_2 - panel)
             if not hoisted:
-                spread(
-                    rows, panel * 1 * units_2, panels * 1 * units_2, bias_2, slots_2, kept_at * slots_2_row,
-                    slots_2_row,
-                )
-                multiply_2_x(
-                    rows, panel, panels, 0, N, seq_x, given * N, N, weights_2_x, slots_2, kept_at * slots_2_row,
+                biased_2_x(
+                    rows, panel, panels, N, seq_x, given * N, N, weights_2_x, bias_2, slots_2, kept_at * slots_2_row,
                     slots_2_row,
                 )
             multiply_2_rh(
@@ -439,13 +425,9 @@ def forward_tangent(
         at_once = together(rows, panels_1, 2 * units_1)
         for panel in range(0, panels_1, at_once):
             panels = min(at_once, panels_1 - panel)
-            spread(
-                rows, panel * 2 * units_1, panels * 2 * units_1, dot_bias_1, dot_slots_1, kept_at * slots_1_row,
-                slots_1_row,
-            )
-            multiply_1_x(
-                rows, panel, panels, 0, N, dot_seq_x, given * N, N, weights_1_x, dot_slots_1, kept_at * slots_1_row,
-                slots_1_row,
+            biased_1_x(
+                rows, panel, panels, N, dot_seq_x, given * N, N, weights_1_x, dot_bias_1, dot_slots_1,
+                kept_at * slots_1_row, slots_1_row,
             )
             multiply_1_x(
                 rows, panel, panels, 0, N, seq_x, given * N, N, dot_weights_1_x, dot_slots_1, kept_at * slots_1_row,
@@ -480,13 +462,9 @@ def forward_tangent(
         at_once = together(rows, panels_2, 1 * units_2)
         for panel in range(0, panels_2, at_once):
             panels = min(at_once, panels_2 - panel)
-            spread(
-                rows, panel * 1 * units_2, panels * 1 * units_2, dot_bias_2, dot_slots_2, kept_at * slots_2_row,
-                slots_2_row,
-            )
-            multiply_2_x(
-                rows, panel, panels, 0, N, dot_seq_x, given * N, N, weights_2_x, dot_slots_2, kept_at * slots_2_row,
-                slots_2_row,
+            biased_2_x(
+                rows, panel, panels, N, dot_seq_x, given * N, N, weights_2_x, dot_bias_2, dot_slots_2,
+                kept_at * slots_2_row, slots_2_row,
             )
             multiply_2_x(
                 rows, panel, panels, 0, N, seq_x, given * N, N, dot_weights_2_x, dot_slots_2, kept_at * slots_2_row,

@@ -39,6 +39,7 @@ from lstm_numba.gpu.words import (
 from lstm_numba.functions import sigmoid, tanh
 from lstm_numba.spec import CellSpec, Slot, Stage
 from lstm_numba.words import (
+    Biased,
     Product,
     Transposed,
     clear,
@@ -48,7 +49,6 @@ from lstm_numba.words import (
     panels_of,
     release,
     restore,
-    spread,
     store,
     store_first,
     together,
@@ -108,6 +108,8 @@ multiply_1_r_prev = Product(run=4, gates=4, low=0)
 multiply_2_h = Product(run=1, gates=1, low=0)
 transpose_1_r_prev = Transposed(run=4, gates=4, low=0)
 transpose_2_h = Transposed(run=1, gates=1, low=0)
+biased_1_x = Biased(gates=4)
+biased_2_h = Biased(gates=1)
 
 
 
@@ -254,7 +256,7 @@ def step_2_vjp_jvp(dot_d_r, d_r):
 
 def project(
     begin, end, batch, first, rows, kept, slots_1_row, N, slots_2_row, H, P, seq_x, slots_1, slots_2, weights_1_x,
-    bias_1, bias_2,
+    bias_1,
 ):
     """Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."""
     units_1 = units_of(slots_1, 4)
@@ -263,18 +265,9 @@ def project(
     panels_2 = panels_of(P, units_2)
     for row in range(rows):
         panel, panels = 0, panels_1
-        spread(
-            end - begin, panel * 4 * units_1, panels * 4 * units_1, bias_1, slots_1,
-            (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
-        )
-        multiply_1_x(
-            end - begin, panel, panels, 0, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, slots_1,
-            (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
-        )
-        panel, panels = 0, panels_2
-        spread(
-            end - begin, panel * 1 * units_2, panels * 1 * units_2, bias_2, slots_2,
-            (begin % kept * batch + first + row) * slots_2_row, batch * slots_2_row,
+        biased_1_x(
+            end - begin, panel, panels, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, bias_1,
+            slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
         )
 
 
@@ -310,12 +303,8 @@ def forward(
         for panel in range(0, panels_1, at_once):
             panels = min(at_once, panels_1 - panel)
             if not hoisted:
-                spread(
-                    rows, panel * 4 * units_1, panels * 4 * units_1, bias_1, slots_1, kept_at * slots_1_row,
-                    slots_1_row,
-                )
-                multiply_1_x(
-                    rows, panel, panels, 0, N, seq_x, given * N, N, weights_1_x, slots_1, kept_at * slots_1_row,
+                biased_1_x(
+                    rows, panel, panels, N, seq_x, given * N, N, weights_1_x, bias_1, slots_1, kept_at * slots_1_row,
                     slots_1_row,
                 )
             multiply_1_r_prev(
@@ -346,14 +335,9 @@ def forward(
         at_once = together(rows, panels_2, 1 * units_2)
         for panel in range(0, panels_2, at_once):
             panels = min(at_once, panels_2 - panel)
-            if not hoisted:
-                spread(
-                    rows, panel * 1 * units_2, panels * 1 * units_2, bias_2, slots_2, kept_at * slots_2_row,
-                    slots_2_row,
-                )
-            multiply_2_h(
-                rows, panel, panels, 0, H, kept_h, kept_at * H_row, H_row, weights_2_h, slots_2, kept_at * slots_2_row,
-                slots_2_row,
+            biased_2_h(
+                rows, panel, panels, H, kept_h, kept_at * H_row, H_row, weights_2_h, bias_2, slots_2,
+                kept_at * slots_2_row, slots_2_row,
             )
 
             # 2. pointwise
@@ -466,13 +450,9 @@ def forward_tangent(
         at_once = together(rows, panels_1, 4 * units_1)
         for panel in range(0, panels_1, at_once):
             panels = min(at_once, panels_1 - panel)
-            spread(
-                rows, panel * 4 * units_1, panels * 4 * units_1, dot_bias_1, dot_slots_1, kept_at * slots_1_row,
-                slots_1_row,
-            )
-            multiply_1_x(
-                rows, panel, panels, 0, N, dot_seq_x, given * N, N, weights_1_x, dot_slots_1, kept_at * slots_1_row,
-                slots_1_row,
+            biased_1_x(
+                rows, panel, panels, N, dot_seq_x, given * N, N, weights_1_x, dot_bias_1, dot_slots_1,
+                kept_at * slots_1_row, slots_1_row,
             )
             multiply_1_x(
                 rows, panel, panels, 0, N, seq_x, given * N, N, dot_weights_1_x, dot_slots_1, kept_at * slots_1_row,
@@ -518,12 +498,8 @@ def forward_tangent(
         at_once = together(rows, panels_2, 1 * units_2)
         for panel in range(0, panels_2, at_once):
             panels = min(at_once, panels_2 - panel)
-            spread(
-                rows, panel * 1 * units_2, panels * 1 * units_2, dot_bias_2, dot_slots_2, kept_at * slots_2_row,
-                slots_2_row,
-            )
-            multiply_2_h(
-                rows, panel, panels, 0, H, dot_kept_h, kept_at * H_row, H_row, weights_2_h, dot_slots_2,
+            biased_2_h(
+                rows, panel, panels, H, dot_kept_h, kept_at * H_row, H_row, weights_2_h, dot_bias_2, dot_slots_2,
                 kept_at * slots_2_row, slots_2_row,
             )
             multiply_2_h(

@@ -133,6 +133,11 @@ def product_of(shape):
 
 
 @cache
+def biased_of(gates):
+    return kernels.compiled(kernels._biased(gates), f"test of biased {gates}")
+
+
+@cache
 def transpose_of(shape):
     return kernels.compiled(kernels._transpose(*shape), f"test of transpose {shape}")
 
@@ -152,6 +157,22 @@ def test_products(shape, count, depth, panels):
         words.Product(*shape)(*limits, a, 0, depth + 2, w, plain, 0, row)
         product_of(shape)(*limits, a, 0, depth + 2, w, found, 0, row)
         np.testing.assert_array_equal(found, plain)
+
+
+@pytest.mark.parametrize("gates", [1, 4, 5, 7])
+@pytest.mark.parametrize(("count", "depth", "panels"), [(1, 9, 3), (1, 5, 40), (5, 3, 2), (13, 7, 3), (2, 999, 1)])
+def test_products_that_begin_with_biases(gates, count, depth, panels):
+    """Whatever stood in the slots."""
+    length = gates * words.units_of(np.zeros(0), gates)
+    row = panels * length + 8
+    a, w, bias = numbers(count * depth), numbers(panels * length * depth, seed=1), numbers(panels * length, seed=2)
+    for first in (0, panels - 1):
+        plain, found = np.full(count * row, np.nan), np.full(count * row, np.nan)
+        limits = (count, first, panels - first, depth)
+        words.Biased(gates)(*limits, a, 0, depth, w, bias, plain, 0, row)
+        biased_of(gates)(*limits, a, 0, depth, w, bias, found, 0, row)
+        np.testing.assert_array_equal(found, plain)
+        assert np.isfinite(found.reshape(count, row)[:, first * length : panels * length]).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -27,5 +27,6 @@ def products(layout: Layout) -> str:
     """The packed products that the kernels call, one line each."""
     forward = [(f"multiply_{o.key}", "Product", o) for k in layout.affine for o in layout.operands[k]]
     backward = [(f"transpose_{o.key}", "Transposed", o) for k in layout.affine for o in layout.transposed(k)]
-    lines = (f"{name} = {word}(run={o.run}, gates={o.gates}, low={o.low})\n" for name, word, o in forward + backward)
-    return "".join(lines)
+    biased = [o for operands in layout.operands.values() for o in operands[:1] if o.reaches_all]
+    lines = [f"{name} = {word}(run={o.run}, gates={o.gates}, low={o.low})\n" for name, word, o in forward + backward]
+    return "".join([*lines, *(f"biased_{o.key} = Biased(gates={o.gates})\n" for o in biased)])

@@ -10,16 +10,33 @@ from derive.program import Affine, Pointwise
 class Products(Kernel):
     """What project and forward share: biases and products into slots."""
 
-    def spread(self, k: int, rows: str, base: str, row: str) -> Block:
+    def sums(self, k: int, operands: Iterable[Operand], rows: str, base: str, row: str) -> Block:
+        """Slots become the sums of their biases and of these products; the first begins them if it reaches them all."""
+        first, *others = operands
+        products = [self.product(o, rows, self.operand(o), base, row) for o in others]
+        if first.reaches_all:
+            return [self.biased(first, rows, self.operand(first), base, row), *products]
+        return [self.spread(k, rows, base, row), self.product(first, rows, self.operand(first), base, row), *products]
+
+    def operand(self, o: Operand) -> str:
+        """array, index, row of what the operand's matrices multiply."""
+        raise TypeError(o.key)
+
+    def spread(self, k: int, rows: str, base: str, row: str) -> str:
         self.need(f"bias_{k}", f"slots_{k}")
         limits = f"panel * {self._panel(k)}, panels * {self._panel(k)}"
-        return [f"spread({rows}, {limits}, bias_{k}, slots_{k}, {base}, {row})"]
+        return f"spread({rows}, {limits}, bias_{k}, slots_{k}, {base}, {row})"
 
     def product(self, o: Operand, rows: str, a: str, base: str, row: str) -> str:
         space = self.need(o.vector.space)
         low = f"{self.need(f'starts_{o.key}')}[panel]" if o.structure else "0"
         operands = f"{a}, {self.need(f'weights_{o.key}')}, slots_{o.stage}, {base}, {row}"
         return f"multiply_{o.key}({rows}, panel, panels, {low}, {space}, {operands})"
+
+    def biased(self, o: Operand, rows: str, a: str, base: str, row: str) -> str:
+        space = self.need(o.vector.space)
+        bias, weights = self.need(f"bias_{o.stage}"), self.need(f"weights_{o.key}")
+        return f"biased_{o.key}({rows}, panel, panels, {space}, {a}, {weights}, {bias}, slots_{o.stage}, {base}, {row})"
 
 
 class Project(Products):
@@ -31,19 +48,17 @@ class Project(Products):
     def body(self) -> Block:
         self.need("begin", "end", "batch", "first", "rows", "kept")
         loops: Block = []
-        for k in self.layout.affine:
-            inputs = [o for o in self.layout.operands[k] if o.is_input]
+        for k, operands in self.layout.operands.items():
+            inputs = [o for o in operands if o.is_input]
             base = f"(begin % kept * batch + first + row) * {self.need(f'slots_{k}_row')}"
-            calls: Block = [
-                f"panel, panels = 0, panels_{k}",
-                *self.spread(k, "end - begin", base, f"batch * slots_{k}_row"),
-            ]
-            for o in inputs:
-                sequence, space = self.need(f"seq_{o.vector.name}"), o.vector.space
-                a = f"{sequence}, (begin * batch + first + row) * {space}, batch * {space}"
-                calls.append(self.product(o, "end - begin", a, base, f"batch * slots_{k}_row"))
-            loops += calls
+            if inputs:
+                sums = self.sums(k, inputs, "end - begin", base, f"batch * slots_{k}_row")
+                loops += [f"panel, panels = 0, panels_{k}", *sums]
         return [*self.sizes(), "for row in range(rows):", loops] if loops else []
+
+    def operand(self, o: Operand) -> str:
+        sequence, space = self.need(f"seq_{o.vector.name}"), o.vector.space
+        return f"{sequence}, (begin * batch + first + row) * {space}, batch * {space}"
 
 
 class Forward(Products):
@@ -107,13 +122,12 @@ class Forward(Products):
     def _products(self, k: int, base: str, row: str) -> Block:
         inputs = [o for o in self.layout.operands[k] if o.is_input]
         others = [o for o in self.layout.operands[k] if not o.is_input]
-        early = [*self.spread(k, "rows", base, row), *(self._product(o, base, row) for o in inputs)]
-        return ["if not hoisted:", early, *(self._product(o, base, row) for o in others)]
+        if not inputs:
+            return self.sums(k, others, "rows", base, row)
+        early = self.sums(k, inputs, "rows", base, row)
+        return ["if not hoisted:", early, *(self.product(o, "rows", self.operand(o), base, row) for o in others)]
 
-    def _product(self, o: Operand, base: str, row: str) -> str:
-        return self.product(o, "rows", self._operand(o), base, row)
-
-    def _operand(self, o: Operand) -> str:
+    def operand(self, o: Operand) -> str:
         space = o.vector.space
         if o.is_input:
             return f"{self.need(f'seq_{o.vector.name}')}, given * {space}, {space}"

@@ -80,12 +80,16 @@ class ForwardTangent(Tangent, Forward):
             yield f"#    dot_{slot.name} = {' + '.join(terms)}"
 
     def _products(self, k: int, base: str, row: str) -> Block:
-        lines: Block = [self.twin(line) for line in self.spread(k, "rows", base, row) if isinstance(line, str)]
+        first = self.layout.operands[k][0]
+        begins = first.reaches_all and not first.vector.stopped
+        lines: Block = [] if begins else [self.twin(self.spread(k, "rows", base, row))]
         for o in self.layout.operands[k]:
-            call = self._product(o, base, row)
-            moved: Block = [self.twin(call, but="weights_")]
-            lines += [f"if {self.need(DOT_STOP.name)}:", moved] if o.vector.stopped else moved
-            lines += [self.twin(call, but=self._operand(o).partition(",")[0])] if self.is_trained(o) else []
+            a = self.operand(o)
+            call = self.product(o, "rows", a, base, row)
+            moved = self.biased(o, "rows", a, base, row) if begins and o is first else call
+            moving: Block = [self.twin(moved, but="weights_")]
+            lines += [f"if {self.need(DOT_STOP.name)}:", moving] if o.vector.stopped else moving
+            lines += [self.twin(call, but=a.partition(",")[0])] if self.is_trained(o) else []
         return lines
 
     def _pointwise(self, stage: Pointwise) -> Block:
