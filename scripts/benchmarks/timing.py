@@ -35,9 +35,12 @@ class Timing:
 
 
 def sample(call: Callable[[], object], repeats: int, settling: float = 0) -> float:
-    if settling:
-        time.sleep(settling)
-        call()  # its own threads are awake again
+    """Seconds of one call, after one that is not counted.
+
+    A step of a training finds the caches and threads as the step before has left them, not as another library has.
+    """
+    time.sleep(settling)
+    call()
     started = time.perf_counter()
     for _ in range(repeats):
         call()
@@ -49,7 +52,7 @@ def interleave(candidates: list[Candidate], seconds: float, threads: int = 1) ->
     settling = SETTLING if threads > 1 else 0
     estimates = [min(sample(one.run, 1) for _ in range(3)) for one in candidates]
     repeats = [max(1, math.ceil(SHORTEST / estimate)) for estimate in estimates]
-    a_round = sum(estimate * n for estimate, n in zip(estimates, repeats, strict=True))
+    a_round = sum(estimate * (n + 1) for estimate, n in zip(estimates, repeats, strict=True))
     rounds = min(MOST, max(FEWEST, round(seconds / a_round)))
     samples: dict[str, list[float]] = {one.name: [] for one in candidates}
     gc.collect()
