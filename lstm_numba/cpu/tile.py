@@ -96,6 +96,7 @@ def make_strip(vectors: int):
             for height in HEIGHTS[vectors]:
                 with builder.if_then(builder.icmp_signed("==", rows, I64(height))):
                     a_rows, c_rows = tile.apart(a_first, I64(1), height), tile.apart(c_first, c_row, height)
+                    tile.want(tile.apart(tile.step(c_first, I64(height), c_row), c_row, height))
                     tall = height == HEIGHTS[vectors][0]
                     ahead = (d_first, d_row, [I64(0)]) if tall else None
                     tile.emit(count, a_rows, height, [b_first], [c_rows], [c_rows], ahead, UNROLLED if tall else 1)
@@ -183,9 +184,16 @@ class _Tile:
         if given[first] is cells[first]:
             return
         with self.builder.if_then(self.builder.icmp_unsigned("!=", given[first], cells[first])):
-            for (_, _, v), address in cells.items():
-                if v * self.lanes % self.per_line == 0:
-                    ask(self.builder, address, write=True)
+            self._to_write(cells)
+
+    def want(self, rows: Sequence) -> None:
+        """Ask for the rows that the next tile will add to."""
+        self._to_write(self._cells([rows]))
+
+    def _to_write(self, cells: dict) -> None:
+        for (_, _, v), address in cells.items():
+            if v * self.lanes % self.per_line == 0:
+                ask(self.builder, address, write=True)
 
     def _cells(self, groups: Sequence[Sequence]) -> dict:
         """(group, row, vector) -> address."""
