@@ -15,16 +15,19 @@ operand that holds it.
 
 import math
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload, register_jitable
+from numpy.polynomial import chebyshev
 
 from lstm_numba import functions
 from lstm_numba.cpu import simd
 from lstm_numba.cpu.simd import Register, filled, fma, if_differs, if_less, magnitude, nearest, power_of_two, with_sign
 
-# exp(r) on |r| <= log(2)/2 by Taylor: the first term left out is below half a unit of the last place.
-EXP_TERMS = {types.float32: 7, types.float64: 13}
+# exp(r) = 1 + r + r r (1/2 + r/6 + ...) on |r| <= log(2)/2 with so many coefficients in the brackets: what is left out
+# is below a tenth of a unit of the last place.
+EXP_TERMS = {types.float32: 5, types.float64: 11}
 # log(2) in two parts, the first with so few bits that n * LOG2_HIGH is exact.
 LOG2_HIGH = {types.float32: 0.693359375, types.float64: 6.93145751953125e-1}
 LOG2_LOW = {types.float32: -2.12194440054690583e-4, types.float64: 1.42860682030941723212e-6}
@@ -38,36 +41,42 @@ inlined = register_jitable(**INLINE)
 
 
 def _polynomial(coefficients):
-    """Return a function: the polynomial of these coefficients, lowest power first, in few dependent steps (Estrin)."""
+    """Return a function: the polynomial of these coefficients, lowest power first, in the fewest operations (Horner)."""
 
     @intrinsic
     def polynomial(typing_context, z):
         def build(context, builder, signature, arguments):
             terms = [simd.as_register(builder, z, types.float64, ir.Constant(ir.DoubleType(), c)) for c in coefficients]
-            power = arguments[0]
-            while len(terms) > 1:
-                pairs = zip(terms[1::2], terms[::2], strict=False)  # a last one without a partner waits
-                joined = [simd.vector_intrinsic(builder, "fma", z.llvm, [power, *pair]) for pair in pairs]
-                terms = joined + terms[2 * len(joined) :]
-                power = builder.fmul(power, power)
-            return terms[0]
+            total = terms[-1]
+            for term in terms[-2::-1]:
+                total = simd.vector_intrinsic(builder, "fma", z.llvm, [total, arguments[0], term])
+            return total
 
         return z(z), build
 
     return polynomial
 
 
-def _reduced(element, largest):
-    """Return a function: a -> (n, exp(r) - 1), n = round(a / log 2), r = a - n log 2, a clamped to +-largest.
+def _exp_coefficients(terms: int):
+    """Of (exp(r) - 1 - r) / r**2: its Chebyshev series on the interval, cut off, as a polynomial in r."""
+    powers = (math.log(2) / 2) ** np.arange(20)
+    taylor = powers / [math.factorial(k + 2) for k in range(len(powers))]
+    return chebyshev.cheb2poly(chebyshev.poly2cheb(taylor)[:terms]) / powers[:terms]
+
+
+def _reduced(element, least, most=None):
+    """Return a function: a -> (n, exp(r) - 1), n = round(a / log 2), r = a - n log 2, a clamped to least .. most.
 
     exp(r) - 1 = r + r r (1/2 + r/6 + ...): small beside what it is added to, so that its rounding hardly matters.
     """
     high, low, per_log2 = LOG2_HIGH[element], LOG2_LOW[element], 1 / math.log(2)
-    series = _polynomial([1 / math.factorial(k) for k in range(2, EXP_TERMS[element] + 1)])
+    series = _polynomial(_exp_coefficients(EXP_TERMS[element]))
 
     @inlined
     def reduced(a):
-        a = if_less(a, -largest, -largest, if_less(largest, a, largest, a))
+        a = if_less(a, least, least, a)
+        if most is not None:
+            a = if_less(most, a, most, a)
         n = nearest(a * per_log2)
         r = fma(n, filled(a, -low), fma(n, filled(a, -high), a))
         return n, fma(r * r, series(r), r)
@@ -77,7 +86,7 @@ def _reduced(element, largest):
 
 def _exp(element):
     """exp(a) = 2**n exp(r), with 2**n as two factors: each is normal where the product overflows or is subnormal."""
-    reduced = _reduced(element, LARGEST[element])
+    reduced = _reduced(element, -LARGEST[element], LARGEST[element])
 
     @inlined
     def exp(a):
@@ -90,7 +99,7 @@ def _exp(element):
 
 def _sigmoid(element):
     """1 / (1 + exp(-a)) = 1 / ((1 + s) + s m), s = 2**n, m = exp(r) - 1."""
-    reduced = _reduced(element, BOUNDED[element])
+    reduced = _reduced(element, -BOUNDED[element], BOUNDED[element])
 
     @inlined
     def sigmoid(a):
@@ -103,7 +112,7 @@ def _sigmoid(element):
 
 def _tanh(element):
     """tanh|a| = -d / (2 + d), d = exp(-2|a|) - 1 = (s - 1) + s m, which loses nothing near 0."""
-    reduced = _reduced(element, BOUNDED[element])
+    reduced = _reduced(element, -BOUNDED[element])  # its argument is not above 0
 
     @inlined
     def tanh(a):
