@@ -41,7 +41,7 @@ inlined = register_jitable(**INLINE)
 
 
 def _polynomial(coefficients):
-    """Return a function: the polynomial of these coefficients, lowest power first, in the fewest operations (Horner)."""
+    """Return a function: the polynomial of these coefficients, lowest power first, by Horner's rule."""
 
     @intrinsic
     def polynomial(typing_context, z):

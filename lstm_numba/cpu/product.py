@@ -7,7 +7,7 @@ from numba.extending import register_jitable
 
 from lstm_numba.cpu.simd import lanes
 from lstm_numba.cpu.target import BLOCK, WIDE, groups_at_once, tile_width, unit_vectors
-from lstm_numba.cpu.tile import make_flat, make_rows
+from lstm_numba.cpu.tile import make_flat, make_pieces, make_rows
 
 
 def _make_sums(run: int, gates: int, low: int):
@@ -66,11 +66,11 @@ def make_transpose(run: int, gates: int, low: int):
     """Return the compiled meaning of `Transposed(run, gates, low)`."""
     units = unit_vectors(gates)
     panel_vectors, low_vectors, used_vectors, whole = gates * units, low * units, run * units, run == gates
-    wide_rows, one_rows, at_once = make_rows(WIDE), make_rows(1), groups_at_once(1, WIDE)
-    flat = make_flat(WIDE, at_once)
+    at_once = groups_at_once(1, WIDE)
+    wide_slots, one_slots, flat = _make_slots(WIDE, whole), _make_slots(1, whole), make_flat(WIDE, at_once)
 
     @register_jitable
-    def columns(rows, count, a, a0, a_row, k, w, depth, ends, used, c, c0, c_row, size, group, column):
+    def columns(rows, count, a, a0, a_row, k, w, depth, ends, used, length, c, c0, c_row, size, group, column):
         """c[:, column:] += a[:, k : k + count] w[group][k : k + count] for every group that reaches so far."""
         lane = lanes(c)
         offset = column * depth
@@ -79,11 +79,11 @@ def make_transpose(run: int, gates: int, low: int):
             n = WIDE * lane if wide else lane
             terms = min(count, ends[group] * used - k)
             if terms > 0:
-                there = c, c0 + column, c_row, c, c0 + column, c_row
+                there = a, a0, a_row, w, offset + k * n, depth * n, c, c0 + column, c_row, c, c0 + column, c_row
                 if wide:
-                    wide_rows(rows, terms, a, a0, a_row, w, offset + k * n, depth * n, *there)
+                    wide_slots(terms, used, length, rows, *there)
                 else:
-                    one_rows(rows, terms, a, a0, a_row, w, offset + k * n, depth * n, *there)
+                    one_slots(terms, used, length, rows, *there)
             offset, column, group = offset + depth * n, column + n, group + 1
 
     @register_jitable
@@ -95,11 +95,28 @@ def make_transpose(run: int, gates: int, low: int):
             while column + at_once * n - lane < size:
                 flat(depth, slots, base, w, column * depth, depth * n, c, c0 + column, c, c0 + column, n)
                 column, group = column + at_once * n, group + at_once
-        # the slots that an operand reaches are contiguous over all panels only where it reaches every slot
-        step = BLOCK if whole else used
+        step = BLOCK if whole else max(BLOCK // used, 1) * used
         for k in range(low * used, high * used, step):
             place = base + (k if whole else k // used * length)
             count = min(step, high * used - k)
-            columns(rows, count, slots, place, a_row, k, w, depth, ends, used, c, c0, c_row, size, group, column)
+            columns(rows, count, slots, place, a_row, k, w, depth, ends, used, length, c, c0, c_row, size, group, column)
 
     return transpose
+
+
+def _make_slots(vectors: int, whole: bool):
+    """Return slots_times(terms, used, length, rows, ...): a product over slots, in pieces of `used` of every `length`.
+
+    They are contiguous only where the operand reaches them all.
+    """
+    rows_times, pieces_times = make_rows(vectors), make_pieces(vectors)
+
+    @register_jitable
+    def contiguous(terms, used, length, rows, *there):
+        rows_times(rows, terms, *there)
+
+    @register_jitable
+    def in_pieces(terms, used, length, rows, *there):
+        pieces_times(terms // used, length, rows, used, *there)
+
+    return contiguous if whole else in_pieces

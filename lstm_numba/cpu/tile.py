@@ -19,6 +19,7 @@ from lstm_numba.cpu.target import HEIGHTS, LINE_BYTES, finish
 
 SIZE = types.intp
 UNROLLED = 4
+SHARING = 6  # rows of the highest tile that leaves registers for addresses of two kinds
 
 
 def make_rows(vectors: int):
@@ -32,24 +33,46 @@ def make_rows(vectors: int):
         kinds = (SIZE, SIZE, a, SIZE, SIZE, b, SIZE, SIZE, d, SIZE, SIZE, c, SIZE, SIZE)
 
         def build(context, builder, signature, arguments):
-            rows, count, a, a0, a_row, b, b0, b_next, d, d0, d_row, c, c0, c_row = arguments
-            places = (kinds[2], a, a0), (kinds[5], b, b0), (kinds[8], d, d0), (kinds[11], c, c0)
-            a_first, b_first, d_first, c_first = (pointer(context, builder, *place) for place in places)
-            tile, done = _Tile(builder, Register(kinds[2].dtype), vectors), I64(0)
-            for height, times in _times(builder, rows, vectors):
-                with cgutils.for_range(builder, times, intp=I64) as loop:
-                    r = builder.add(done, builder.mul(loop.index, I64(height)))
-                    strided = (a_first, a_row), (d_first, d_row), (c_first, c_row)
-                    a_rows, d_rows, c_rows = (tile.apart(tile.step(p, r, row), row, height) for p, row in strided)
-                    tall = height == HEIGHTS[vectors][0]
-                    ahead = tile.share(b_first, b_next, loop.index, times) if tall else None
-                    tile.emit(count, a_rows, 1, [b_first], [d_rows], [c_rows], ahead, UNROLLED if tall else 1)
-                done = builder.add(done, builder.mul(times, I64(height)))
+            _all_rows(context, builder, kinds, arguments, vectors, None)
             return context.get_dummy_value()
 
         return types.void(*kinds), build
 
     return rows_times
+
+
+def make_pieces(vectors: int):
+    """Return pieces_times(pieces, a_piece, *as of rows_times): each row of a in pieces of `count`, a_piece apart."""
+
+    @intrinsic
+    def pieces_times(
+        typing_context, pieces, a_piece, rows, count, a, a0, a_row, b, b0, b_next, d, d0, d_row, c, c0, c_row
+    ):
+        kinds = (SIZE, SIZE, SIZE, SIZE, a, SIZE, SIZE, b, SIZE, SIZE, d, SIZE, SIZE, c, SIZE, SIZE)
+
+        def build(context, builder, signature, arguments):
+            _all_rows(context, builder, kinds[2:], arguments[2:], vectors, arguments[:2])
+            return context.get_dummy_value()
+
+        return types.void(*kinds), build
+
+    return pieces_times
+
+
+def _all_rows(context, builder, kinds, arguments, vectors: int, pieces) -> None:
+    rows, count, a, a0, a_row, b, b0, b_next, d, d0, d_row, c, c0, c_row = arguments
+    places = (kinds[2], a, a0), (kinds[5], b, b0), (kinds[8], d, d0), (kinds[11], c, c0)
+    a_first, b_first, d_first, c_first = (pointer(context, builder, *place) for place in places)
+    tile, done = _Tile(builder, Register(kinds[2].dtype), vectors, pieces), I64(0)
+    for height, times in _times(builder, rows, vectors):
+        with cgutils.for_range(builder, times, intp=I64) as loop:
+            r = builder.add(done, builder.mul(loop.index, I64(height)))
+            strided = (a_first, a_row), (d_first, d_row), (c_first, c_row)
+            a_rows, d_rows, c_rows = (tile.apart(tile.step(p, r, row), row, height) for p, row in strided)
+            tall = height == HEIGHTS[vectors][0]
+            ahead = tile.share(b_first, b_next, loop.index, times) if tall else None
+            tile.emit(count, a_rows, 1, [b_first], [d_rows], [c_rows], ahead, UNROLLED if tall else 1)
+        done = builder.add(done, builder.mul(times, I64(height)))
 
 
 def _times(builder, rows, vectors: int):
@@ -135,8 +158,8 @@ def make_flat(vectors: int, groups: int):
 class _Tile:
     """Emits one tile's loop."""
 
-    def __init__(self, builder, register: Register, vectors: int) -> None:
-        self.builder, self.register, self.vectors = builder, register, vectors
+    def __init__(self, builder, register: Register, vectors: int, pieces=None) -> None:
+        self.builder, self.register, self.vectors, self.pieces = builder, register, vectors, pieces
         self.lanes, self.row = register.lanes, vectors * register.lanes
         self.per_line = LINE_BYTES // (register.element.bitwidth // 8)
         self.lines = -(-self.row // self.per_line)
@@ -155,6 +178,8 @@ class _Tile:
         """
         builder, lines = self.builder, I64(self.lines)
         many = builder.icmp_signed(">=", times, lines)
+        if HEIGHTS[self.vectors][0] > SHARING:  # no register is left for an offset
+            many = ir.Constant(ir.IntType(1), 0)
         active = builder.icmp_signed("<", index, builder.select(many, lines, I64(1)))
         line = builder.select(many, builder.mul(builder.srem(index, lines), I64(self.per_line)), I64(0))
         place = builder.gep(b_first, [builder.add(line, builder.select(active, b_next, I64(0)))])
@@ -171,12 +196,29 @@ class _Tile:
         given, cells = self._cells(d_groups), self._cells(c_groups)
         sums = {cell: cgutils.alloca_once_value(builder, self._load(address)) for cell, address in given.items()}
         self._own(given, cells)
-        whole = builder.mul(builder.sdiv(count, I64(unrolled)), I64(unrolled))
-        self._loop(I64(0), whole, unrolled, (a_rows, a_k, b_groups, ahead), sums)
-        if unrolled > 1:
-            self._loop(whole, count, 1, (a_rows, a_k, b_groups, None), sums)
+        if self.pieces is None:
+            self._terms(count, unrolled, (a_rows, a_k, b_groups, ahead), sums)
+        else:
+            self._pieces(count, unrolled, (a_rows, a_k, b_groups, ahead), sums)
         for cell, address in cells.items():
             self._store(builder.load(sums[cell]), address)
+
+    def _pieces(self, count, unrolled: int, operands, sums) -> None:
+        """As _terms, over pieces of `count` terms: a's are a_piece apart, b's follow each other."""
+        a_rows, a_k, b_groups, ahead = operands
+        pieces, a_piece = self.pieces
+        b_piece = self.builder.mul(count, I64(self.row))
+        with cgutils.for_range(self.builder, pieces, intp=I64) as piece:
+            a_here = [self.step(row, piece.index, a_piece) for row in a_rows]
+            b_here = [self.step(group, piece.index, b_piece) for group in b_groups]
+            here = ahead and (self.step(ahead[0], piece.index, b_piece), *ahead[1:])
+            self._terms(count, unrolled, (a_here, a_k, b_here, here), sums)
+
+    def _terms(self, count, unrolled: int, operands, sums) -> None:
+        whole = self.builder.mul(self.builder.sdiv(count, I64(unrolled)), I64(unrolled))
+        self._loop(I64(0), whole, unrolled, operands, sums)
+        if unrolled > 1:
+            self._loop(whole, count, 1, (*operands[:3], None), sums)
 
     def _own(self, given: dict, cells: dict) -> None:
         """Ask for the lines that will be written and that nothing has read."""
