@@ -99,7 +99,8 @@ def make_transpose(run: int, gates: int, low: int):
         for k in range(low * used, high * used, step):
             place = base + (k if whole else k // used * length)
             count = min(step, high * used - k)
-            columns(rows, count, slots, place, a_row, k, w, depth, ends, used, length, c, c0, c_row, size, group, column)
+            fixed = a_row, k, w, depth, ends, used, length, c, c0, c_row, size
+            columns(rows, count, slots, place, *fixed, group, column)
 
     return transpose
 
