@@ -10,7 +10,8 @@ from lstm_numba import checks, registry
 from lstm_numba.errors import ArgumentError, DtypeError, ForeignWeightsError, NotExpressibleError, ShapeError
 from lstm_numba.interchange.layouts import Layout, Stacked
 from lstm_numba.layer import Layer
-from lstm_numba.stack import Stack, _prefix
+from lstm_numba.prefixed import prefix
+from lstm_numba.stack import Stack
 
 Arrays = dict[str, NDArray[Any]]
 Shapes = Mapping[str, tuple[str, ...]]
@@ -168,7 +169,7 @@ def named_layers(made: Layer | Stack) -> dict[str, Layer]:
     """What the names of a layer's arrays and states begin with -> the layer: "" of a Layer, "0.reverse." in a Stack."""
     if not isinstance(made, (Layer, Stack)):
         raise ArgumentError(f"a Layer or a Stack can be handed on, got {type(made).__name__}.")
-    return {"": made} if isinstance(made, Layer) else {f"{_prefix(*key)}.": one for key, one in made._layers.items()}
+    return {"": made} if isinstance(made, Layer) else {f"{prefix(key)}.": one for key, one in made._layers.items()}
 
 
 def layers_of(made: Layer | Stack) -> tuple[Layer, ...]:
