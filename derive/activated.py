@@ -9,6 +9,7 @@ with the parameters that they have there; what is a number here is a number in t
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import sympy
@@ -63,14 +64,20 @@ class Applied:
     """An activation and numbers for its parameters."""
 
     name: str
-    numbers: Mapping[str, str]
+    numbers: Mapping[str, Rational]
 
     def __str__(self) -> str:
-        given = ", ".join(f"{parameter}={number}" for parameter, number in self.numbers.items())
+        given = ", ".join(f"{parameter}={_spelled(number)}" for parameter, number in self.numbers.items())
         return f"{self.name}({given})" if given else self.name
 
     def __call__(self, u: Expr) -> Expr:
-        return ACTIVATIONS[self.name].formula(u, **{name: Rational(text) for name, text in self.numbers.items()})
+        return ACTIVATIONS[self.name].formula(u, **self.numbers)
+
+
+def _spelled(number: Rational) -> str:
+    """A decimal, or a quotient that is none."""
+    decimal = repr(float(number))
+    return decimal if Rational(decimal) == number else f"{number.p}/{number.q}"
 
 
 def activated(cell: Cell, activations: Mapping[str, str] | None = None, clip: float | None = None) -> Cell:
@@ -92,7 +99,7 @@ def activated(cell: Cell, activations: Mapping[str, str] | None = None, clip: fl
     bound = None if clip is None else _bound(cell, clip)
     equations = [new for e in cell.equations for new in _changed(cell, e, changes.get(e.lhs.name), bound)]
     chosen = {**cell.chosen, **({"activations": {name: str(one) for name, one in changes.items()}} if changes else {})}
-    chosen |= {"clip": float(clip)} if clip is not None else {}
+    chosen |= {} if bound is None else {"clip": float(bound)}
     return Cell(
         name=cell.name,
         title=", ".join([cell.title, *(f"{name} by {one}" for name, one in changes.items()), *_said(bound)]),
@@ -175,7 +182,7 @@ def _parsed(cell: Cell, name: str, text: Any) -> Applied:
     missing = [parameter for parameter, number in found.items() if number is None]
     if missing:
         raise OptionError(f"{place}, {halves[1]}, needs {missing[0]}: write {halves[1]}({missing[0]}=...)")
-    return Applied(halves[1], {parameter: number for parameter, number in found.items() if number is not None})
+    return Applied(halves[1], {parameter: Rational(number) for parameter, number in found.items()})
 
 
 def _numbers(place: str, activation: str, text: str | None, known: Mapping[str, Any]) -> dict[str, str]:
@@ -194,6 +201,6 @@ def _numbers(place: str, activation: str, text: str | None, known: Mapping[str, 
 def _bound(cell: Cell, clip: Any) -> Rational:
     if not any(node.has(Product) for equation in cell.equations for node in _applied(equation)):
         raise OptionError(f"cell {cell.name}: no activation is applied to a matrix product, so there is none to clip")
-    if isinstance(clip, bool) or not isinstance(clip, int | float) or not 0 < clip < float("inf"):
+    if isinstance(clip, bool) or not isinstance(clip, Real) or not 0 < float(clip) < float("inf"):
         raise OptionError(f"clip must be a number above 0, got {clip!r}")
     return Rational(str(clip))

@@ -5,7 +5,15 @@ from typing import Any
 
 from lstm_numba.errors import ArgumentError, ForeignWeightsError, NotExpressibleError, OptionError
 from lstm_numba.interchange.layouts import FLAX, Layout
-from lstm_numba.interchange.stacking import Arrays, as_arrays, assembled, dtype_for, stacked_of, unstacked
+from lstm_numba.interchange.stacking import (
+    Arrays,
+    as_arrays,
+    assembled,
+    dtype_for,
+    stacked_of,
+    unchanged_cell,
+    unstacked,
+)
 from lstm_numba.layer import Layer
 
 
@@ -46,7 +54,7 @@ def to_flax(layer: Layer, kind: str | None = None) -> dict[str, Any]:
 
     Raises: NotExpressibleError if Flax has no cell for this, OptionError if `kind` is not one.
     """
-    name = layer.name if isinstance(layer, Layer) else type(layer).__name__
+    name = unchanged_cell(layer) if isinstance(layer, Layer) else type(layer).__name__
     fitting = [key for key, layout in FLAX.items() if layout.cell == name]
     if not fitting:
         known = ", ".join(f"{layout.cell} ({key})" for key, layout in FLAX.items())

@@ -6,8 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_numba import checks, registry
-from lstm_numba.errors import ArgumentError, DtypeError, ForeignWeightsError, NotExpressibleError, ShapeError
+from lstm_numba import checks, derived, registry
+from lstm_numba.errors import (
+    ArgumentError,
+    DtypeError,
+    ForeignWeightsError,
+    LstmNumbaError,
+    NotExpressibleError,
+    ShapeError,
+)
 from lstm_numba.interchange.layouts import Layout, Stacked
 from lstm_numba.layer import Layer
 from lstm_numba.prefixed import prefix
@@ -170,6 +177,25 @@ def named_layers(made: Layer | Stack) -> dict[str, Layer]:
     if not isinstance(made, (Layer, Stack)):
         raise ArgumentError(f"a Layer or a Stack can be handed on, got {type(made).__name__}.")
     return {"": made} if isinstance(made, Layer) else {f"{prefix(key)}.": one for key, one in made._layers.items()}
+
+
+def package_cell(layer: Layer) -> str:
+    """The name of the package's cell whose equations the layer has, as its options change them; "" for a user's own.
+
+    Names of users' cells mean nothing here: a cell called lstm may compute anything.
+    """
+    try:
+        known = registry.find(layer.name, dict(layer.spec.chosen))
+    except LstmNumbaError:
+        return ""
+    return layer.name if known.CELL.equations_hash == layer.spec.equations_hash else ""
+
+
+def unchanged_cell(layer: Layer) -> str:
+    """The same for libraries whose cells cannot be changed; what other cells are called in messages."""
+    if package_cell(layer) and not any(option in layer.spec.chosen for option in derived.CHANGES):
+        return layer.name
+    return f"{layer.name} with equations of its own"
 
 
 def layers_of(made: Layer | Stack) -> tuple[Layer, ...]:

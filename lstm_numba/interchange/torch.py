@@ -18,6 +18,7 @@ from lstm_numba.interchange.stacking import (
     layers_of,
     levels_of,
     stacked_of,
+    unchanged_cell,
     unstacked,
 )
 from lstm_numba.layer import Layer
@@ -63,7 +64,7 @@ def to_torch(layer: Layer | Stack) -> Arrays:
 
     Raises: NotExpressibleError if torch.nn has no module for this cell.
     """
-    cell = layers_of(layer)[0].name
+    cell = unchanged_cell(layers_of(layer)[0])
     layout = next((layout for layout in TORCH.values() if layout.cell == cell), None)
     if layout is None or (isinstance(layer, Layer) and layer.reverse):
         what = f"the cell {cell}" if layout is None else "a layer that only reads backwards"

@@ -65,6 +65,15 @@ def test_only_what_is_named_changes_and_only_sums_are_clipped():
     }.items()
 
 
+def test_numbers_are_spelled_in_one_way():
+    chosen = activated(LSTM, {"g": "elu(2)", "h": "scaled_tanh(15e-1, beta=2/3)", "i": "affine( 1/2,-3 )"}).chosen
+    assert chosen["activations"] == {
+        "g": "elu(alpha=2.0)",
+        "h": "scaled_tanh(alpha=1.5, beta=2/3)",
+        "i": "affine(alpha=0.5, beta=-3.0)",
+    }
+
+
 def test_a_name_that_the_cell_has_is_left_alone():
     cell = derive.parse("states: h\nparameters: W[H,N] a_h\nh = tanh(W @ x + a_h * h_prev)", "taken")
     assert "a_h_" in activated(cell, {"h": "elu"}).values

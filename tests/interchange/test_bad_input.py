@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+import derive
 import lstm_numba as ln
+from derive.symbols import Eq
 from lstm_numba import interchange
 from lstm_numba.errors import (
     ArgumentError,
@@ -25,6 +28,10 @@ LSTM = interchange.to_torch(layer("lstm"))
 STACK = interchange.to_torch(stack("gru_reset_after"))
 KERAS = interchange.to_keras(layer("gru"))
 FLAX = interchange.to_flax(layer("lstm"))
+# A user's cell with the package's name and parameters, and another output.
+EQUATIONS = derive.cells["lstm"].equations
+MINE = replace(derive.cells["lstm"], equations=[*EQUATIONS[:-1], Eq(EQUATIONS[-1].lhs, 2 * EQUATIONS[-1].rhs)])
+MY_LSTM = derive.build(MINE)(N, H)
 
 
 def without(given, *keys):
@@ -118,6 +125,10 @@ def test_what_are_no_parameters_of_flax(given, error, words):
     [
         (interchange.to_torch, layer("gru"), r"no module for the cell gru; it has lstm \(torch.nn.LSTM\)"),
         (interchange.to_torch, layer("lstm", reverse=True), "only reads backwards"),
+        (interchange.to_torch, layer("lstm", clip=1), "no module for the cell lstm with equations of its own"),
+        (interchange.to_keras, layer("rnn", activations={"h": "elu"}), "no layer for the cell rnn with equations of"),
+        (interchange.to_flax, layer("lstm", clip=1), "no cell for lstm with equations of its own"),
+        (interchange.to_torch, MY_LSTM, "no module for the cell lstm with equations of its own"),
         (interchange.to_keras, layer("peephole"), "no layer for the cell peephole"),
         (interchange.to_keras, stack("lstm"), "no layer for 2 layers at once"),
         (interchange.to_keras, layer("lstm", reverse=True), "go_backwards"),
