@@ -92,7 +92,7 @@ def _spaces(stacked: Stacked, shapes: Shapes) -> tuple[str, ...]:
 
 
 def _sizes(layout: Layout, arrays: Arrays, shapes: Shapes) -> dict[str, int]:
-    """N and H, from the matrices."""
+    """N, H and further ones, from the matrices."""
     sizes: dict[str, int] = {}
     for stacked in layout.arrays:
         if _kind(stacked) in "WU":
@@ -136,10 +136,10 @@ def assembled(
     """A Layer from one dict of parameters, else a Stack: every level gets its own directions' parameters."""
     spec = registry.find(cell, options).CELL
     each = [[_extents(spec.parameters, part) for part in level] for level in levels]
-    _check_levels(each)
-    sizes = each[0][0]
-    settings: dict[str, Any] = {"dtype": dtype, "threads": threads, **options}
-    size, units = sizes["N"], sizes["H"]
+    _check_levels(each, spec.spaces, spec.states[spec.outputs[0]])
+    size, units, *others = (each[0][0][space] for space in spec.spaces)
+    further = dict(zip(spec.spaces[2:], others, strict=True))
+    settings: dict[str, Any] = {"dtype": dtype, "threads": threads, **options, **further}
     if len(levels) == len(levels[0]) == 1:
         made: Layer | Stack = Layer(cell, size, units, reverse=reverse, **settings)
     else:
@@ -152,21 +152,22 @@ def assembled(
 
 
 def _extents(shapes: Shapes, part: Mapping[str, NDArray[Any]]) -> dict[str, int]:
-    """N and H of one layer's parameters."""
+    """Space -> size of one layer's parameters."""
     return {space: size for name, array in part.items() for space, size in zip(shapes[name], array.shape, strict=True)}
 
 
-def _check_levels(each: Sequence[Sequence[Mapping[str, int]]]) -> None:
-    """All layers have as many units, and read what the level below gives."""
-    size, units = each[0][0]["N"], each[0][0]["H"]
+def _check_levels(each: Sequence[Sequence[Mapping[str, int]]], spaces: tuple[str, ...], output: str) -> None:
+    """All layers have the same sizes, but for N: they read what the level below gives, `output` its space."""
+    expected = {space: each[0][0][space] for space in spaces}
     for k, level in enumerate(each):
         for found in level:
-            if (found["N"], found["H"]) != (size, units):
+            if found != expected:
+                came, wanted = (" and ".join(f"{s} = {sizes[s]}" for s in expected) for sizes in (found, expected))
                 raise ShapeError(
-                    f"layer {k} has N = {found['N']} and H = {found['H']}, expected N = {size} and H = {units}: H was "
-                    f"read from the first layer, N {'from it too' if k == 0 else 'from the outputs below'}."
+                    f"layer {k} has {came}, expected {wanted}: these were read from the first layer, "
+                    f"N {'too' if k == 0 else 'from the outputs below'}."
                 )
-        size = units * len(level)
+        expected["N"] = expected[output] * len(level)
 
 
 # --- what goes out

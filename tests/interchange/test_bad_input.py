@@ -25,6 +25,7 @@ from scripts.sizes import ROOT
 from tests.interchange.foreign import H, N, draw, layer, stack
 
 LSTM = interchange.to_torch(layer("lstm"))
+PROJECTED = interchange.to_torch(stack("lstm_projected", bidirectional=False))
 STACK = interchange.to_torch(stack("gru_reset_after"))
 KERAS = interchange.to_keras(layer("gru"))
 FLAX = interchange.to_flax(layer("lstm"))
@@ -68,7 +69,12 @@ def refused(error, words, function, *arguments, **options):
         ({**LSTM, "bias_ih_l0": np.arange(24)}, DtypeError, "bias_ih_l0 must hold floating-point numbers, got int64"),
         ({**LSTM, "bias_ih_l0": "b"}, ArgumentError, "bias_ih_l0 must be an array, got str"),
         ({**STACK, "weight_ih_l1": draw(3 * H, 7)}, ShapeError, "layer 1 has N = 7 and H = 6, expected N = 12"),
-        (torch.nn.LSTM(4, 6, proj_size=2).state_dict(), NotExpressibleError, "weight_hr_l0.*proj_size"),
+        (
+            without(PROJECTED, "weight_hr_l1"),
+            ForeignWeightsError,
+            "torch.nn.LSTM with proj_size.*weight_hr_l1 is missing",
+        ),
+        ({**PROJECTED, "weight_hr_l0": draw(3, H)}, ShapeError, r"weight_hr_l0 has shape \(3, 6\), expected \(P, H\)"),
     ],
 )
 def test_what_is_no_state_dict_of_torch(given, error, words):
