@@ -25,7 +25,8 @@ def from_flax(parameters: Any, *, dtype: Any = None, threads: int = 1, **options
             the outer {"params": ...}; of an nnx cell (the same names) `nnx.to_pure_dict(nnx.state(cell, nnx.Param))`.
             Kernels are (N, H) and (H, H), or all gates side by side, (N, k H) and (H, k H). The names say which it is.
         dtype: of the result; without it float64 if any array is, else float32.
-        options: of the cell: activation="relu" for SimpleCell(activation_fn=relu), which the parameters do not say.
+        options: of the cell: activation="relu" for SimpleCell(activation_fn=relu), which the parameters do not say;
+            activations={"g": "relu", "h": "relu"} for LSTMCell(activation_fn=relu).
 
     nnx.GRUCell has no b_hn: it is 0.
 

@@ -80,6 +80,18 @@ def test_keras_itself_agrees(monkeypatch):
     keras = pytest.importorskip("keras")
     cases = [(cell, both) for cell in KERAS for both in (False, True)]
     assert [case for case in cases if not agrees_with_keras(keras, *case)] == []
+    for name, ours in {"hard_sigmoid": "hard_sigmoid(1/6, 0.5)", "leaky_relu": "leaky_relu(0.2)"}.items():
+        theirs, x = keras_layer(keras.layers.LSTM(H, return_sequences=True, activation=name)), draw(T, B, N, seed=9)
+        x = x.astype("float32")
+        found = interchange.from_keras(theirs.get_weights(), activations={"g": ours, "h": ours})
+        assert close(found.forward(x, save=False).output, keras_outputs(keras, theirs, x), 5e-6)
+
+
+def keras_layer(made):
+    """With random weights."""
+    made.build((B, T, N))
+    made.set_weights([draw(*array.shape, seed=k) for k, array in enumerate(made.get_weights())])
+    return made
 
 
 def agrees_with_keras(keras, cell, both):
@@ -87,9 +99,7 @@ def agrees_with_keras(keras, cell, both):
     options = {"reset_after": cell == "gru_reset_after"} if cell.startswith("gru") else {}
     kind = {"lstm": keras.layers.LSTM, "rnn": keras.layers.SimpleRNN}.get(cell, keras.layers.GRU)
     theirs = kind(H, return_sequences=True, **options)
-    theirs = keras.layers.Bidirectional(theirs) if both else theirs
-    theirs.build((B, T, N))
-    theirs.set_weights([draw(*array.shape, seed=k) for k, array in enumerate(theirs.get_weights())])
+    theirs = keras_layer(keras.layers.Bidirectional(theirs) if both else theirs)
     x = draw(T, B, N).astype("float32")
     expected, ours = keras_outputs(keras, theirs, x), interchange.from_keras(theirs.get_weights())
     theirs.set_weights(interchange.to_keras(ours))
