@@ -19,6 +19,7 @@ HOME = {
     "vjp": "derive.differentiate",
     "jvp": "derive.differentiate",
     "gradients": "derive.differentiate",
+    "activated": "derive.activated",
     "build": "derive.build",
     "DeriveError": "derive.errors",
 }

@@ -37,7 +37,8 @@ class Layer:
         products: "exact", or "tf32": on a CUDA device, float32 products on tensor cores, factors rounded to 10 bits.
         reverse: read each row from its last valid step to its first; outputs stand at the steps that they belong to.
         options: the cell's own, e.g. peepholes="io", activation="relu", truncated=True, periods=[1, 2, 4, 8]; sizes of
-            further spaces by their letters, e.g. P=32 for a projection.
+            further spaces by their letters, e.g. P=32 for a projection; and of every cell what changes its equations,
+            activations={"i": "hard_sigmoid", "h": "leaky_relu(alpha=0.2)"} and clip=3.0, as of `derive.activated`.
 
     Attributes:
         parameters: name -> writable array, e.g. "W_i" (H, N), "U_i" (H, H), "b_i" (H,); `parameters.flat` is them all.
@@ -72,7 +73,7 @@ class Layer:
         self.dtype = self.types.arithmetic
         self.threads, self.reverse = checks.positive("threads", threads), checks.flag("reverse", reverse)
         self.spaces = sizes | self._further_spaces(further)
-        self.options = {**self.spec.chosen, **options}
+        self.options = {**self.spec.chosen, **options, **self.spec.chosen}  # as the cell spells them, in its order
         self._periods = clock.module_periods(options.get("periods"), self.hidden_size) if self.spec.clock else None
         self._make_parameters()
         initialise(self._theta, self.spec, self.hidden_size, checks.positive("seed", seed, least=0))

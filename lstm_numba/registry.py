@@ -8,7 +8,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from lstm_numba import generated
+from lstm_numba import derived, generated
 from lstm_numba.errors import ArgumentError, OptionError, UnknownCellError
 from lstm_numba.spec import CellSpec
 
@@ -31,7 +31,17 @@ def cells() -> tuple[str, ...]:
 
 
 def find(name: str, options: dict[str, Any]) -> ModuleType:
-    """The generated module of a cell with these options."""
+    """The generated module of a cell with these options; generated now where they ask for other equations.
+
+    Raises:
+        UnknownCellError, OptionError: there is no such cell, or it has no such option.
+    """
+    changes = {option: options[option] for option in derived.CHANGES if options.get(option) is not None}
+    module = _package(name, {option: value for option, value in options.items() if option not in derived.CHANGES})
+    return derived.changed(name, {**module.CELL.chosen, **changes}) if changes else module
+
+
+def _package(name: str, options: dict[str, Any]) -> ModuleType:
     variants = [module for module in modules().values() if module.CELL.name == name]
     if not variants:
         raise UnknownCellError(f"there is no cell {name!r}{_did_you_mean(name)}; there are {', '.join(cells())}.")
@@ -57,7 +67,7 @@ def _check(spec: CellSpec, options: dict[str, Any], offered: Mapping[str, tuple[
     for option, value in options.items():
         if option not in known:
             raise OptionError(f"{spec.name} has no option {option!r}; its options: {', '.join(known) or 'none'}.")
-        if option in offered and not (isinstance(value, (str, int)) and value in offered[option]):
+        if option in offered and not (isinstance(value, (str, int, float, dict)) and value in offered[option]):
             raise OptionError(f"{spec.name}: {option}={value!r} is not one of {', '.join(map(repr, offered[option]))}.")
 
 

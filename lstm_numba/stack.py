@@ -1,51 +1,17 @@
 """Layers on top of each other, in one direction or both."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lstm_numba import checks
 from lstm_numba.errors import OptionError
 from lstm_numba.layer import Layer
-from lstm_numba.parameters import Parameters
-from lstm_numba.run import Gradients, Run
+from lstm_numba.prefixed import Key, Named, prefix
+from lstm_numba.run import Gradients, Tangents
 from lstm_numba.spec import CellSpec
-
-Arrays = dict[str, NDArray[Any]]
-
-
-class Named(Mapping[str, NDArray[Any]]):
-    """The parameters of several layers under the layers' prefixes: "0.W_i", "1.reverse.U_f"."""
-
-    def __init__(self, parts: Mapping[str, Parameters]) -> None:
-        self.parts = parts
-        self._where = {f"{prefix}.{name}": (part, name) for prefix, part in parts.items() for name in part}
-
-    def __getitem__(self, key: str) -> NDArray[Any]:
-        part, name = self._find(key)
-        return part[name]
-
-    def __setitem__(self, key: str, value: ArrayLike) -> None:
-        part, name = self._find(key)
-        part[name] = value
-
-    def _find(self, key: str) -> tuple[Parameters, str]:
-        if key not in self._where:
-            raise checks.unknown(key, self._where)
-        return self._where[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._where)
-
-    def __len__(self) -> int:
-        return len(self._where)
-
-    @property
-    def flats(self) -> tuple[NDArray[Any], ...]:
-        """The flat vectors of all layers, in order."""
-        return tuple(part.flat for part in self.parts.values())
+from lstm_numba.stack_run import StackRun
 
 
 class Stack:
@@ -75,7 +41,7 @@ class Stack:
         if "reverse" in settings:
             raise OptionError("a Stack has no option 'reverse': bidirectional=True reads in both directions.")
         self.directions = ("", "reverse") if checks.flag("bidirectional", bidirectional) else ("",)
-        self._layers: dict[tuple[int, str], Layer] = {}
+        self._layers: dict[Key, Layer] = {}
         width = input_size
         for k in range(count):
             for d, direction in enumerate(self.directions):
@@ -88,7 +54,7 @@ class Stack:
     @property
     def parameters(self) -> Named:
         """Of all layers: "0.W_i" and so on."""
-        return Named({_prefix(*key): layer.parameters for key, layer in self._layers.items()})
+        return Named({prefix(key): layer.parameters for key, layer in self._layers.items()})
 
     def _level(self, k: int) -> list[Layer]:
         return [self._layers[k, direction] for direction in self.directions]
@@ -109,80 +75,40 @@ class Stack:
         resets: Any = None,
         *,
         save: bool | str = True,
-    ) -> "StackRun":
+    ) -> StackRun:
         """As `Layer.forward`; states by their prefixed names, e.g. {"0.h": (B, H), "1.reverse.c": (B, H)}."""
-        known = tuple(f"{_prefix(*key)}.{name}" for key in self._layers for name in self.spec.states)
-        given = checks.only("state", state, known)
-        return StackRun(self, x, given, lengths, resets, save)
+        return StackRun(self, x, checks.only("state", state, self._states), lengths, resets, save)
 
+    def jvp(
+        self,
+        x: ArrayLike,
+        direction: Mapping[str, Any],
+        state: Mapping[str, ArrayLike] | None = None,
+        lengths: Any = None,
+        resets: Any = None,
+    ) -> tuple[StackRun, Tangents]:
+        """Run the stack, and push a direction through the run: arguments as of `forward` and of `StackRun.jvp`."""
+        run = self.forward(x, state, lengths, resets)
+        return run, run.jvp(direction)
 
-def _prefix(k: int, direction: str) -> str:
-    return f"{k}.{direction}" if direction else str(k)
+    def hvp(
+        self,
+        x: ArrayLike,
+        direction: Mapping[str, Any],
+        d_output: ArrayLike | None = None,
+        d_state: Mapping[str, ArrayLike] | None = None,
+        *,
+        dot_d_output: ArrayLike | None = None,
+        dot_d_state: Mapping[str, ArrayLike] | None = None,
+        state: Mapping[str, ArrayLike] | None = None,
+        lengths: Any = None,
+        resets: Any = None,
+    ) -> tuple[StackRun, Gradients[Named]]:
+        """Run the stack, and differentiate its backward along a direction: as `forward` and `StackRun.hvp`."""
+        run = self.forward(x, state, lengths, resets)
+        return run, run.hvp(direction, d_output, d_state, dot_d_output=dot_d_output, dot_d_state=dot_d_state)
 
-
-def _prefixed(parts: Mapping[str, Arrays]) -> Arrays:
-    return {f"{prefix}.{name}": rows for prefix, part in parts.items() for name, rows in part.items()}
-
-
-def _own(given: Mapping[str, Any], prefix: str, names: Mapping[str, str]) -> dict[str, Any]:
-    """A layer's share of prefixed entries."""
-    return {name: given[f"{prefix}.{name}"] for name in names if f"{prefix}.{name}" in given}
-
-
-class StackRun:
-    """What one forward of a stack gave: `output`, and `state` by prefixed names."""
-
-    def __init__(
-        self, stack: Stack, x: ArrayLike, state: Mapping[str, Any], lengths: Any, resets: Any, save: bool | str
-    ) -> None:
-        self._stack, self._runs = stack, {}
-        for k in range(stack.count):
-            for direction in stack.directions:
-                layer, prefix = stack._layers[k, direction], _prefix(k, direction)
-                own = _own(state, prefix, layer.spec.states)
-                lower = self._lower(layer, k, direction)
-                self._runs[k, direction] = layer.forward(x, own, lengths, resets, save=save, **lower)
-            self.output = x = self._joined([self._runs[k, direction].output for direction in stack.directions])
-        self.state = _prefixed({_prefix(*key): run.state for key, run in self._runs.items()})
-
-    def _lower(self, layer: Layer, k: int, direction: str) -> Arrays:
-        """The sequences of the layer below that a cell reads besides its output: c_lower is the output c below."""
-        if k == 0:
-            return {}
-        below: Run = self._runs[k - 1, direction]
-        return {name: below.outputs[name.removesuffix("_lower")] for name in _lower_inputs(layer)}
-
-    @staticmethod
-    def _joined(outputs: list[NDArray[Any]]) -> NDArray[Any]:
-        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
-
-    def backward(
-        self, d_output: ArrayLike | None = None, d_state: Mapping[str, ArrayLike] | None = None
-    ) -> Gradients[Named]:
-        """As `Run.backward`, through all layers."""
-        stack, found, states = self._stack, {}, {}
-        known = tuple(f"{_prefix(*key)}.{name}" for key in stack._layers for name in stack.spec.states)
-        given = checks.only("d_state", d_state, known)
-        output = self.output
-        above = checks.optional("d_output", d_output, output.dtype, output.shape, "the shape of the output")
-        lower: dict[str, Arrays] = {direction: {} for direction in stack.directions}
-        for k in reversed(range(stack.count)):
-            shares = np.split(above, len(stack.directions), axis=2)
-            passed = []
-            for direction, share in zip(stack.directions, shares, strict=True):
-                layer, prefix = stack._layers[k, direction], _prefix(k, direction)
-                own = _own(given, prefix, layer.spec.states)
-                arriving, run = np.ascontiguousarray(share), self._runs[k, direction]
-                gradients = run.backward(arriving, own, d_outputs=lower[direction])
-                found[prefix], states[prefix] = gradients.parameters, gradients.state
-                read = _lower_inputs(layer)
-                lower[direction] = {name.removesuffix("_lower"): gradients.inputs[name] for name in read}
-                passed.append(gradients.x)
-            above = sum(passed[1:], passed[0])
-        ordered = {_prefix(*key): found[_prefix(*key)] for key in stack._layers}
-        return Gradients(above, {"x": above}, Named(ordered), _prefixed(states))
-
-
-def _lower_inputs(layer: Layer) -> tuple[str, ...]:
-    return tuple(name for name in layer.spec.inputs if name.endswith("_lower"))
-
+    @property
+    def _states(self) -> tuple[str, ...]:
+        """The prefixed names of all states."""
+        return tuple(f"{prefix(key)}.{name}" for key in self._layers for name in self.spec.states)

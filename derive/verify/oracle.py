@@ -66,8 +66,9 @@ class Interpreter:
         if name == "stop":
             return self.stop(*operands)
         arrays = [np.asarray(operand) for operand in operands]
-        if name in KINKS and arrays[0].size and arrays[0].dtype != object:
-            self.kink = min(self.kink, float(np.min(KINKS[name](*(array.real for array in arrays)))))
+        if name in KINKS and arrays[0].dtype != object:
+            distances = KINKS[name](*(array.real for array in arrays))
+            self.kink = float(np.min(distances, initial=self.kink))
         return self.functions[name](*arrays)
 
     def stop(self, value: Array) -> Array:

@@ -2,7 +2,8 @@
 
 Numba's own cache looks at one source file and misses changes in helpers, flags and constants; here the folder's name is
 the hash of all of this package's source, the versions of the tools and the instruction set.  A damaged entry is deleted
-and compiled again; where no folder is writable, kernels are compiled in memory.
+and compiled again; where no folder is writable, kernels are compiled in memory.  Folders of other versions are removed
+when they have long not been used (`cleaning.py`).
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import FunctionCache, _CacheLocator
 from numba.core.serialize import dumps
 
-from lstm_numba.cpu import target
+from lstm_numba.cpu import cleaning, target
 
 PACKAGE = Path(__file__).resolve().parents[1]
 DIGEST_BYTES = hashlib.sha256().digest_size
@@ -77,6 +78,7 @@ def folder() -> Path | None:
             with tempfile.TemporaryFile(dir=chosen):
                 pass
             if _is_private(chosen):
+                cleaning.use(chosen)
                 return chosen
         except OSError:
             continue

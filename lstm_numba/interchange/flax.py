@@ -5,7 +5,15 @@ from typing import Any
 
 from lstm_numba.errors import ArgumentError, ForeignWeightsError, NotExpressibleError, OptionError
 from lstm_numba.interchange.layouts import FLAX, Layout
-from lstm_numba.interchange.stacking import Arrays, as_arrays, assembled, dtype_for, stacked_of, unstacked
+from lstm_numba.interchange.stacking import (
+    Arrays,
+    as_arrays,
+    assembled,
+    dtype_for,
+    stacked_of,
+    unchanged_cell,
+    unstacked,
+)
 from lstm_numba.layer import Layer
 
 
@@ -17,7 +25,8 @@ def from_flax(parameters: Any, *, dtype: Any = None, threads: int = 1, **options
             the outer {"params": ...}; of an nnx cell (the same names) `nnx.to_pure_dict(nnx.state(cell, nnx.Param))`.
             Kernels are (N, H) and (H, H), or all gates side by side, (N, k H) and (H, k H). The names say which it is.
         dtype: of the result; without it float64 if any array is, else float32.
-        options: of the cell: activation="relu" for SimpleCell(activation_fn=relu), which the parameters do not say.
+        options: of the cell: activation="relu" for SimpleCell(activation_fn=relu), which the parameters do not say;
+            activations={"g": "relu", "h": "relu"} for LSTMCell(activation_fn=relu).
 
     nnx.GRUCell has no b_hn: it is 0.
 
@@ -46,7 +55,7 @@ def to_flax(layer: Layer, kind: str | None = None) -> dict[str, Any]:
 
     Raises: NotExpressibleError if Flax has no cell for this, OptionError if `kind` is not one.
     """
-    name = layer.name if isinstance(layer, Layer) else type(layer).__name__
+    name = unchanged_cell(layer) if isinstance(layer, Layer) else type(layer).__name__
     fitting = [key for key, layout in FLAX.items() if layout.cell == name]
     if not fitting:
         known = ", ".join(f"{layout.cell} ({key})" for key, layout in FLAX.items())

@@ -13,6 +13,7 @@ from lstm_numba.interchange.stacking import (
     layers_of,
     levels_of,
     stacked_of,
+    unchanged_cell,
     unstacked,
 )
 from lstm_numba.layer import Layer
@@ -37,9 +38,9 @@ def from_keras(
             them twice. The number of gates k says which layer it is.
         reset_after: of a GRU without bias, where the weights do not say; True as in Keras.
         dtype: of the result; without it float64 if any array is, else float32.
-        options: of the cell: activation="relu" for SimpleRNN(activation="relu").
-
-    The activations have to be Keras's own: sigmoid and tanh; the weights do not say.
+        options: of the cell: activation="relu" for SimpleRNN(activation="relu"), which the weights do not say, as they
+            do not for the others: activations={"g": "relu", "h": "relu"} for LSTM(activation="relu"), and as of
+            `derive.activated`. Keras's hard_sigmoid is "hard_sigmoid(1/6, 0.5)", its leaky_relu "leaky_relu(0.2)".
 
     Raises:
         ForeignWeightsError, ShapeError, DtypeError, ArgumentError, OptionError: for weights of something else.
@@ -59,7 +60,7 @@ def to_keras(layer: Layer | Stack, *, use_bias: bool = True) -> list[Any]:
 
     Raises: NotExpressibleError if Keras has no layer for this, e.g. for several layers at once.
     """
-    levels, cell = levels_of(layer), layers_of(layer)[0].name
+    levels, cell = levels_of(layer), unchanged_cell(layers_of(layer)[0])
     layout = KERAS.get(cell)
     backwards = isinstance(layer, Layer) and layer.reverse
     if layout is None or len(levels) > 1 or backwards:

@@ -76,6 +76,12 @@ TORCH: Mapping[int, Layout] = {
     ),
     1: Layout("torch.nn.RNN", "rnn", _out_in(weight_ih="W", weight_hh="U", bias_ih="b", bias_hh="+b")),
 }
+# The same with proj_size, found by its weight_hr.
+TORCH_PROJECTED = Layout(
+    "torch.nn.LSTM with proj_size",
+    "lstm_projected",
+    (*TORCH[4].arrays, *_out_in(weight_hr="W_hr")),
+)
 
 # Source: keras/src/layers/rnn of Keras 3, in the order of get_weights(); found by our cell's name.
 KERAS: Mapping[str, Layout] = {

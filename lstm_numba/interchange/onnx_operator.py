@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from lstm_numba.interchange.layouts import ONNX
+from lstm_numba.interchange.onnx_activations import attributes_of
 from lstm_numba.interchange.onnx_graph import Graph, Value
-from lstm_numba.interchange.stacking import stacked_of
+from lstm_numba.interchange.stacking import package_cell, stacked_of
 from lstm_numba.layer import Layer
 
-# Our cell -> operator and attributes; `rnn` has its activation besides.
+# Our cell -> operator and attributes; the activations come from its options.
 OPERATORS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "rnn": ("RNN", {}),
     "lstm": ("LSTM", {}),
@@ -24,8 +25,9 @@ DIRECTIONS = {(False,): "forward", (True,): "reverse", (False, True): "bidirecti
 
 
 def has_operator(layer: Layer) -> bool:
-    """Whether an operator computes this cell, and it is the package's own: names of users' cells mean nothing here."""
-    return layer.name in OPERATORS and layer._module.__name__.startswith("lstm_numba.generated.")
+    """Whether an operator computes this cell, with the activations that it applies."""
+    cell = package_cell(layer)
+    return cell in OPERATORS and attributes_of(cell, layer.spec.chosen, 1) is not None
 
 
 def operator(
@@ -56,18 +58,12 @@ def operator(
         hidden_size=layers[0].hidden_size,
         direction=DIRECTIONS[tuple(layer.reverse for layer in layers)],
         **attributes,
-        **_activations(layers),
+        **(attributes_of(layers[0].name, layers[0].spec.chosen, len(layers)) or {}),
     )
     finals = {name: _held(graph, value, initial[name], lengths) for name, value in zip(initial, last, strict=True)}
     return _side_by_side(graph, output, layers), [
         {name: _direction(graph, value, d) for name, value in finals.items()} for d in range(len(layers))
     ]
-
-
-def _activations(layers: Sequence[Layer]) -> dict[str, Any]:
-    """The RNN's, for each direction; the others' are the operators' own."""
-    chosen = [layer.options["activation"].capitalize() for layer in layers if "activation" in layer.options]
-    return {"activations": chosen} if chosen else {}
 
 
 def _weights(graph: Graph, layers: Sequence[Layer], prefix: str) -> dict[str, Value]:

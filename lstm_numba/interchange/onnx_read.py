@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 
 from lstm_numba.errors import ArgumentError, ForeignWeightsError, NotExpressibleError, ShapeError
 from lstm_numba.interchange.layouts import ONNX, Layout
+from lstm_numba.interchange.onnx_activations import options_of
 from lstm_numba.interchange.onnx_operator import DIRECTIONS
 from lstm_numba.interchange.stacking import Arrays, as_arrays, assembled, dtype_for, unstacked
 from lstm_numba.layer import Layer
@@ -23,14 +24,11 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
     "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
     "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
 }
-# Operator -> the activations that our cells have, for one direction, the operator's own first.
-ACTIVATIONS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "LSTM": (("Sigmoid", "Tanh", "Tanh"),),
-    "GRU": (("Sigmoid", "Tanh"),),
-    "RNN": (("Tanh",), ("Relu",)),
-}
-# Attributes that our cells have, with values that do not matter to the weights or are read below.
-KNOWN = ("hidden_size", "direction", "activations", "input_forget", "linear_before_reset", "layout")
+# Attributes that say which cell it is, or nothing about the weights.
+KNOWN = (
+    "hidden_size", "direction", "input_forget", "linear_before_reset", "layout",
+    "activations", "activation_alpha", "activation_beta", "clip",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,8 +101,8 @@ def _called(node: onnx.NodeProto) -> str:
 def _found(node: onnx.NodeProto, arrays: Arrays) -> Found:
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     _check_attributes(node, attributes)
-    cell, options = _cell(node, attributes, arrays)
-    return Found(cell, options | _activation(node, attributes), _direction(node, attributes))
+    (cell, options), reverse = _cell(node, attributes, arrays), _direction(node, attributes)
+    return Found(cell, options | options_of(cell, _called(node), attributes, len(reverse)), reverse)
 
 
 def _direction(node: onnx.NodeProto, attributes: Mapping[str, Any]) -> tuple[bool, ...]:
@@ -117,23 +115,9 @@ def _direction(node: onnx.NodeProto, attributes: Mapping[str, Any]) -> tuple[boo
     return found
 
 
-def _activation(node: onnx.NodeProto, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The option of our cell; refused where no cell has these activations."""
-    offered, own = ACTIVATIONS[node.op_type], len(ACTIVATIONS[node.op_type][0])
-    chosen = [name.decode().capitalize() for name in attributes.get("activations", [])] or list(offered[0])
-    each = {tuple(chosen[first : first + own]) for first in range(0, len(chosen), own)}
-    if len(each) > 1 or not each <= set(offered):
-        known = " or ".join(", ".join(names) for names in offered)
-        raise NotExpressibleError(
-            f"{_called(node)} has the activations {', '.join(chosen)}; cells here have {known}, in all directions."
-        )
-    return {"activation": chosen[0].lower()} if node.op_type == "RNN" else {}
-
-
 def _check_attributes(node: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
     for name, value in attributes.items():
-        # alpha and beta are read by activations that were refused before
-        if name not in KNOWN and not name.startswith("activation_"):
+        if name not in KNOWN:
             raise NotExpressibleError(
                 f"{_called(node)} has {name}={value!r}, and no cell here does that: export the model without it."
             )

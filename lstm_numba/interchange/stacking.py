@@ -6,11 +6,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_numba import checks, registry
-from lstm_numba.errors import ArgumentError, DtypeError, ForeignWeightsError, NotExpressibleError, ShapeError
+from lstm_numba import checks, derived, registry
+from lstm_numba.errors import (
+    ArgumentError,
+    DtypeError,
+    ForeignWeightsError,
+    LstmNumbaError,
+    NotExpressibleError,
+    ShapeError,
+)
 from lstm_numba.interchange.layouts import Layout, Stacked
 from lstm_numba.layer import Layer
-from lstm_numba.stack import Stack, _prefix
+from lstm_numba.prefixed import prefix
+from lstm_numba.stack import Stack
 
 Arrays = dict[str, NDArray[Any]]
 Shapes = Mapping[str, tuple[str, ...]]
@@ -84,7 +92,7 @@ def _spaces(stacked: Stacked, shapes: Shapes) -> tuple[str, ...]:
 
 
 def _sizes(layout: Layout, arrays: Arrays, shapes: Shapes) -> dict[str, int]:
-    """N and H, from the matrices."""
+    """N, H and further ones, from the matrices."""
     sizes: dict[str, int] = {}
     for stacked in layout.arrays:
         if _kind(stacked) in "WU":
@@ -128,10 +136,10 @@ def assembled(
     """A Layer from one dict of parameters, else a Stack: every level gets its own directions' parameters."""
     spec = registry.find(cell, options).CELL
     each = [[_extents(spec.parameters, part) for part in level] for level in levels]
-    _check_levels(each)
-    sizes = each[0][0]
-    settings: dict[str, Any] = {"dtype": dtype, "threads": threads, **options}
-    size, units = sizes["N"], sizes["H"]
+    _check_levels(each, spec.spaces, spec.states[spec.outputs[0]])
+    size, units, *others = (each[0][0][space] for space in spec.spaces)
+    further = dict(zip(spec.spaces[2:], others, strict=True))
+    settings: dict[str, Any] = {"dtype": dtype, "threads": threads, **options, **further}
     if len(levels) == len(levels[0]) == 1:
         made: Layer | Stack = Layer(cell, size, units, reverse=reverse, **settings)
     else:
@@ -144,21 +152,22 @@ def assembled(
 
 
 def _extents(shapes: Shapes, part: Mapping[str, NDArray[Any]]) -> dict[str, int]:
-    """N and H of one layer's parameters."""
+    """Space -> size of one layer's parameters."""
     return {space: size for name, array in part.items() for space, size in zip(shapes[name], array.shape, strict=True)}
 
 
-def _check_levels(each: Sequence[Sequence[Mapping[str, int]]]) -> None:
-    """All layers have as many units, and read what the level below gives."""
-    size, units = each[0][0]["N"], each[0][0]["H"]
+def _check_levels(each: Sequence[Sequence[Mapping[str, int]]], spaces: tuple[str, ...], output: str) -> None:
+    """All layers have the same sizes, but for N: they read what the level below gives, `output` its space."""
+    expected = {space: each[0][0][space] for space in spaces}
     for k, level in enumerate(each):
         for found in level:
-            if (found["N"], found["H"]) != (size, units):
+            if found != expected:
+                came, wanted = (" and ".join(f"{s} = {sizes[s]}" for s in expected) for sizes in (found, expected))
                 raise ShapeError(
-                    f"layer {k} has N = {found['N']} and H = {found['H']}, expected N = {size} and H = {units}: H was "
-                    f"read from the first layer, N {'from it too' if k == 0 else 'from the outputs below'}."
+                    f"layer {k} has {came}, expected {wanted}: these were read from the first layer, "
+                    f"N {'too' if k == 0 else 'from the outputs below'}."
                 )
-        size = units * len(level)
+        expected["N"] = expected[output] * len(level)
 
 
 # --- what goes out
@@ -168,7 +177,26 @@ def named_layers(made: Layer | Stack) -> dict[str, Layer]:
     """What the names of a layer's arrays and states begin with -> the layer: "" of a Layer, "0.reverse." in a Stack."""
     if not isinstance(made, (Layer, Stack)):
         raise ArgumentError(f"a Layer or a Stack can be handed on, got {type(made).__name__}.")
-    return {"": made} if isinstance(made, Layer) else {f"{_prefix(*key)}.": one for key, one in made._layers.items()}
+    return {"": made} if isinstance(made, Layer) else {f"{prefix(key)}.": one for key, one in made._layers.items()}
+
+
+def package_cell(layer: Layer) -> str:
+    """The name of the package's cell whose equations the layer has, as its options change them; "" for a user's own.
+
+    Names of users' cells mean nothing here: a cell called lstm may compute anything.
+    """
+    try:
+        known = registry.find(layer.name, dict(layer.spec.chosen))
+    except LstmNumbaError:
+        return ""
+    return layer.name if known.CELL.equations_hash == layer.spec.equations_hash else ""
+
+
+def unchanged_cell(layer: Layer) -> str:
+    """The same for libraries whose cells cannot be changed; what other cells are called in messages."""
+    if package_cell(layer) and not any(option in layer.spec.chosen for option in derived.CHANGES):
+        return layer.name
+    return f"{layer.name} with equations of its own"
 
 
 def layers_of(made: Layer | Stack) -> tuple[Layer, ...]:

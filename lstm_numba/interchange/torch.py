@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lstm_numba.errors import ArgumentError, ForeignWeightsError, NotExpressibleError
-from lstm_numba.interchange.layouts import TORCH, Layout
+from lstm_numba.interchange.layouts import TORCH, TORCH_PROJECTED, Layout
 from lstm_numba.interchange.stacking import (
     Arrays,
     as_arrays,
@@ -18,6 +18,7 @@ from lstm_numba.interchange.stacking import (
     layers_of,
     levels_of,
     stacked_of,
+    unchanged_cell,
     unstacked,
 )
 from lstm_numba.layer import Layer
@@ -34,7 +35,8 @@ def from_torch(
 
     Args:
         state_dict: of a torch.nn.LSTM, GRU or RNN: weight_ih_l0 (k H, N), weight_hh_l0 (k H, H), bias_ih_l0 and
-            bias_hh_l0 (k H,) or no biases, with k gates: their number says which module it is. Tensors or arrays.
+            bias_hh_l0 (k H,) or no biases, with k gates: their number says which module it is. With proj_size
+            weight_hh_l0 is (4 H, P), and there is weight_hr_l0 (P, H). Tensors or arrays.
         prefix: what the keys begin with in the state dict of a larger model, e.g. "encoder.lstm."; other keys are left.
         dtype: of the result; without it float64 if any array is, else float32.
         options: of the cell: activation="relu" for torch.nn.RNN(nonlinearity="relu"), which a state dict does not say.
@@ -42,7 +44,7 @@ def from_torch(
     The two biases are summed, except the GRU's bias_hh of n, which is b_hn.
 
     Raises:
-        ForeignWeightsError: keys are missing, or are those of something else. NotExpressibleError: proj_size.
+        ForeignWeightsError: keys are missing, or are those of something else.
         ShapeError, DtypeError, ArgumentError: for arrays that do not fit each other or are none.
     """
     given = as_arrays("state dict", _own_keys(state_dict, prefix))
@@ -55,7 +57,7 @@ def from_torch(
 
 
 def to_torch(layer: Layer | Stack) -> Arrays:
-    """A state dict of NumPy arrays, for torch.nn.LSTM, GRU or RNN of the same sizes.
+    """A state dict of NumPy arrays, for torch.nn.LSTM, GRU or RNN of the same sizes; P is torch's proj_size.
 
         module.load_state_dict({key: torch.from_numpy(array) for key, array in to_torch(layer).items()})
 
@@ -63,8 +65,8 @@ def to_torch(layer: Layer | Stack) -> Arrays:
 
     Raises: NotExpressibleError if torch.nn has no module for this cell.
     """
-    cell = layers_of(layer)[0].name
-    layout = next((layout for layout in TORCH.values() if layout.cell == cell), None)
+    cell = unchanged_cell(layers_of(layer)[0])
+    layout = next((layout for layout in (*TORCH.values(), TORCH_PROJECTED) if layout.cell == cell), None)
     if layout is None or (isinstance(layer, Layer) and layer.reverse):
         what = f"the cell {cell}" if layout is None else "a layer that only reads backwards"
         known = ", ".join(f"{one.cell} ({one.library})" for one in TORCH.values())
@@ -93,17 +95,15 @@ def _suffixes(given: Arrays, prefix: str) -> list[list[str]]:
             f"a state dict of torch.nn.LSTM, GRU or RNN has keys like weight_ih_l0, bias_hh_l0_reverse; {came}: give "
             "the state dict of the recurrent module, or the prefix of its keys in a larger one, prefix='encoder.lstm.'."
         )
-    if any(match[2] == "hr" for match in matches.values() if match):
-        raise NotExpressibleError(
-            "weight_hr_l0 is that of an LSTM with proj_size, and no cell here projects its output."
-        )
     count = 1 + max(int(match[3]) for match in matches.values() if match)
     ends = DIRECTIONS[: 1 + any(match[4] is not None for match in matches.values() if match)]
     return [[f"_l{k}{end}" for end in ends] for k in range(count)]
 
 
 def _layout(given: Arrays) -> Layout:
-    """By the number of gates: the height of weight_hh over its width."""
+    """By weight_hr; without it by the number of gates, the height of weight_hh over its width."""
+    if any(key.startswith("weight_hr_") for key in given):
+        return TORCH_PROJECTED
     first = given.get("weight_hh_l0", np.zeros(0))
     gates = first.shape[0] / first.shape[1] if first.ndim == 2 and first.shape[1] else 0
     if gates not in TORCH:
@@ -120,4 +120,4 @@ def _at(layout: Layout, end: str) -> Layout:
 
 
 def _of(given: Arrays, end: str) -> Arrays:
-    return {key: array for key, array in given.items() if re.fullmatch(rf"\w+?_[ih]h{end}", key)}
+    return {key: array for key, array in given.items() if re.fullmatch(rf"\w+?_(ih|hh|hr){end}", key)}

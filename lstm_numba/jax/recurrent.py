@@ -54,12 +54,14 @@ class Recurrent:
     ) -> None:
         if isinstance(name, Layer):
             name, reverse, options = name._module, name.reverse, {**name.options, **options}
-        self._module, self._options = _module(name, options), options
+        self._module = _module(name, options)
         self.spec: CellSpec = self._module.CELL
+        # what the module was generated for is said by it
+        self._options = {option: value for option, value in options.items() if option not in self.spec.chosen}
         settings = {
             "threads": checks.positive("threads", threads),
             "reverse": checks.flag("reverse", reverse),
-            **options,
+            **self._options,
         }
         self._settings = tuple(
             (key, tuple(v) if isinstance(v, (list, np.ndarray)) else v) for key, v in settings.items()

@@ -1,14 +1,13 @@
 """The generated module of what a user calls a cell: a name, a module, or equations.
 
-A cell with masks in its recurrence, and a cell of one's own, are derived when a layer is made.  This is the one place
-of the runtime that asks `derive`: by name, and only then.
+A cell with masks in its recurrence, and a cell of one's own, are derived when a layer is made.
 """
 
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from lstm_numba import registry
+from lstm_numba import derived, registry
 from lstm_numba.errors import ArgumentError
 
 
@@ -29,13 +28,13 @@ def module_of(cell: Any, options: dict[str, Any], dropped: bool, zoned: tuple[st
             return registry.find(cell, options)
         if isinstance(cell, ModuleType):
             return registry.given(cell, options)
-    return import_module("derive.build").module_of(_masked(_equations(cell, options), dropped, zoned))
+    return derived.module_of(_masked(_equations(cell, options), dropped, zoned))
 
 
 def _equations(cell: Any, options: dict[str, Any]) -> Any:
     if isinstance(cell, str):
         registry.find(cell, options)  # for its errors
-        return import_module("derive").cells[cell].variant(**options)
+        return derived.equations(cell, options)
     if not hasattr(cell, "equations"):
         kind = "a generated module" if isinstance(cell, ModuleType) else type(cell).__name__
         raise ArgumentError(

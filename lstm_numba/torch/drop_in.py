@@ -153,6 +153,8 @@ class LSTM(_DropIn):
         super().__init__("LSTM", *args, **kwargs)
 
     def _states(self, hx: Any) -> States:
+        if len(hx) > 2:
+            raise RuntimeError("lstm expects two hidden states")
         return hx[0], hx[1]
 
     def _like_torch(self, states: States) -> Any:

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+import derive
 import lstm_numba as ln
+from derive.symbols import Eq
 from lstm_numba import interchange
 from lstm_numba.errors import (
     ArgumentError,
@@ -22,9 +25,14 @@ from scripts.sizes import ROOT
 from tests.interchange.foreign import H, N, draw, layer, stack
 
 LSTM = interchange.to_torch(layer("lstm"))
+PROJECTED = interchange.to_torch(stack("lstm_projected", bidirectional=False))
 STACK = interchange.to_torch(stack("gru_reset_after"))
 KERAS = interchange.to_keras(layer("gru"))
 FLAX = interchange.to_flax(layer("lstm"))
+# A user's cell with the package's name and parameters, and another output.
+EQUATIONS = derive.cells["lstm"].equations
+MINE = replace(derive.cells["lstm"], equations=[*EQUATIONS[:-1], Eq(EQUATIONS[-1].lhs, 2 * EQUATIONS[-1].rhs)])
+MY_LSTM = derive.build(MINE)(N, H)
 
 
 def without(given, *keys):
@@ -61,7 +69,12 @@ def refused(error, words, function, *arguments, **options):
         ({**LSTM, "bias_ih_l0": np.arange(24)}, DtypeError, "bias_ih_l0 must hold floating-point numbers, got int64"),
         ({**LSTM, "bias_ih_l0": "b"}, ArgumentError, "bias_ih_l0 must be an array, got str"),
         ({**STACK, "weight_ih_l1": draw(3 * H, 7)}, ShapeError, "layer 1 has N = 7 and H = 6, expected N = 12"),
-        (torch.nn.LSTM(4, 6, proj_size=2).state_dict(), NotExpressibleError, "weight_hr_l0.*proj_size"),
+        (
+            without(PROJECTED, "weight_hr_l1"),
+            ForeignWeightsError,
+            "torch.nn.LSTM with proj_size.*weight_hr_l1 is missing",
+        ),
+        ({**PROJECTED, "weight_hr_l0": draw(3, H)}, ShapeError, r"weight_hr_l0 has shape \(3, 6\), expected \(P, H\)"),
     ],
 )
 def test_what_is_no_state_dict_of_torch(given, error, words):
@@ -118,6 +131,10 @@ def test_what_are_no_parameters_of_flax(given, error, words):
     [
         (interchange.to_torch, layer("gru"), r"no module for the cell gru; it has lstm \(torch.nn.LSTM\)"),
         (interchange.to_torch, layer("lstm", reverse=True), "only reads backwards"),
+        (interchange.to_torch, layer("lstm", clip=1), "no module for the cell lstm with equations of its own"),
+        (interchange.to_keras, layer("rnn", activations={"h": "elu"}), "no layer for the cell rnn with equations of"),
+        (interchange.to_flax, layer("lstm", clip=1), "no cell for lstm with equations of its own"),
+        (interchange.to_torch, MY_LSTM, "no module for the cell lstm with equations of its own"),
         (interchange.to_keras, layer("peephole"), "no layer for the cell peephole"),
         (interchange.to_keras, stack("lstm"), "no layer for 2 layers at once"),
         (interchange.to_keras, layer("lstm", reverse=True), "go_backwards"),

@@ -11,7 +11,7 @@ from lstm_numba import functions, interchange
 from lstm_numba.errors import NotExpressibleError
 from lstm_numba.interchange import onnx_graph
 from tests.derive.user_cells import CELLS as USER_CELLS
-from tests.interchange.foreign import T, draw, filled, layer, stack
+from tests.interchange.foreign import T, draw, filled, layer, same, stack
 from tests.interchange.onnx_sessions import both, differing, session
 
 TOLERANCE = {"float32": 5e-6, "float64": 1e-13}
@@ -80,10 +80,52 @@ def test_a_cell_of_ones_own_is_exported_like_ours(name):
     agree(made, interchange.to_onnx(made, lengths=True), "float64", lengths=LENGTHS)
 
 
-def test_a_users_cell_of_the_same_name_is_not_taken_for_the_operator():
-    equations = derive.cells["rnn"].equations
-    mine = derive.build(derive.Cell(name="rnn", title="mine", year=2026, reference="test", equations=equations))
-    assert kinds(interchange.to_onnx(mine(2, 3))) == ["Scan"]
+def test_equations_decide_which_operator_it_is_and_not_a_users_name():
+    def mine(text):
+        cell = derive.parse(f"name: rnn\nstates: h\nparameters: W[H,N] U[H,H] b\nh = {text}(W @ x + U @ h_prev + b)")
+        return derive.build(cell)(2, 3)
+
+    assert kinds(interchange.to_onnx(mine("sigmoid"))) == ["Scan"]
+    assert kinds(interchange.to_onnx(mine("tanh"))) == ["RNN"]
+
+
+HARD = "hard_sigmoid(alpha=0.3, beta=0.4)"
+LSTM = {"i": HARD, "f": HARD, "o": HARD, "g": "scaled_tanh(alpha=0.9, beta=1.3)", "h": "leaky_relu(alpha=0.2)"}
+CHANGED = [
+    ("lstm", {"activations": LSTM, "clip": 0.8}, "LSTM"),
+    ("peephole", {"clip": 1.25}, "LSTM"),
+    ("coupled", {"clip": 0.3}, "LSTM"),
+    ("gru", {"clip": 0.5}, "GRU"),
+    ("gru_reset_after", {"activations": {"r": "hard_sigmoid", "z": "hard_sigmoid", "n": "elu"}, "clip": 0.9}, "GRU"),
+    ("rnn", {"activation": "relu", "clip": 0.7}, "RNN"),
+    ("lstm", {"activations": {"i": "softsign"}}, "Scan"),
+]
+
+
+@pytest.mark.parametrize(("cell", "options", "kind"), CHANGED, ids=str)
+def test_other_activations_and_clipped_sums_are_the_operators_where_it_has_them(cell, options, kind):
+    made = layer(cell, "float32", **options)
+    model = interchange.to_onnx(made)
+    assert kinds(model) == [kind]
+    agree(made, model, "float32")
+    if kind != "Scan":
+        assert same(interchange.from_onnx(model), made)
+        agree(made, interchange.to_onnx(made, form="scan"), "float32")
+
+
+def test_both_directions_have_their_activations():
+    made = stack("lstm", "float32", layers=1, activations=LSTM, clip=0.8)
+    model = interchange.to_onnx(made)
+    assert kinds(model) == ["LSTM"]
+    agree(made, model, "float32")
+    assert same(interchange.from_onnx(model), made)
+
+
+def test_onnx_calls_a_linear_unit_affine():
+    made = layer("rnn", "float32", activations={"h": "linear"})
+    model = interchange.to_onnx(made)
+    agree(made, model, "float32")
+    assert interchange.from_onnx(model).options["activations"] == {"h": "affine(alpha=1.0, beta=0.0)"}
 
 
 def test_without_states_they_are_zero():

@@ -23,6 +23,26 @@ NODES = [
     ("RNN", {}, False, "'rnn'.*activation='tanh'"),
     ("RNN", {"activations": ["Relu"]}, False, "'rnn'.*activation='relu'"),
 ]
+# The same, with activations that the cell does not have by itself, and clip.
+CHANGED = [
+    ("LSTM", {"clip": 1.25}, True, r"'peephole'.*clip=1\.25"),
+    ("LSTM", {"clip": 0.3, "input_forget": 1}, False, r"'coupled'.*clip=0\.3"),
+    (
+        "LSTM",
+        {"activations": ["HardSigmoid", "ScaledTanh", "LeakyRelu"], "activation_alpha": [0.3, 0.9, 0.2],
+         "activation_beta": [0.4, 1.3], "clip": 0.8},
+        False,
+        r"'lstm'.*'i': 'hard_sigmoid\(alpha=0\.3, beta=0\.4\)'.*'h': 'leaky_relu\(alpha=0\.2\)'.*clip=0\.8",
+    ),
+    ("LSTM", {"activations": ["softsign", "Affine", "TANH"], "activation_alpha": [0.2], "activation_beta": [-1.0]},
+     False, r"'f': 'softsign'.*'g': 'affine\(alpha=0\.2, beta=-1\.0\)'}"),
+    ("GRU", {"clip": 0.5}, False, r"'gru'.*clip=0\.5"),
+    ("GRU", {"activations": ["HardSigmoid", "Elu"], "linear_before_reset": 1, "clip": 0.9}, False,
+     r"'gru_reset_after'.*'r': 'hard_sigmoid\(alpha=0\.2, beta=0\.5\)'.*'n': 'elu\(alpha=1\.0\)'"),
+    ("GRU", {"activations": ["Sigmoid", "Softplus"]}, False, "'n': 'softplus'"),
+    ("RNN", {"activations": ["Relu"], "clip": 0.7}, False, r"activation='relu', clip=0\.7"),
+    ("RNN", {"activations": ["ThresholdedRelu"], "activation_alpha": [0.3]}, False, r"thresholded_relu\(alpha=0\.3\)"),
+]  # fmt: skip
 
 
 def graph(kind, attributes, arrays, inputs=()):
@@ -53,10 +73,9 @@ def weights(kind, directions, peepholes, bias=True):
 
 
 def attributes_of(extra, direction):
-    doubled = (
-        {"activations": extra["activations"] * 2} if direction == "bidirectional" and "activations" in extra else {}
-    )
-    return {**extra, **doubled, "direction": direction}
+    """For both directions the lists stand twice."""
+    lists = {key: value * 2 for key, value in extra.items() if isinstance(value, list) and direction == "bidirectional"}
+    return {**extra, **lists, "direction": direction}
 
 
 def agree(ours, model, kind, directions):
@@ -74,7 +93,7 @@ def agree(ours, model, kind, directions):
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
-@pytest.mark.parametrize(("kind", "extra", "peepholes", "said"), NODES)
+@pytest.mark.parametrize(("kind", "extra", "peepholes", "said"), [*NODES, *CHANGED])
 def test_a_node_becomes_the_cell_that_computes_the_same(kind, extra, peepholes, said, direction):
     directions = 2 if direction == "bidirectional" else 1
     arrays = weights(kind, directions, peepholes)
@@ -139,19 +158,37 @@ def test_peepholes_of_zeros_are_none_and_zero_states_are_as_good_as_none():
 @pytest.mark.parametrize(
     ("kind", "extra", "constants", "words"),
     [
-        ("LSTM", {"clip": 1.0}, {}, "LSTM 'cell' has clip=1.0, and no cell here does that"),
-        ("LSTM", {"activations": ["HardSigmoid", "Tanh", "Tanh"]}, {}, "activations Hardsigmoid, Tanh, Tanh"),
-        ("RNN", {"activations": ["Affine"], "activation_alpha": [1.0]}, {}, "cells here have Tanh or Relu"),
-        ("RNN", {"activations": ["Tanh", "Relu"], "direction": "bidirectional"}, {}, "in all directions"),
+        ("RNN", {"activations": ["Tanh", "Relu"], "direction": "bidirectional"}, {}, "other activations in each direc"),
+        ("LSTM", {"scale": 1.0}, {}, "LSTM 'cell' has scale=1.0, and no cell here does that"),
         ("GRU", {}, {"initial_h": np.ones((1, B, H), np.float32)}, r"fixed initial_h.*forward\(state=...\)"),
         ("GRU", {}, {"sequence_lens": np.ones(B, np.int32)}, r"fixed sequence_lens.*forward\(lengths=...\)"),
         ("LSTM", {"input_forget": 1}, {"P": np.ones((1, 3 * H), np.float32)}, "input_forget=1 and peepholes"),
     ],
-)  # fmt: skip
+)
 def test_what_no_cell_here_does_is_refused(kind, extra, constants, words):
     directions = 2 if extra.get("direction") == "bidirectional" else 1
     with pytest.raises(NotExpressibleError, match=words):
         interchange.from_onnx(graph(kind, extra, {**weights(kind, directions, False), **constants}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra", "words"),
+    [
+        ("LSTM", {"activations": ["Sigmoid", "Tanh"]}, "has 2 activations, expected 3 for each direction"),
+        ("RNN", {"activations": ["Swish"]}, "has the activation 'Swish'; ONNX knows Sigmoid, Tanh, Relu"),
+        ("RNN", {"activations": ["Affine"], "activation_alpha": [2.0]}, "Affine has no beta: write it"),
+        ("RNN", {"activations": ["ThresholdedRelu"]}, "ThresholdedRelu has no alpha"),
+        (
+            "LSTM",
+            {"activations": ["HardSigmoid", "Tanh", "LeakyRelu"], "activation_alpha": [0.3, 0.0, 0.2]},
+            "activation_alpha has 3 numbers, and of its activations HardSigmoid, Tanh, LeakyRelu only 2 take one",
+        ),
+        ("GRU", {"direction": "sideways"}, "direction='sideways' is not one of forward, reverse, bidirectional"),
+    ],
+)  # fmt: skip
+def test_attributes_that_do_not_fit_the_operator_are_refused(kind, extra, words):
+    with pytest.raises(ForeignWeightsError, match=words):
+        interchange.from_onnx(graph(kind, extra, weights(kind, 1, False)))
 
 
 def test_half_precision_is_read_as_float32():

@@ -1,5 +1,7 @@
 """State dicts of torch.nn in and out.  Truth: torch.nn itself in float64."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,13 @@ import torch
 from lstm_numba import Layer, Stack, interchange
 from tests.interchange.foreign import B, H, N, T, close, draw, layer, same, stack
 
-MODULES = {"lstm": torch.nn.LSTM, "gru_reset_after": torch.nn.GRU, "rnn": torch.nn.RNN}
+P = 5  # of tests.layers
+MODULES = {
+    "lstm": torch.nn.LSTM,
+    "gru_reset_after": torch.nn.GRU,
+    "rnn": torch.nn.RNN,
+    "lstm_projected": partial(torch.nn.LSTM, proj_size=P),
+}
 SHAPES = [{}, {"num_layers": 2}, {"bidirectional": True}, {"num_layers": 3, "bidirectional": True}, {"bias": False}]
 
 
@@ -38,7 +46,8 @@ def run_ours(made, x, first):
 
 def agree(ours, theirs, cell):
     count = len(ours.layers) if isinstance(ours, Stack) else 1
-    x, first = draw(T, B, N), [draw(count, B, H, seed=k) for k in range(len(ours.spec.states))]
+    sizes = [P if space == "P" else H for space in ours.spec.states.values()]
+    x, first = draw(T, B, N), [draw(count, B, size, seed=k) for k, size in enumerate(sizes)]
     output, last = run_ours(ours, x, first)
     expected, expected_last = run_module(theirs, x, first)
     assert close(output, expected, 1e-14)

@@ -33,6 +33,8 @@ MADE = [
     *(layer(cell, hidden_size=8) for cell in ln.cells()),
     layer("peephole", "float32", peepholes="io", reverse=True),
     layer("clockwork", periods=np.array([1, 3])),
+    layer("gru", activations={"n": "elu(0.5)"}, clip=2),
+    stack("rnn", activation="relu", clip=1.5),
     stack("gru"),
     stack("depth_gated", "float32", layers=3, bidirectional=False),
     stack("esn", layers=1),
@@ -45,6 +47,7 @@ def test_what_was_saved_is_loaded_to_the_bit(made, path):
     found = interchange.load(path, threads=2)
     first = found.layers[0] if isinstance(found, ln.Stack) else found
     assert type(found) is type(made)
+    assert first.spec == layers(made)[0].spec
     assert first.threads == 2
     assert [layer._periods for layer in layers(found)] == [layer._periods for layer in layers(made)]
     assert all(np.array_equal(a._theta.flat, b._theta.flat) for a, b in zip(layers(found), layers(made), strict=True))

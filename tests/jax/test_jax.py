@@ -189,6 +189,17 @@ def test_a_cell_of_ones_own_and_a_clockwork():
         clock(Recurrent("clockwork").initial(N, 5, dtype="float64"), draw(T, B, N))
 
 
+def test_a_cell_with_other_activations_by_name_and_by_layer():
+    changes = {"activations": {"h": "elu(0.5)"}, "clip": 0.7}
+    named = Recurrent("rnn", **changes)
+    parameters, x = named.initial(N, H, dtype="float64"), draw(T, B, N)
+    layer = ln.Layer("rnn", N, H, dtype="float64", **changes)
+    for name, array in parameters.items():
+        layer.parameters[name] = np.asarray(array)
+    for cell in (named, Recurrent(layer)):
+        assert np.array_equal(cell(parameters, x).output, layer.forward(x).output)
+
+
 def test_no_steps_and_no_rows_are_legal():
     problem = Problem("lstm", {})
     for shape in ((0, B, N), (T, 0, N)):

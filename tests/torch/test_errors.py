@@ -62,6 +62,7 @@ CALLS = {
     "a state with a batch for one row": ("RNN", (X[:, 0], torch.zeros(1, B, H))),
     "a pair with a batch for one row": ("LSTM", (X[:, 0], pair(1, B, H))),
     "a pair that is one": ("LSTM", (X, (torch.zeros(1, B, H),))),
+    "a pair that is three": ("LSTM", (X, (torch.zeros(1, B, H),) * 3)),
     "a packed sequence of other features": ("GRU", (pack_sequence([torch.zeros(T, N + 1)]),)),
     "a packed sequence with a state of another batch": ("GRU", (pack_sequence([X[:, 0]]), torch.zeros(1, B, H))),
     "a state of another type": ("GRU", (X, torch.zeros(1, B, H).double())),

@@ -145,6 +145,14 @@ def test_nothing_to_do_gives_the_first_state_and_no_gradient(steps, batch):
     assert np.array_equal(slope["state", "c"], problem.d_state["c"])
 
 
+@pytest.mark.parametrize("size", [(0, 3), (3, 0)])
+def test_nothing_to_do_has_no_kink_beside_a_number_either(size):
+    """maximum(0, a) with no a: the number is there, what it is compared with is not."""
+    cell = derive.parse("states: h\nparameters: W[H,N]\nh = maximum(0, minimum(1, W @ x + h_prev))", "hard")
+    problem = make(cell, *size, clearance=CLEARANCE)
+    assert not gradient(problem)["parameters", "W"].any()
+
+
 def test_the_oracle_runs_in_any_precision():
     problem = make(CELLS["gru"])
     single, double = problem.cast(np.float32), problem.cast(np.float32).cast(np.float64)

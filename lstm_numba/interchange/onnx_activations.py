@@ -1,0 +1,152 @@
+"""The activations of ONNX's LSTM, GRU and RNN, and their clip: between a node's attributes and a layer's options.
+
+A node lists the functions f, g, h of its formulas for one direction after the other.  Their alphas stand in a list of
+their own, one for each function that has one, and so do the betas.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lstm_numba.errors import ForeignWeightsError, NotExpressibleError
+
+# f, g, h of an operator: the equations of our cell that apply it, and what they do unless something else is said.
+GATES = ("i", "f", "o"), "sigmoid"
+LSTM = (GATES, (("g",), "tanh"), (("h",), "tanh"))
+GRU = ((("r", "z"), "sigmoid"), (("n",), "tanh"))
+PLACES: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
+    "lstm": LSTM,
+    "peephole": LSTM,
+    "coupled": ((("i", "o"), "sigmoid"), *LSTM[1:]),
+    "gru": GRU,
+    "gru_reset_after": GRU,
+    "rnn": ((("h",), "tanh"),),
+}
+# ONNX's name -> ours and its parameters.
+NAMES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "Sigmoid": ("sigmoid", ()),
+    "Tanh": ("tanh", ()),
+    "Relu": ("relu", ()),
+    "Softplus": ("softplus", ()),
+    "Softsign": ("softsign", ()),
+    "Affine": ("affine", ("alpha", "beta")),
+    "ScaledTanh": ("scaled_tanh", ("alpha", "beta")),
+    "HardSigmoid": ("hard_sigmoid", ("alpha", "beta")),
+    "LeakyRelu": ("leaky_relu", ("alpha",)),
+    "ThresholdedRelu": ("thresholded_relu", ("alpha",)),
+    "Elu": ("elu", ("alpha",)),
+}
+# onnxruntime computes these with 0 where the node says nothing, and ONNX leaves it open or says 1.
+WITHOUT_DEFAULT = ("Affine", "ScaledTanh", "ThresholdedRelu")
+BY_LOWER_CASE = {name.lower(): name for name in NAMES}
+BY_OURS = {ours: name for name, (ours, _) in NAMES.items()}
+SPELLING = re.compile(r"(\w+)(?:\((.*)\))?")
+
+
+# --- a node -> options
+
+
+def options_of(cell: str, node: str, attributes: Mapping[str, Any], directions: int) -> dict[str, Any]:
+    """The options `activations` and `clip` of our cell, and for rnn its own `activation`.
+
+    Raises:
+        ForeignWeightsError: the lists do not fit the operator. NotExpressibleError: the directions differ.
+    """
+    each = _each_direction(cell, node, attributes, directions)
+    if any(one != each[0] for one in each):
+        raise NotExpressibleError(
+            f"{node} has other activations in each direction, and the layers of a Stack have not."
+        )
+    clip = attributes.get("clip", 0.0)
+    options: dict[str, Any] = {"clip": float(_number(clip))} if clip else {}
+    if cell == "rnn" and each[0] == ["relu"]:
+        return options | {"activation": "relu"}
+    changes = {
+        equation: text
+        for (equations, own), text in zip(PLACES[cell], each[0], strict=True)
+        for equation in equations
+        if text != own
+    }
+    return options | ({"activations": changes} if changes else {})
+
+
+def _each_direction(cell: str, node: str, attributes: Mapping[str, Any], directions: int) -> list[list[str]]:
+    """Our spelling of f, g, h for each direction."""
+    places = PLACES[cell]
+    named = [name.decode() for name in attributes.get("activations", [])]
+    if not named:
+        return [[own for _, own in places]] * directions
+    if len(named) != len(places) * directions:
+        raise ForeignWeightsError(f"{node} has {len(named)} activations, expected {len(places)} for each direction.")
+    unknown = [name for name in named if name.lower() not in BY_LOWER_CASE]
+    if unknown:
+        raise ForeignWeightsError(f"{node} has the activation {unknown[0]!r}; ONNX knows {', '.join(NAMES)}.")
+    names = [BY_LOWER_CASE[name.lower()] for name in named]
+    numbers = {parameter: _numbers(node, attributes, parameter, names) for parameter in ("alpha", "beta")}
+    texts = [_spelled(node, name, numbers) for name in names]
+    return [texts[first : first + len(places)] for first in range(0, len(texts), len(places))]
+
+
+def _numbers(node: str, attributes: Mapping[str, Any], parameter: str, names: Sequence[str]) -> Iterator[float]:
+    """The alphas or betas, in the order in which the functions take them."""
+    given, takers = attributes.get(f"activation_{parameter}", []), [n for n in names if parameter in NAMES[n][1]]
+    if len(given) > len(takers):
+        raise ForeignWeightsError(
+            f"{node}: activation_{parameter} has {len(given)} numbers, and of its activations {', '.join(names)} only "
+            f"{len(takers)} take one: leave out those of the others, as onnxruntime reads it."
+        )
+    return iter(given)
+
+
+def _spelled(node: str, name: str, numbers: Mapping[str, Iterator[float]]) -> str:
+    ours, parameters = NAMES[name]
+    given = {parameter: next(numbers[parameter], None) for parameter in parameters}
+    missing = [parameter for parameter, number in given.items() if number is None]
+    if missing and name in WITHOUT_DEFAULT:
+        raise ForeignWeightsError(f"{node}: {name} has no {missing[0]}: write it in activation_{missing[0]}.")
+    said = ", ".join(f"{parameter}={_number(number)}" for parameter, number in given.items() if number is not None)
+    return f"{ours}({said})" if said else ours
+
+
+def _number(value: float) -> str:
+    """The shortest decimal that is this float32: what was written when the model was made."""
+    return str(np.float32(value))
+
+
+# --- options -> a node
+
+
+def attributes_of(cell: str, options: Mapping[str, Any], directions: int) -> dict[str, Any] | None:
+    """A node's attributes for a layer's options, or None where no operator of ONNX has such functions."""
+    changes = {"h": options["activation"]} if cell == "rnn" and "activation" in options else {}
+    changes |= options.get("activations", {})
+    functions = []
+    for equations, own in PLACES[cell]:
+        applied = {changes.get(equation, own) for equation in equations}
+        if len(applied) > 1:
+            return None
+        functions.append(_parsed(*applied))
+    found: dict[str, Any] = {"clip": options["clip"]} if "clip" in options else {}
+    if changes:
+        found["activations"] = [name for name, _ in functions] * directions
+    for parameter in ("alpha", "beta"):
+        numbers = [numbers[parameter] for _, numbers in functions if parameter in numbers]
+        if numbers:
+            found[f"activation_{parameter}"] = numbers * directions
+    return found
+
+
+def _parsed(text: str) -> tuple[str, dict[str, float]]:
+    """ONNX's name and numbers of what `derive.activated` spells."""
+    spelled = SPELLING.fullmatch(text)
+    assert spelled is not None
+    parts = (part.partition("=") for part in spelled[2].split(", ")) if spelled[2] else ()
+    numbers = {name: _quotient(number) for name, _, number in parts}
+    return ("Affine", {"alpha": 1.0, "beta": 0.0}) if spelled[1] == "linear" else (BY_OURS[spelled[1]], numbers)
+
+
+def _quotient(text: str) -> float:
+    above, _, below = text.partition("/")
+    return float(above) / float(below or 1)
