@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from derive.cell import Cell
 
 DEFINED = ("state", "value")
+ARGUMENTS = ("self", "state", "lengths", "resets", "save", "parameters")  # of a layer's forward, and of a direction
 
 
 def check(cell: "Cell") -> None:
@@ -238,6 +239,15 @@ def _describe(symbol: Vector | Matrix) -> str:
     return f"{symbol.role} over {' x '.join(symbol.shape) or 'one number'}"
 
 
+def inputs_are_no_other_arguments(cell: "Cell") -> None:
+    for name in cell.inputs:
+        if name in ARGUMENTS:
+            raise NameRuleError(
+                f"cell {cell.name}: the input {name} is given to a layer by its name, as forward({name}=...), which "
+                "means something else there; rename it"
+            )
+
+
 def each_name_is_defined_once(cell: "Cell") -> None:
     defined: set[str] = set()
     for equation in cell.equations:
@@ -328,6 +338,7 @@ LAWS: tuple[Callable[["Cell"], None], ...] = (
     only_words_of_the_language,
     products_take_names,
     one_name_means_one_thing,
+    inputs_are_no_other_arguments,
     each_name_is_defined_once,
     names_are_defined_before_they_are_read,
     states_have_new_values,

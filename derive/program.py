@@ -292,16 +292,17 @@ def _sunk(parts: _Parts, lines: dict[str, Line], levels: dict[str, int]) -> dict
 
 
 def _stages(cell: Cell, parts: _Parts, levels: dict[str, int]) -> Iterator[Affine | Pointwise]:
-    """Level by level, products before scalar mathematics, the spaces in the order in which they appear."""
+    """Level by level, the spaces in the order in which they appear, in each the products before their mathematics."""
     for level in range(max(levels.values()) + 1):
         slots = [slot for slot in parts.slots if levels[slot.name] == level]
         lines = [line for line in parts.lines if levels[line.name.name] == level]
-        for space in dict.fromkeys(slot.space for slot in slots):
+        for space in dict.fromkeys([*(slot.space for slot in slots), *(line.name.space for line in lines)]):
             chosen = [slot for slot in slots if slot.space == space]
-            yield Affine(level, space, tuple(sorted(chosen, key=lambda slot: slot.rank)))
-        for space in dict.fromkeys(line.name.space for line in lines):
             inside = [line for line in lines if line.name.space == space]
-            yield _pointwise(cell, parts, level, space, inside)
+            if chosen:
+                yield Affine(level, space, tuple(sorted(chosen, key=lambda slot: slot.rank)))
+            if inside:
+                yield _pointwise(cell, parts, level, space, inside)
 
 
 def _pointwise(cell: Cell, parts: _Parts, level: int, space: str, lines: list[Line]) -> Pointwise:

@@ -1,10 +1,10 @@
 """Where each name of a program lives between two stages and between two steps: arrays, slots, rows.
 
-    slots_1             one row for each step and batch row: panels of gates x units, the products of stage 1, then the
-                        values that the backward reads, then the adjoints of the products
-    all_h               every state's values, one row more than steps
-    kept_s              a value that a later product reads, or for which a slot is not free
-    weights_1_x         the packed matrices of stage 1 that multiply x; back_1_h_prev the same, transposed
+slots_1             one row for each step and batch row: panels of gates x units, the products of stage 1, then the
+                    values that the backward reads, then the adjoints of the products
+all_h               every state's values, one row more than steps
+kept_s              a value that a later product reads, or for which a slot is not free
+weights_1_x         the packed matrices of stage 1 that multiply x; back_1_h_prev the same, transposed
 """
 
 from collections.abc import Iterable

@@ -64,7 +64,7 @@ class Kernel:
         if sizes not in self._layers:
             further = {space: size for space, size in sizes if space not in (N, H, ONE)}
             clock = {"periods": problem.periods} if self.cell.clock else {}
-            known = dict(sizes)
+            known = {N: 1, H: 1, **problem.size}  # a cell need not have both
             made = self.maker(known[N], known[H], dtype=self.dtype, threads=self.threads, **further, **clock)
             self._layers[sizes] = made
         layer = self._layers[sizes]

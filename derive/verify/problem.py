@@ -76,8 +76,9 @@ class Problem:
     @property
     def size(self) -> dict[str, int]:
         """Space -> size, as a layer is made: read from the arrays."""
-        found = {space: self.inputs[name].shape[-1] for name, space in self.cell.inputs.items()}
-        return found | {space: self.state[name].shape[-1] for name, space in self.cell.states.items()}
+        arrays = {**self.inputs, **self.state, **self.parameters, **self.constants}
+        axes = (zip(self.cell.shape(name)[::-1], array.shape[::-1], strict=False) for name, array in arrays.items())
+        return dict(pair for pairs in axes for pair in pairs)
 
     def __repr__(self) -> str:
         sizes = " ".join(f"{space}={size}" for space, size in self.size.items())

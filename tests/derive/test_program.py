@@ -50,6 +50,15 @@ def test_an_lstm_is_four_products_and_scalar_mathematics():
     assert [v.name for v in pointwise.writes] == ["h", "c"]
 
 
+def test_products_into_several_spaces_are_followed_by_their_own_mathematics():
+    q, q_prev = state("q", "Q")
+    into_h = Eq(h, tanh(W @ x + U @ h_prev))
+    into_q = Eq(q, matrix("V", "Q", N) @ x + q_prev)
+    assert shape(make(into_h, into_q)) == [
+        ("Affine", 1, H), ("Pointwise", 1, H), ("Affine", 1, "Q"), ("Pointwise", 1, "Q"),
+    ]  # fmt: skip
+
+
 SHAPES = {
     "lstm": [("Affine", 1, H), ("Pointwise", 1, H)],
     "gru": [("Affine", 1, H), ("Pointwise", 1, H), ("Affine", 2, H), ("Pointwise", 2, H)],
