@@ -66,11 +66,11 @@ def _softplus(u: Any) -> Any:
 
 
 def _relu(u: Any) -> Any:
-    return _maximum(u, np.zeros_like(u))
+    return np.where(np.real(u) > 0, u, np.where(np.real(u) <= 0, 0, u))[()]  # a NaN is neither
 
 
 def _absolute(u: Any) -> Any:
-    return np.where(np.real(u) < 0, -u, u)[()]
+    return np.where(np.real(u) > 0, u, np.where(np.real(u) < 0, -u, np.real(u)))[()]
 
 
 def _maximum(a: Any, b: Any) -> Any:

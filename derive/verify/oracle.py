@@ -39,7 +39,8 @@ class Interpreter:
         frozen: what stop() returns, in the order of the calls; without it the real part of its argument.
         functions, quotient: the scalar functions and p / q of integers, for other numbers than NumPy's.
 
-    Afterwards `stops` holds what stop() returned, and `kink` the least distance of an argument from a kink.
+    Afterwards `stops` holds what stop() returned, `kink` the least distance of an argument from a kink, and `near` the
+    least of those that do not lie on one.
     """
 
     periods: tuple[int, ...] = (1,)
@@ -48,6 +49,7 @@ class Interpreter:
     quotient: Callable[[int, int], Any] = operator.truediv
     stops: list[Array] = field(default_factory=list)
     kink: float = np.inf
+    near: float = np.inf
 
     def evaluate(self, expression: sympy.Basic, names: Named) -> Any:
         if isinstance(expression, Product):
@@ -67,7 +69,9 @@ class Interpreter:
             return self.stop(*operands)
         arrays = [np.asarray(operand) for operand in operands]
         if name in KINKS and arrays[0].size and arrays[0].dtype != object:
-            self.kink = min(self.kink, float(np.min(KINKS[name](*(array.real for array in arrays)))))
+            distances = KINKS[name](*(array.real for array in arrays))
+            self.kink = min(self.kink, float(np.min(distances)))
+            self.near = min(self.near, float(np.min(distances, where=distances != 0, initial=np.inf)))
         return self.functions[name](*arrays)
 
     def stop(self, value: Array) -> Array:
