@@ -191,6 +191,8 @@ INDICATORS: dict[type, Callable[[Expr, Expr], Expr]] = {
 
 
 def _where_eval(cls: type, condition: Expr, a: Expr, b: Expr) -> Expr | None:
+    if condition in (sympy.true, sympy.false):  # SymPy knows that p > p is false
+        return a if condition else b
     indicator = INDICATORS.get(type(condition))
     return cls(indicator(*condition.args), a, b) if indicator else None
 

@@ -95,21 +95,23 @@ class Program:
 def split(cell: Cell) -> Program:
     """Split a cell into stages."""
     # 1. affine sums become slots, 2. applications get names, 3. names get levels, 4. levels become stages
-    parts = _Parts(cell, tuple(_named(cell)))
-    for equation in parts.equations:
-        parts.add(equation)
-    return Program(cell, tuple(_stages(cell, parts, _levels(parts))))
+    parts, shared = _Parts(cell, tuple(_named(cell))), set[Expr]()
+    while found := parts.read_by_several_stages() - shared:
+        shared |= found
+        parts = _Parts(cell, parts.equations, frozenset(shared))
+    return Program(cell, tuple(_stages(cell, parts, parts.levels)))
 
 
 def _named(cell: Cell) -> Iterator[sympy.Eq]:
     """The equations; what is multiplied both as it is and under `stop` has a name for the latter, h_prev_held.
 
-    A product's operand is one vector with one adjoint.
+    A product's operand is one vector with one adjoint, and an input sequence always has one.
     """
     products = [product for equation in cell.equations for product in sorted(equation.rhs.atoms(Product), key=str)]
     free, defined = {product.operand for product in products}, set()
-    both = dict.fromkeys(p.operand for p in products if isinstance(p.operand, stop) and p.operand.args[0] in free)
-    names = {held: _held(held.args[0], cell) for held in both}
+    stopped = dict.fromkeys(p.operand for p in products if isinstance(p.operand, stop))
+    inside = {held: held.args[0] for held in stopped}
+    names = {held: _held(v, cell) for held, v in inside.items() if v in free or v.role == "input"}
     renamed = {p: Product(p.matrix, names[p.operand]) for p in products if p.operand in names}
     for equation in cell.equations:
         for held, name in names.items():
@@ -140,10 +142,12 @@ class _Parts:
 
     cell: Cell
     equations: tuple[sympy.Eq, ...]
+    shared: frozenset[Expr] = frozenset()  # affine sums that several stages read: these read a value, v = z_v
     slots: list[Slot] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     renamed: dict[Vector, Vector] = field(default_factory=dict)  # a value that is a slot -> the slot
-    sums: dict[Expr, Vector] = field(default_factory=dict)  # an affine sum -> its slot
+    affine: dict[Vector, Expr] = field(default_factory=dict)  # a slot -> its affine sum
+    sums: dict[Expr, Vector] = field(default_factory=dict)  # an affine sum -> what stands for it: its slot or a value
     applications: dict[tuple[Expr, str], Vector] = field(default_factory=dict)  # what a line computes -> its name
 
     def __post_init__(self) -> None:
@@ -151,12 +155,26 @@ class _Parts:
         self.uses = [symbol for equation in self.equations for symbol in symbols_of(equation.rhs)]
         products = [p for equation in self.equations for p in equation.rhs.atoms(Product)]
         self.multiplied = {str(product.operand) for product in products}  # these need an array of their own
+        for equation in self.equations:
+            self.add(equation)
+        self.levels = _levels(self)
+
+    def read_by_several_stages(self) -> set[Expr]:
+        """The affine sums whose slots would get adjoints from several stages: a slot has room for one."""
+        levels: dict[Vector, set[int]] = {slot: set() for slot in self.affine}
+        for line in self.lines:
+            for slot in levels.keys() & line.expression.free_symbols:
+                levels[slot].add(self.levels[line.name.name])
+        return {self.affine[slot] for slot, found in levels.items() if len(found) > 1}
 
     def add(self, equation: sympy.Eq) -> None:
         lhs, rhs = equation.lhs, equation.rhs.xreplace(self.renamed)
-        is_slot = lhs.role == "value" and lhs.name not in self.multiplied
-        if is_slot and rhs in self._affine_sums(rhs).values():
+        is_sum = rhs in self._affine_sums(rhs).values()
+        if is_sum and lhs.role == "value" and lhs.name not in self.multiplied and rhs not in self.shared:
             self.renamed[lhs] = self._slot(lhs.name, rhs)
+            return
+        if is_sum and rhs in self.shared and rhs not in self.sums:
+            self._value_of(rhs, lhs, lhs)
             return
         rhs = self._without_products(lhs, rhs)
         source = sympy.Eq(lhs, rhs, evaluate=False)
@@ -196,15 +214,31 @@ class _Parts:
         products = [term for term in parts if isinstance(term, Product)]
         bias = next((term for term in parts if not isinstance(term, Product)), None)
         pairs = tuple((product.matrix, _multiplied(product)) for product in products)
-        self.slots.append(Slot(name, products[0].matrix.rows, pairs, bias))
-        self.sums[affine] = self.slots[-1].symbol
-        return self.sums[affine]
+        slot = Slot(name, products[0].matrix.rows, pairs, bias)
+        self.slots.append(slot)
+        self.affine[slot.symbol] = affine
+        self.sums[affine] = slot.symbol
+        return slot.symbol
+
+    def _value_of(self, affine: Expr, lhs: Vector, value: Vector) -> Vector:
+        """v = z_v: the value that all stages read instead of the slot."""
+        slot = self._slot(self._fresh(f"z_{lhs}"), affine)
+        self.sums[affine] = self._define(value, slot, sympy.Eq(value, slot, evaluate=False))
+        return value
+
+    def _summed(self, lhs: Vector, affine: Expr) -> Vector:
+        """What stands for an affine sum inside of an equation."""
+        if affine in self.sums:
+            return self.sums[affine]
+        if affine not in self.shared:
+            return self._slot(self._fresh(f"z_{lhs}"), affine)
+        space = next(iter(affine.atoms(Product))).matrix.rows
+        return self._value_of(affine, lhs, Vector(self._fresh(f"a_{lhs}"), "value", space))
 
     def _without_products(self, lhs: Vector, expression: Expr) -> Expr:
-        """The expression with a slot for each of its affine sums, the outermost first; equal sums share one."""
+        """The expression with a slot for each of its affine sums, the outermost first."""
         for factor, affine in self._affine_sums(expression).items():
-            slot = self.sums.get(affine) or self._slot(self._fresh(f"z_{lhs}"), affine)
-            expression = expression - factor * affine + factor * slot
+            expression = expression - factor * affine + factor * self._summed(lhs, affine)
         if not expression.args:
             return expression
         return expression.func(*(self._without_products(lhs, part) for part in arguments(expression)))

@@ -185,4 +185,3 @@ class StackRun:
 
 def _lower_inputs(layer: Layer) -> tuple[str, ...]:
     return tuple(name for name in layer.spec.inputs if name.endswith("_lower"))
-

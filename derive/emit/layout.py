@@ -145,6 +145,19 @@ class Layout:
         """Vectors that scalar mathematics reads, trained or constant."""
         return (*self._reads("parameter"), *self._reads("constant"))
 
+    @cached_property
+    def numbers(self) -> dict[str, tuple[str, ...]]:
+        """Trained number -> the spaces of the stages that it has adjoints from."""
+        pairs = [
+            (v.name, stage.space) for stage, step in self.steps.items() for v, _ in step.vjp.outputs if _is_number(v)
+        ]
+        return {name: tuple(dict.fromkeys(space for other, space in pairs if other == name)) for name, _ in pairs}
+
+    def adjoint_of(self, parameter: Vector, stage: Pointwise) -> str:
+        """The array in which a stage adds up the gradient of a parameter that scalar mathematics reads."""
+        several = len(self.numbers.get(parameter.name, ())) > 1
+        return f"d_param_{parameter.name}_over_{stage.space}" if several else f"d_param_{parameter.name}"
+
     def _reads(self, role: str) -> tuple[Vector, ...]:
         return tuple(dict.fromkeys(v for stage in self.steps for v in stage.reads if v.role == role))
 
@@ -175,6 +188,10 @@ def _operands(number: int, stage: Affine) -> Iterable[Operand]:
     for name, reached in places.items():
         low, run = min(reached), max(reached) - min(reached) + 1
         yield Operand(symbols[name], number, low, run, len(stage.slots), structures[name])
+
+
+def _is_number(v: Vector) -> bool:
+    return v.role == "parameter" and v.space == ONE
 
 
 def _is_held(state: Vector, expression: Expr, clocks: set[str]) -> bool:

@@ -54,7 +54,10 @@ class Interpreter:
     def evaluate(self, expression: sympy.Basic, names: Named) -> Any:
         if isinstance(expression, Product):
             weights = self.masked(expression.matrix, names[expression.matrix.name])
-            return self.evaluate(expression.operand, names) @ np.swapaxes(weights, -1, -2)
+            operand = self.evaluate(expression.operand, names)
+            # a value made of parameters alone is the same in every row, or in every unit too
+            shape = np.broadcast_shapes(np.shape(operand), (1, weights.shape[-1]))
+            return np.broadcast_to(operand, shape) @ np.swapaxes(weights, -1, -2)
         if isinstance(expression, Vector):
             value = names[expression.name]
             return self.stop(value) if expression.stopped else value
@@ -150,7 +153,7 @@ def run(
         known = interpreter.step(cell, _known_at(t, cell, parameters, inputs, entering, interpreter.periods))
         current = {name: np.where(alive, known[name], value) for name, value in entering.items()}
         for name, values in history.items():
-            values.append(np.where(alive, known[name], 0))
+            values.append(np.where(alive, known[name], np.zeros(state[name].shape[-1], int)))
     return {name: _joined(values) for name, values in history.items()}, current
 
 

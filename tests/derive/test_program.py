@@ -59,6 +59,29 @@ def test_products_into_several_spaces_are_followed_by_their_own_mathematics():
     ]  # fmt: skip
 
 
+def test_a_sum_that_several_stages_read_is_a_value_of_its_own_stage():
+    a, r = values("a r")
+    cell = make(Eq(a, W @ x + U @ h_prev), Eq(r, sigmoid(a) * h_prev), Eq(h, tanh(matrix("V", H, H) @ r) * a))
+    first, second = split(cell).pointwise
+    assert text(first)[0] == "a = z_a"
+    assert [(v.name, v.role) for v in second.reads] == [("z_h", "slot"), ("a", "value")]
+
+
+def test_equal_sums_in_several_stages_are_one_value():
+    (r,) = values("r")
+    cell = make(Eq(r, sigmoid(W @ x) * h_prev), Eq(h, tanh(U @ r) * (W @ x)))
+    first, second = split(cell).pointwise
+    assert text(first)[0] == "a_r = z_r"
+    assert "a_r" not in {v.name for v in second.reads if v.role == "slot"}
+
+
+def test_a_stopped_input_is_a_value_that_gives_no_adjoint_back():
+    cell = make(Eq(h, tanh(W @ stop(x) + U @ h_prev)))
+    stages = split(cell).stages
+    assert text(stages[0]) == ["x_held = x"]
+    assert text(stages[1]) == ["z_h = U @ h_prev + W @ x_held"]
+
+
 SHAPES = {
     "lstm": [("Affine", 1, H), ("Pointwise", 1, H)],
     "gru": [("Affine", 1, H), ("Pointwise", 1, H), ("Affine", 2, H), ("Pointwise", 2, H)],
