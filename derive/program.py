@@ -13,7 +13,7 @@ A stage's level counts the products in a row that lead to it: what reads the inp
 a slot lies one level above the values that it multiplies, everything else lies as high as what it reads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, count
 
@@ -28,6 +28,7 @@ from derive.symbols import Matrix, Product, Vector
 
 # in this order a step function takes what it reads
 READ_ORDER = {role: rank for rank, role in enumerate(("slot", "previous", "input", "clock", "value", "parameter"))}
+GIVEN = ("parameter", "constant")
 READ_ORDER |= {"state": READ_ORDER["value"], "constant": READ_ORDER["parameter"]}
 
 
@@ -103,25 +104,34 @@ def split(cell: Cell) -> Program:
 
 
 def _named(cell: Cell) -> Iterator[sympy.Eq]:
-    """The equations; what is multiplied both as it is and under `stop` has a name for the latter, h_prev_held.
+    """The equations, with a name of its own for what is multiplied but is no array of one adjoint: h_prev_held.
 
-    A product's operand is one vector with one adjoint, and an input sequence always has one.
+    That is a vector multiplied both as it is and under `stop`, an input under `stop`, a parameter.
     """
-    products = [product for equation in cell.equations for product in sorted(equation.rhs.atoms(Product), key=str)]
-    free, defined = {product.operand for product in products}, set()
-    stopped = dict.fromkeys(p.operand for p in products if isinstance(p.operand, stop))
-    inside = {held: held.args[0] for held in stopped}
-    names = {held: _held(v, cell) for held, v in inside.items() if v in free or v.role == "input"}
-    renamed = {p: Product(p.matrix, names[p.operand]) for p in products if p.operand in names}
+    operands = dict.fromkeys(product.operand for product in _products(cell))
+    names = {o: _held(o, cell) for o in operands if _needs_a_name(o, operands)}
+    renamed = {p: Product(p.matrix, names[p.operand]) for p in _products(cell) if p.operand in names}
+    defined: set[Vector] = set()
     for equation in cell.equations:
-        for held, name in names.items():
-            if name not in defined and any(product.operand == held for product in equation.rhs.atoms(Product)):
+        for operand, name in names.items():
+            if name not in defined and any(product.operand == operand for product in equation.rhs.atoms(Product)):
                 defined.add(name)
-                yield sympy.Eq(name, held, evaluate=False)
+                yield sympy.Eq(name, operand, evaluate=False)
         yield sympy.Eq(equation.lhs, equation.rhs.xreplace(renamed), evaluate=False) if renamed else equation
 
 
-def _held(vector: Vector, cell: Cell) -> Vector:
+def _products(cell: Cell) -> list[Product]:
+    return [product for equation in cell.equations for product in sorted(equation.rhs.atoms(Product), key=str)]
+
+
+def _needs_a_name(operand: Expr, operands: Collection[Expr]) -> bool:
+    if isinstance(operand, stop):
+        return operand.args[0] in operands or operand.args[0].role in ("input", *GIVEN)
+    return operand.role in GIVEN
+
+
+def _held(operand: Expr, cell: Cell) -> Vector:
+    vector = operand.args[0] if isinstance(operand, stop) else operand
     stem = f"{vector}_held"
     numbered = chain([stem], (f"{stem}_{number}" for number in count(2)))
     return Vector(next(name for name in numbered if name not in cell.symbols), "value", vector.space)
@@ -154,7 +164,7 @@ class _Parts:
         self.taken = set(self.cell.symbols)
         self.uses = [symbol for equation in self.equations for symbol in symbols_of(equation.rhs)]
         products = [p for equation in self.equations for p in equation.rhs.atoms(Product)]
-        self.multiplied = {str(product.operand) for product in products}  # these need an array of their own
+        self.multiplied = {_multiplied(product).name for product in products}  # these need an array of their own
         for equation in self.equations:
             self.add(equation)
         self.levels = _levels(self)
@@ -206,7 +216,7 @@ class _Parts:
         return sums
 
     def _is_lone_bias(self, term: Expr, space: str) -> bool:
-        given = isinstance(term, Vector) and term.role in ("parameter", "constant")
+        given = isinstance(term, Vector) and term.role in GIVEN
         return given and term.space == space and self.uses.count(term) == 1
 
     def _slot(self, name: str, affine: Expr) -> Vector:

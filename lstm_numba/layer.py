@@ -75,7 +75,7 @@ class Layer:
         self.options = {**self.spec.chosen, **options}
         self._periods = clock.module_periods(options.get("periods"), self.hidden_size) if self.spec.clock else None
         self._make_parameters()
-        initialise(self._theta, self.spec, self.hidden_size, checks.positive("seed", seed, least=0))
+        initialise(self._theta, self.spec, self.spaces, checks.positive("seed", seed, least=0))
         self._make_engine()
         self._clear_masked(self._theta)
 

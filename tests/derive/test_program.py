@@ -75,6 +75,12 @@ def test_equal_sums_in_several_stages_are_one_value():
     assert "a_r" not in {v.name for v in second.reads if v.role == "slot"}
 
 
+def test_a_sum_that_is_multiplied_under_stop_only_is_a_value():
+    (v,) = values("v")
+    stages = split(make(Eq(v, W @ x + b), Eq(h, tanh(U @ stop(v)) + h_prev))).stages
+    assert text(stages[1]) == ["v = z_v"]
+
+
 def test_a_stopped_input_is_a_value_that_gives_no_adjoint_back():
     cell = make(Eq(h, tanh(W @ stop(x) + U @ h_prev)))
     stages = split(cell).stages
