@@ -108,8 +108,8 @@ def left_sides_are_names(cell: "Cell") -> None:
             )
         if lhs.space == ONE:
             raise ShapeError(
-                f"{_where(cell, equation)}: a value has one element a unit; declare {lhs} over a space, one of size 1 if "
-                "it is one number in each row"
+                f"{_where(cell, equation)}: a value has one element a unit; declare {lhs} over a space, "
+                "one of size 1 if it is one number in each row"
             )
 
 

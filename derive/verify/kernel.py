@@ -74,10 +74,10 @@ class Kernel:
         return layer
 
     def _run(self, problem: Problem, save: bool = True) -> Any:
-        further = dict(problem.inputs)
+        layer, further = self.layer(problem), dict(problem.inputs)
         x = further.pop("x") if "x" in further else further.pop(next(iter(further)))
         state, rows = dict(problem.state), {"lengths": problem.lengths, "resets": problem.resets}
-        return self.layer(problem).forward(x, state, **rows, save=save, **further)
+        return layer.forward(x, state, **rows, save=save, **further)
 
 
 def _by_key(problem: Problem, grads: Any) -> Gradient:
