@@ -169,6 +169,11 @@ class Layout:
         return len(clocks) == 1 == len(self.affine) and all(_is_held(e.lhs, e.rhs, clocks) for e in held)
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """What scalar mathematics reads and defines."""
+        return frozenset(v.name for stage in self.steps for v in (*stage.reads, *(name for name, _ in stage.equations)))
+
+    @cached_property
     def spaces(self) -> tuple[str, ...]:
         """Every space but that of scalars, in order of appearance."""
         cell = self.program.cell

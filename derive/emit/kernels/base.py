@@ -65,17 +65,19 @@ class Kernel:
 
     def _check_names(self) -> None:
         """A symbol of the cell, its adjoint and its tangent have names that no array of the kernel has."""
-        symbols = [v for stage in self.layout.steps for v in (*stage.reads, *(name for name, _ in stage.equations))]
-        for v, sort in product(symbols, ("", "d_", "dot_", "dot_d_")):
-            if self.local(f"{sort}{v}") in self.arguments:
-                raise self._taken(v, f"their array {sort}{v}")
-        for v, kind in product(symbols, self.kinds):
-            if f"{kind}{v}" in self._own:
-                raise self._taken(v, f"their own {kind}{v}")
+        for argument, sort in product(self.arguments, ("", "d_", "dot_", "dot_d_")):
+            if self._of_a_symbol(argument, sort) and self.local(argument) == argument:
+                raise self._taken(argument.removeprefix(sort), f"their array {argument}")
+        for word, kind in product(self._own, self.kinds):
+            if self._of_a_symbol(word, kind):
+                raise self._taken(word.removeprefix(kind), f"their own {word}")
 
-    def _taken(self, v: Vector, what: str) -> NameRuleError:
+    def _of_a_symbol(self, name: str, prefix: str) -> bool:
+        return name.startswith(prefix) and name[len(prefix) :] in self.layout.names
+
+    def _taken(self, name: str, what: str) -> NameRuleError:
         return NameRuleError(
-            f"cell {self.cell.name}: {v} would stand in the kernels beside {what}: "
+            f"cell {self.cell.name}: {name} would stand in the kernels beside {what}: "
             "give it another name in the equations."
         )
 
