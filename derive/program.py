@@ -179,7 +179,7 @@ class _Parts:
 
     def add(self, equation: sympy.Eq) -> None:
         lhs, rhs = equation.lhs, equation.rhs.xreplace(self.renamed)
-        is_sum = rhs in self._affine_sums(rhs).values()
+        is_sum = any(rhs == affine for _, affine in self._affine_sums(rhs))
         if is_sum and lhs.role == "value" and lhs.name not in self.multiplied and rhs not in self.shared:
             self.renamed[lhs] = self._slot(lhs.name, rhs)
             return
@@ -204,16 +204,15 @@ class _Parts:
 
     # --- Affine sums
 
-    def _affine_sums(self, expression: Expr) -> dict[Expr, Expr]:
-        """Factor -> products with that factor, and the lone bias: -(W @ x + b) is one sum, with the factor -1."""
+    def _affine_sums(self, expression: Expr) -> Iterator[tuple[Expr, Expr]]:
+        """Factors, and the products with that factor with the lone bias: -(W @ x + b) is one sum, with the factor -1."""
         parts = [term.as_coeff_Mul(rational=True) for term in terms(expression)]
-        sums: dict[Expr, Expr] = {}
         for factor in dict.fromkeys(factor for factor, part in parts if isinstance(part, Product)):
             alike = [part for other, part in parts if other == factor]
-            products = [part for part in alike if isinstance(part, Product)]
-            biases = [part for part in alike if self._is_lone_bias(part, products[0].matrix.rows)]
-            sums[factor] = Add(*products, *biases[:1])
-        return sums
+            first, *others = _apart([part for part in alike if isinstance(part, Product)])
+            biases = [part for part in alike if self._is_lone_bias(part, first[0].matrix.rows)]
+            yield factor, Add(*first, *biases[:1])
+            yield from ((factor, Add(*products)) for products in others)
 
     def _is_lone_bias(self, term: Expr, space: str) -> bool:
         given = isinstance(term, Vector) and term.role in GIVEN
@@ -247,7 +246,7 @@ class _Parts:
 
     def _without_products(self, lhs: Vector, expression: Expr) -> Expr:
         """The expression with a slot for each of its affine sums, the outermost first."""
-        for factor, affine in self._affine_sums(expression).items():
+        for factor, affine in self._affine_sums(expression):
             expression = expression - factor * affine + factor * self._summed(lhs, affine)
         if not expression.args:
             return expression
@@ -276,6 +275,17 @@ class _Parts:
             return named
         known = self.applications.get((named, lhs.space))
         return known or self._define(Vector(self._fresh(f"a_{lhs}"), "value", lhs.space), named, source)
+
+
+def _apart(products: list[Product]) -> list[list[Product]]:
+    """Groups in which no vector is multiplied twice: in a slot's sum it has one matrix."""
+    groups: list[list[Product]] = []
+    for product in products:
+        group = next((group for group in groups if all(other.operand != product.operand for other in group)), None)
+        if group is None:
+            groups.append(group := [])
+        group.append(product)
+    return groups
 
 
 def _multiplied(product: Product) -> Vector:

@@ -75,6 +75,12 @@ def test_equal_sums_in_several_stages_are_one_value():
     assert "a_r" not in {v.name for v in second.reads if v.role == "slot"}
 
 
+def test_a_vector_has_one_matrix_in_a_slot():
+    affine, pointwise = split(make(Eq(h, tanh(W @ x + U @ h_prev + matrix("V", H, N) @ x + b)))).stages
+    assert text(affine) == ["z_h_2 = W @ x", "z_h = V @ x + U @ h_prev + b"]
+    assert text(pointwise)[0] == "a_h = z_h + z_h_2"
+
+
 def test_a_sum_that_is_multiplied_under_stop_only_is_a_value():
     (v,) = values("v")
     stages = split(make(Eq(v, W @ x + b), Eq(h, tanh(U @ stop(v)) + h_prev))).stages
