@@ -205,7 +205,7 @@ class _Parts:
     # --- Affine sums
 
     def _affine_sums(self, expression: Expr) -> Iterator[tuple[Expr, Expr]]:
-        """Factors, and the products with that factor with the lone bias: -(W @ x + b) is one sum, with the factor -1."""
+        """Factors, and the products that have them with the lone bias: -(W @ x + b) is one sum, with the factor -1."""
         parts = [term.as_coeff_Mul(rational=True) for term in terms(expression)]
         for factor in dict.fromkeys(factor for factor, part in parts if isinstance(part, Product)):
             alike = [part for other, part in parts if other == factor]
