@@ -28,7 +28,8 @@ class Cell:
         year, reference: where the equations come from.
         equations: in an order in which each name is defined before it is read.
         outputs: the states that leave the layer; without it, the state that the last equation of a state defines.
-        initial: parameter or constant -> the number it is filled with at the start of training.
+        initial: parameter or constant -> the number it is filled with at the start of training; "1/H" is one over the
+            size of H, so that a constant matrix filled with it takes a mean over the units.
 
     Raises:
         CellError: (a subclass, named after the law) the equations break a law; see `derive.laws`.
@@ -40,7 +41,7 @@ class Cell:
     reference: str
     equations: Sequence[sympy.Eq]  # a tuple once the cell is made
     outputs: Sequence[str] = ()
-    initial: dict[str, Number] = field(default_factory=dict)
+    initial: dict[str, Number | str] = field(default_factory=dict)
     options: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     chosen: dict[str, Any] = field(default_factory=dict)
     build: Callable[..., "Cell"] | None = field(default=None, compare=False, repr=False)

@@ -165,14 +165,22 @@ def vjp(stage: Pointwise) -> Vjp:
     """The transpose of a stage, one adjoint a line."""
     graph = _Graph(stage)
     incoming = _incoming(graph)
-    equations = tuple(_sweep(graph, incoming))
+    unmoved = tuple(v for v in stage.reads if v.role == "slot" and v not in graph.varied)
+    equations = (*_sweep(graph, incoming), *_zeros(graph, unmoved))
     return Vjp(
         stage=stage,
         incoming=tuple(incoming.values()),
         equations=equations,
         saved=_saved(stage, equations),
-        outputs=tuple((v, adjoint(v)) for v in graph.varied),
+        outputs=tuple((v, adjoint(v)) for v in (*graph.varied, *unmoved)),
     )
+
+
+def _zeros(graph: _Graph, slots: tuple[Vector, ...]) -> Iterator[Equation]:
+    """A slot that only stop() reads still has an adjoint, which its products wait for."""
+    for slot in slots:
+        reader = next(name for name, expression in graph.stage.equations if slot in expression.free_symbols)
+        yield adjoint(slot), Integer(0), graph.source[reader]
 
 
 def _incoming(graph: _Graph) -> dict[Vector, Vector]:

@@ -66,11 +66,11 @@ def _softplus(u: Any) -> Any:
 
 
 def _relu(u: Any) -> Any:
-    return _maximum(u, np.zeros_like(u))
+    return np.where(np.real(u) > 0, u, np.where(np.real(u) <= 0, 0, u))[()]  # a NaN is neither
 
 
 def _absolute(u: Any) -> Any:
-    return np.where(np.real(u) < 0, -u, u)[()]
+    return np.where(np.real(u) > 0, u, np.where(np.real(u) < 0, -u, np.real(u)))[()]
 
 
 def _maximum(a: Any, b: Any) -> Any:
@@ -191,6 +191,8 @@ INDICATORS: dict[type, Callable[[Expr, Expr], Expr]] = {
 
 
 def _where_eval(cls: type, condition: Expr, a: Expr, b: Expr) -> Expr | None:
+    if condition in (sympy.true, sympy.false):  # SymPy knows that p > p is false
+        return a if condition else b
     indicator = INDICATORS.get(type(condition))
     return cls(indicator(*condition.args), a, b) if indicator else None
 
@@ -213,6 +215,7 @@ stop = _define(
         numpy=np.real,
         meaning=lambda u: u,
     ),
+    eval=classmethod(lambda cls, u: u if u.is_number else None),
 )
 
 NUMPY: dict[str, Callable[..., Any]] = {name: function.rule.numpy for name, function in TABLE.items()}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from derive.cell import Cell
 
 DEFINED = ("state", "value")
+ARGUMENTS = ("self", "state", "lengths", "resets", "save", "parameters")  # of a layer's forward, and of a direction
 
 
 def check(cell: "Cell") -> None:
@@ -106,7 +107,19 @@ def left_sides_are_names(cell: "Cell") -> None:
                 f"{_where(cell, equation)}: the left side {role}; only what state() and values() give can be defined"
             )
         if lhs.space == ONE:
-            raise ShapeError(f"{_where(cell, equation)}: a value has one element a unit; declare {lhs} over a space")
+            raise ShapeError(
+                f"{_where(cell, equation)}: a value has one element a unit; declare {lhs} over a space, "
+                "one of size 1 if it is one number in each row"
+            )
+
+
+def sequences_have_a_space(cell: "Cell") -> None:
+    for symbol in (symbol for equation in cell.equations for symbol in symbols_of(equation.rhs)):
+        if symbol.role in ("input", "previous") and symbol.space == ONE:
+            raise ShapeError(
+                f"cell {cell.name}: {symbol} has one number in each row; give it a space of its own that is made with "
+                f"size 1, say S, and read it through a constant matrix of ones: ones @ {symbol}, ones over H x S"
+            )
 
 
 def only_words_of_the_language(cell: "Cell") -> None:
@@ -119,6 +132,10 @@ def only_words_of_the_language(cell: "Cell") -> None:
 
 def _is_unknown_number(node: Expr) -> bool:
     return bool(node.is_number and not node.args and not isinstance(node, (Integer, Rational)))
+
+
+def _is_function_of_numbers(node: Expr) -> bool:
+    return isinstance(node, Elementwise) and not node.free_symbols
 
 
 def _is_foreign_power(node: Expr) -> bool:
@@ -144,6 +161,11 @@ FOREIGN: tuple[Excuse, ...] = (
     (
         _is_unknown_number,
         lambda e: f"{e} is neither an integer nor a rational; declare a scalar constant for it",
+        EquationError,
+    ),
+    (
+        _is_function_of_numbers,
+        lambda e: f"{e} is one number; declare a scalar constant for it",
         EquationError,
     ),
     (
@@ -238,6 +260,24 @@ def _describe(symbol: Vector | Matrix) -> str:
     return f"{symbol.role} over {' x '.join(symbol.shape) or 'one number'}"
 
 
+def equations_read_something(cell: "Cell") -> None:
+    for equation in cell.equations:
+        if not equation.rhs.free_symbols:
+            raise EquationError(
+                f"{_where(cell, equation)}: the right side has no name in it; declare a constant, with its number in "
+                "initial, and read that"
+            )
+
+
+def inputs_are_no_other_arguments(cell: "Cell") -> None:
+    for name in cell.inputs:
+        if name in ARGUMENTS:
+            raise NameRuleError(
+                f"cell {cell.name}: the input {name} is given to a layer by its name, as forward({name}=...), which "
+                "means something else there; rename it"
+            )
+
+
 def each_name_is_defined_once(cell: "Cell") -> None:
     defined: set[str] = set()
     for equation in cell.equations:
@@ -316,8 +356,9 @@ def initial_values_are_numbers(cell: "Cell") -> None:
     for name, number in cell.initial.items():
         if name not in names:
             raise UndefinedNameError(f"cell {cell.name}: initial[{name!r}] is not one of {', '.join(sorted(names))}")
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
-            raise CellError(f"cell {cell.name}: initial[{name!r}] is {number!r}; give one number")
+        sizes = [f"1/{space}" for symbol in cell.symbols.values() for space in symbol.shape]
+        if isinstance(number, bool) or not (isinstance(number, (int, float)) or number in sizes):
+            raise CellError(f"cell {cell.name}: initial[{name!r}] is {number!r}; give one number, or '1/H' for a mean")
 
 
 LAWS: tuple[Callable[["Cell"], None], ...] = (
@@ -325,9 +366,12 @@ LAWS: tuple[Callable[["Cell"], None], ...] = (
     there_are_equations,
     left_sides_are_names,
     names_are_plain,
+    sequences_have_a_space,
     only_words_of_the_language,
+    equations_read_something,
     products_take_names,
     one_name_means_one_thing,
+    inputs_are_no_other_arguments,
     each_name_is_defined_once,
     names_are_defined_before_they_are_read,
     states_have_new_values,

@@ -17,7 +17,7 @@
 
 Header lines first, one equation a line, `#` begins a comment, an indented line continues the line above it.  A name may
 carry its space, `m[P]`; without one an input has N, all others H; `[1]` is a scalar.  The space of a value follows from
-its equation.
+its equation; made of scalars alone it has H.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FIELDS = ("name", "title", "year", "reference", "outputs", "initial")  # the hea
 HEADER = re.compile(r"([A-Za-z][A-Za-z ]*?)\s*:\s*(.*)", re.DOTALL)
 EQUATION = re.compile(r"([^=<>!]*)=(?!=)(.*)", re.DOTALL)
 DECLARED = re.compile(r"([^\[\]\s]+?)(?:\[([^\[\]]*)\])?(?:\s+|$)")
-SETTING = re.compile(r"([A-Za-z_]\w*)\s*=\s*(-?\d+(?:\.\d+)?)(?:\s+|$)", re.ASCII)
+SETTING = re.compile(r"([A-Za-z_]\w*)\s*=\s*(-?\d+(?:\.\d+)?|1/[A-Z]\w*)(?:\s+|$)", re.ASCII)
 
 
 @dataclass
@@ -162,13 +162,16 @@ def _defined(name: str, right: sympy.Expr, draft: Draft) -> Vector:
 
 
 def _space(expression: sympy.Expr) -> str:
-    """The space of an expression: that of its first operand that is not a scalar; the cell checks that all agree."""
+    """The space of an expression: that of its first operand that is not a scalar; the cell checks that all agree.
+
+    What is made of scalars alone is the same for all units of H.
+    """
     for node in sympy.preorder_traversal(expression):
         if isinstance(node, Product):
             return node.matrix.rows
         if isinstance(node, Vector) and node.space != ONE:
             return node.space
-    return ONE
+    return H
 
 
 # --- Header lines: one reader each
@@ -227,15 +230,19 @@ def _outputs(rest: str, draft: Draft) -> tuple[str, ...]:
     return tuple(symbols.check_name(name) for name in rest.replace(",", " ").split())
 
 
-def _initial(rest: str, draft: Draft) -> dict[str, int | float]:
+def _initial(rest: str, draft: Draft) -> dict[str, int | float | str]:
     del draft
     text, end, settings = rest.strip(), 0, {}
     while match := SETTING.match(text, end):
-        settings[match[1]] = float(match[2]) if "." in match[2] else int(match[2])
+        settings[match[1]] = _number(match[2])
         end = match.end()
     if end != len(text):
-        raise Fault(f"initial: {text[end:][:40]!r} is not NAME=NUMBER, such as b_f=1")
+        raise Fault(f"initial: {text[end:][:40]!r} is not NAME=NUMBER, such as b_f=1 or mean=1/H")
     return settings
+
+
+def _number(text: str) -> int | float | str:
+    return text if "/" in text else float(text) if "." in text else int(text)
 
 
 def _declared(rest: str, most: int) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -13,7 +13,7 @@ A stage's level counts the products in a row that lead to it: what reads the inp
 a slot lies one level above the values that it multiplies, everything else lies as high as what it reads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, count
 
@@ -28,6 +28,7 @@ from derive.symbols import Matrix, Product, Vector
 
 # in this order a step function takes what it reads
 READ_ORDER = {role: rank for rank, role in enumerate(("slot", "previous", "input", "clock", "value", "parameter"))}
+GIVEN = ("parameter", "constant")
 READ_ORDER |= {"state": READ_ORDER["value"], "constant": READ_ORDER["parameter"]}
 
 
@@ -95,31 +96,42 @@ class Program:
 def split(cell: Cell) -> Program:
     """Split a cell into stages."""
     # 1. affine sums become slots, 2. applications get names, 3. names get levels, 4. levels become stages
-    parts = _Parts(cell, tuple(_named(cell)))
-    for equation in parts.equations:
-        parts.add(equation)
-    return Program(cell, tuple(_stages(cell, parts, _levels(parts))))
+    parts, shared = _Parts(cell, tuple(_named(cell))), set[Expr]()
+    while found := parts.read_by_several_stages() - shared:
+        shared |= found
+        parts = _Parts(cell, parts.equations, frozenset(shared))
+    return Program(cell, tuple(_stages(cell, parts, parts.levels)))
 
 
 def _named(cell: Cell) -> Iterator[sympy.Eq]:
-    """The equations; what is multiplied both as it is and under `stop` has a name for the latter, h_prev_held.
+    """The equations, with a name of its own for what is multiplied but is no array of one adjoint: h_prev_held.
 
-    A product's operand is one vector with one adjoint.
+    That is a vector multiplied both as it is and under `stop`, an input under `stop`, a parameter.
     """
-    products = [product for equation in cell.equations for product in sorted(equation.rhs.atoms(Product), key=str)]
-    free, defined = {product.operand for product in products}, set()
-    both = dict.fromkeys(p.operand for p in products if isinstance(p.operand, stop) and p.operand.args[0] in free)
-    names = {held: _held(held.args[0], cell) for held in both}
-    renamed = {p: Product(p.matrix, names[p.operand]) for p in products if p.operand in names}
+    operands = dict.fromkeys(product.operand for product in _products(cell))
+    names = {o: _held(o, cell) for o in operands if _needs_a_name(o, operands)}
+    renamed = {p: Product(p.matrix, names[p.operand]) for p in _products(cell) if p.operand in names}
+    defined: set[Vector] = set()
     for equation in cell.equations:
-        for held, name in names.items():
-            if name not in defined and any(product.operand == held for product in equation.rhs.atoms(Product)):
+        for operand, name in names.items():
+            if name not in defined and any(product.operand == operand for product in equation.rhs.atoms(Product)):
                 defined.add(name)
-                yield sympy.Eq(name, held, evaluate=False)
+                yield sympy.Eq(name, operand, evaluate=False)
         yield sympy.Eq(equation.lhs, equation.rhs.xreplace(renamed), evaluate=False) if renamed else equation
 
 
-def _held(vector: Vector, cell: Cell) -> Vector:
+def _products(cell: Cell) -> list[Product]:
+    return [product for equation in cell.equations for product in sorted(equation.rhs.atoms(Product), key=str)]
+
+
+def _needs_a_name(operand: Expr, operands: Collection[Expr]) -> bool:
+    if isinstance(operand, stop):
+        return operand.args[0] in operands or operand.args[0].role in ("input", *GIVEN)
+    return operand.role in GIVEN
+
+
+def _held(operand: Expr, cell: Cell) -> Vector:
+    vector = operand.args[0] if isinstance(operand, stop) else operand
     stem = f"{vector}_held"
     numbered = chain([stem], (f"{stem}_{number}" for number in count(2)))
     return Vector(next(name for name in numbered if name not in cell.symbols), "value", vector.space)
@@ -140,23 +152,39 @@ class _Parts:
 
     cell: Cell
     equations: tuple[sympy.Eq, ...]
+    shared: frozenset[Expr] = frozenset()  # affine sums that several stages read: these read a value, v = z_v
     slots: list[Slot] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     renamed: dict[Vector, Vector] = field(default_factory=dict)  # a value that is a slot -> the slot
-    sums: dict[Expr, Vector] = field(default_factory=dict)  # an affine sum -> its slot
+    affine: dict[Vector, Expr] = field(default_factory=dict)  # a slot -> its affine sum
+    sums: dict[Expr, Vector] = field(default_factory=dict)  # an affine sum -> what stands for it: its slot or a value
     applications: dict[tuple[Expr, str], Vector] = field(default_factory=dict)  # what a line computes -> its name
 
     def __post_init__(self) -> None:
         self.taken = set(self.cell.symbols)
         self.uses = [symbol for equation in self.equations for symbol in symbols_of(equation.rhs)]
         products = [p for equation in self.equations for p in equation.rhs.atoms(Product)]
-        self.multiplied = {str(product.operand) for product in products}  # these need an array of their own
+        self.multiplied = {_multiplied(product).name for product in products}  # these need an array of their own
+        for equation in self.equations:
+            self.add(equation)
+        self.levels = _levels(self)
+
+    def read_by_several_stages(self) -> set[Expr]:
+        """The affine sums whose slots would get adjoints from several stages: a slot has room for one."""
+        levels: dict[Vector, set[int]] = {slot: set() for slot in self.affine}
+        for line in self.lines:
+            for slot in levels.keys() & line.expression.free_symbols:
+                levels[slot].add(self.levels[line.name.name])
+        return {self.affine[slot] for slot, found in levels.items() if len(found) > 1}
 
     def add(self, equation: sympy.Eq) -> None:
         lhs, rhs = equation.lhs, equation.rhs.xreplace(self.renamed)
-        is_slot = lhs.role == "value" and lhs.name not in self.multiplied
-        if is_slot and rhs in self._affine_sums(rhs).values():
+        is_sum = any(rhs == affine for _, affine in self._affine_sums(rhs))
+        if is_sum and lhs.role == "value" and lhs.name not in self.multiplied and rhs not in self.shared:
             self.renamed[lhs] = self._slot(lhs.name, rhs)
+            return
+        if is_sum and rhs in self.shared and rhs not in self.sums:
+            self._value_of(rhs, lhs, lhs)
             return
         rhs = self._without_products(lhs, rhs)
         source = sympy.Eq(lhs, rhs, evaluate=False)
@@ -176,19 +204,18 @@ class _Parts:
 
     # --- Affine sums
 
-    def _affine_sums(self, expression: Expr) -> dict[Expr, Expr]:
-        """Factor -> products with that factor, and the lone bias: -(W @ x + b) is one sum, with the factor -1."""
+    def _affine_sums(self, expression: Expr) -> Iterator[tuple[Expr, Expr]]:
+        """Factors, and the products that have them with the lone bias: -(W @ x + b) is one sum, with the factor -1."""
         parts = [term.as_coeff_Mul(rational=True) for term in terms(expression)]
-        sums: dict[Expr, Expr] = {}
         for factor in dict.fromkeys(factor for factor, part in parts if isinstance(part, Product)):
             alike = [part for other, part in parts if other == factor]
-            products = [part for part in alike if isinstance(part, Product)]
-            biases = [part for part in alike if self._is_lone_bias(part, products[0].matrix.rows)]
-            sums[factor] = Add(*products, *biases[:1])
-        return sums
+            first, *others = _apart([part for part in alike if isinstance(part, Product)])
+            biases = [part for part in alike if self._is_lone_bias(part, first[0].matrix.rows)]
+            yield factor, Add(*first, *biases[:1])
+            yield from ((factor, Add(*products)) for products in others)
 
     def _is_lone_bias(self, term: Expr, space: str) -> bool:
-        given = isinstance(term, Vector) and term.role in ("parameter", "constant")
+        given = isinstance(term, Vector) and term.role in GIVEN
         return given and term.space == space and self.uses.count(term) == 1
 
     def _slot(self, name: str, affine: Expr) -> Vector:
@@ -196,15 +223,31 @@ class _Parts:
         products = [term for term in parts if isinstance(term, Product)]
         bias = next((term for term in parts if not isinstance(term, Product)), None)
         pairs = tuple((product.matrix, _multiplied(product)) for product in products)
-        self.slots.append(Slot(name, products[0].matrix.rows, pairs, bias))
-        self.sums[affine] = self.slots[-1].symbol
-        return self.sums[affine]
+        slot = Slot(name, products[0].matrix.rows, pairs, bias)
+        self.slots.append(slot)
+        self.affine[slot.symbol] = affine
+        self.sums[affine] = slot.symbol
+        return slot.symbol
+
+    def _value_of(self, affine: Expr, lhs: Vector, value: Vector) -> Vector:
+        """v = z_v: the value that all stages read instead of the slot."""
+        slot = self._slot(self._fresh(f"z_{lhs}"), affine)
+        self.sums[affine] = self._define(value, slot, sympy.Eq(value, slot, evaluate=False))
+        return value
+
+    def _summed(self, lhs: Vector, affine: Expr) -> Vector:
+        """What stands for an affine sum inside of an equation."""
+        if affine in self.sums:
+            return self.sums[affine]
+        if affine not in self.shared:
+            return self._slot(self._fresh(f"z_{lhs}"), affine)
+        space = next(iter(affine.atoms(Product))).matrix.rows
+        return self._value_of(affine, lhs, Vector(self._fresh(f"a_{lhs}"), "value", space))
 
     def _without_products(self, lhs: Vector, expression: Expr) -> Expr:
-        """The expression with a slot for each of its affine sums, the outermost first; equal sums share one."""
-        for factor, affine in self._affine_sums(expression).items():
-            slot = self.sums.get(affine) or self._slot(self._fresh(f"z_{lhs}"), affine)
-            expression = expression - factor * affine + factor * slot
+        """The expression with a slot for each of its affine sums, the outermost first."""
+        for factor, affine in self._affine_sums(expression):
+            expression = expression - factor * affine + factor * self._summed(lhs, affine)
         if not expression.args:
             return expression
         return expression.func(*(self._without_products(lhs, part) for part in arguments(expression)))
@@ -232,6 +275,17 @@ class _Parts:
             return named
         known = self.applications.get((named, lhs.space))
         return known or self._define(Vector(self._fresh(f"a_{lhs}"), "value", lhs.space), named, source)
+
+
+def _apart(products: list[Product]) -> list[list[Product]]:
+    """Groups in which no vector is multiplied twice: in a slot's sum it has one matrix."""
+    groups: list[list[Product]] = []
+    for product in products:
+        group = next((group for group in groups if all(other.operand != product.operand for other in group)), None)
+        if group is None:
+            groups.append(group := [])
+        group.append(product)
+    return groups
 
 
 def _multiplied(product: Product) -> Vector:
@@ -292,16 +346,17 @@ def _sunk(parts: _Parts, lines: dict[str, Line], levels: dict[str, int]) -> dict
 
 
 def _stages(cell: Cell, parts: _Parts, levels: dict[str, int]) -> Iterator[Affine | Pointwise]:
-    """Level by level, products before scalar mathematics, the spaces in the order in which they appear."""
+    """Level by level, the spaces in the order in which they appear, in each the products before their mathematics."""
     for level in range(max(levels.values()) + 1):
         slots = [slot for slot in parts.slots if levels[slot.name] == level]
         lines = [line for line in parts.lines if levels[line.name.name] == level]
-        for space in dict.fromkeys(slot.space for slot in slots):
+        for space in dict.fromkeys([*(slot.space for slot in slots), *(line.name.space for line in lines)]):
             chosen = [slot for slot in slots if slot.space == space]
-            yield Affine(level, space, tuple(sorted(chosen, key=lambda slot: slot.rank)))
-        for space in dict.fromkeys(line.name.space for line in lines):
             inside = [line for line in lines if line.name.space == space]
-            yield _pointwise(cell, parts, level, space, inside)
+            if chosen:
+                yield Affine(level, space, tuple(sorted(chosen, key=lambda slot: slot.rank)))
+            if inside:
+                yield _pointwise(cell, parts, level, space, inside)
 
 
 def _pointwise(cell: Cell, parts: _Parts, level: int, space: str, lines: list[Line]) -> Pointwise:

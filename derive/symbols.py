@@ -33,6 +33,8 @@ def check_name(name: str) -> str:
     if keyword.iskeyword(name) or name in TABLE:
         kind = "a Python keyword" if keyword.iskeyword(name) else "a function of the language"
         raise NameRuleError(f"{name!r} is {kind}: choose another name")
+    if name == "_":
+        raise NameRuleError("'_' marks what the generated text does not read: choose another name")
     for prefix, meaning in TAKEN_PREFIXES.items():
         if name.startswith(prefix):
             raise NameRuleError(f"{name!r} starts with {prefix!r}, which marks {meaning}: choose another name")

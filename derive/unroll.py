@@ -156,7 +156,8 @@ def _initial(cell: Cell, size: dict[str, int], rng: np.random.Generator) -> dict
     for name, symbol in {**cell.parameters, **cell.constants}.items():
         shape = [size[space] for space in symbol.shape]
         if name in cell.initial:
-            numbers[name] = np.full(shape, float(cell.initial[name]))
+            said = cell.initial[name]
+            numbers[name] = np.full(shape, 1 / size[said.removeprefix("1/")] if isinstance(said, str) else float(said))
         elif name in biases and symbol.is_trained:
             numbers[name] = np.zeros(shape)
         else:

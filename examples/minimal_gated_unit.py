@@ -1,7 +1,7 @@
 """Minimal gated unit: a GRU whose one gate both forgets and lets in.  A cell of your own is a file like this one.
 
-    derive show examples/minimal_gated_unit.py --what gradients
-    derive verify examples/minimal_gated_unit.py
+derive show examples/minimal_gated_unit.py --what gradients
+derive verify examples/minimal_gated_unit.py
 """
 
 from derive.language import Cell, Eq, H, N, matrices, sigmoid, state, tanh, values, vectors, x

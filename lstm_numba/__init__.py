@@ -1,8 +1,8 @@
 """Kernels of recurrent cells generated from equations: forward and exact backpropagation through time, on NumPy arrays.
 
-    layer = lstm_numba.Layer("lstm", input_size=8, hidden_size=32)
-    run = layer.forward(x)                     # x (T, B, 8)
-    gradients = run.backward(d_output)         # exact, through all steps
+layer = lstm_numba.Layer("lstm", input_size=8, hidden_size=32)
+run = layer.forward(x)                     # x (T, B, 8)
+gradients = run.backward(d_output)         # exact, through all steps
 """
 
 from lstm_numba.errors import LstmNumbaError as LstmNumbaError

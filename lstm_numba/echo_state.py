@@ -1,7 +1,7 @@
 """Echo state network (Jaeger 2001; leaky: Jaeger et al. 2007): a fixed random reservoir; only the readout learns.
 
-    x_t = (1 - alpha) x_{t-1} + alpha tanh(W_in u_t + W x_{t-1} + b)        the cell `esn`; W, W_in, b drawn once
-    y_t = V [u_t; x_t] + c                                          V, c by ridge regression over all steps at once
+x_t = (1 - alpha) x_{t-1} + alpha tanh(W_in u_t + W x_{t-1} + b)        the cell `esn`; W, W_in, b drawn once
+y_t = V [u_t; x_t] + c                                          V, c by ridge regression over all steps at once
 """
 
 from collections.abc import Mapping
@@ -94,7 +94,7 @@ def scaled(matrix: NDArray[np.float64], spectral_radius: float) -> NDArray[np.fl
 def solve_ridge(features: NDArray[np.float64], targets: NDArray[np.float64], ridge: float) -> Readout:
     """Minimise |X V' + c - Y|^2 + ridge |V|^2 by V (O, F) and c (O,), for rows X (R, F) and Y (R, O).
 
-        (X' X + ridge I) V' = X' Y   with the means of X and Y taken off,      c = mean Y - V mean X
+    (X' X + ridge I) V' = X' Y   with the means of X and Y taken off,      c = mean Y - V mean X
     """
     from scipy.linalg import solve  # SciPy is slow to import, and only this needs it
 

@@ -76,7 +76,7 @@ class Layer:
         self.options = {**self.spec.chosen, **options, **self.spec.chosen}  # as the cell spells them, in its order
         self._periods = clock.module_periods(options.get("periods"), self.hidden_size) if self.spec.clock else None
         self._make_parameters()
-        initialise(self._theta, self.spec, self.hidden_size, checks.positive("seed", seed, least=0))
+        initialise(self._theta, self.spec, self.spaces, checks.positive("seed", seed, least=0))
         self._make_engine()
         self._clear_masked(self._theta)
 

@@ -68,11 +68,12 @@ class Parameters(Mapping[str, NDArray[Any]]):
         return f"Parameters({', '.join(f'{name} {shape}' for name, shape in self.shapes.items())})"
 
 
-def initialise(parameters: Parameters, spec: CellSpec, hidden_size: int, seed: int) -> None:
+def initialise(parameters: Parameters, spec: CellSpec, spaces: Mapping[str, int], seed: int) -> None:
     """Matrices and vectors uniform in +-1/sqrt(H), biases 0, and what the cell says of some (b_f = 1), in order."""
-    random, bound = np.random.default_rng(seed), 1 / np.sqrt(max(hidden_size, 1))
+    random, bound = np.random.default_rng(seed), 1 / np.sqrt(max(spaces["H"], 1))
     for name, array in parameters.items():
         if name in spec.initial:
-            array[...] = spec.initial[name]
+            said = spec.initial[name]
+            array[...] = 1 / spaces[said.removeprefix("1/")] if isinstance(said, str) else said
         elif name not in spec.biases:
             array[...] = random.uniform(-bound, bound, array.shape)

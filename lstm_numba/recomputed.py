@@ -42,9 +42,7 @@ class _Segment(Run):
 class Recomputed(Run):
     """What one forward with save="states" gave: as of `Run`, its backward costs another forward."""
 
-    def __init__(
-        self, layer: "Layer", theta: Any, inputs: Arrays, start: Arrays, lengths: Any, resets: Any
-    ) -> None:
+    def __init__(self, layer: "Layer", theta: Any, inputs: Arrays, start: Arrays, lengths: Any, resets: Any) -> None:
         self._open(layer, inputs, lengths)
         self._batch = Batch(self.steps, self.size, None, None, 1)  # the segments order their rows themselves
         self._inputs, self._start, self._lengths = self._sequences_to_ours(inputs), start, lengths

@@ -30,9 +30,11 @@ class CellSpec:
         inputs, states: name -> space.
         outputs: states that leave the layer at every step.
         parameters, constants: name -> spaces of its axes; () is one number.
+        initial: parameter or constant -> the number that it begins with; "1/H" is one over the size of H.
         biases: parameters that are only added to a product; they start at 0 unless `initial` says otherwise.
         pointwise: parameters and constants that scalar mathematics reads.
         accumulated: those of them that receive a gradient.
+        numbers: those of them that are one number and are read elsewhere than in H -> the spaces of what reads them.
         kept: values with an array of their own -> space.
         structures: matrix -> "block_upper".
         clock: whether units follow periods; sleeping: whether the work of silent units is left out.
@@ -52,10 +54,11 @@ class CellSpec:
     parameters: Mapping[str, tuple[str, ...]]
     stages: tuple[Stage, ...]
     constants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    initial: Mapping[str, float] = field(default_factory=dict)
+    initial: Mapping[str, float | str] = field(default_factory=dict)
     biases: tuple[str, ...] = ()
     pointwise: tuple[str, ...] = ()
     accumulated: tuple[str, ...] = ()
+    numbers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pointwise_inputs: tuple[str, ...] = ()
     kept: Mapping[str, str] = field(default_factory=dict)
     structures: Mapping[str, str] = field(default_factory=dict)
@@ -75,6 +78,12 @@ class CellSpec:
         state = operand.removesuffix("_prev")
         known = operand == state or operand in self.inputs or operand in self.kept
         return state if state in self.states and not known else ""
+
+    def adjoint_rows(self, parameter: str) -> dict[str, str]:
+        """The arrays in which a parameter's gradient is added up -> their spaces; a number may have several."""
+        spaces = self.parameters[parameter] or self.numbers.get(parameter, ("H",))
+        one = len(spaces) == 1
+        return {f"d_param_{parameter}" if one else f"d_param_{parameter}_over_{space}": space for space in spaces}
 
     @property
     def spaces(self) -> tuple[str, ...]:

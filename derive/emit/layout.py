@@ -1,10 +1,10 @@
 """Where each name of a program lives between two stages and between two steps: arrays, slots, rows.
 
-    slots_1             one row for each step and batch row: panels of gates x units, the products of stage 1, then the
-                        values that the backward reads, then the adjoints of the products
-    all_h               every state's values, one row more than steps
-    kept_s              a value that a later product reads, or for which a slot is not free
-    weights_1_x         the packed matrices of stage 1 that multiply x; back_1_h_prev the same, transposed
+slots_1             one row for each step and batch row: panels of gates x units, the products of stage 1, then the
+                    values that the backward reads, then the adjoints of the products
+all_h               every state's values, one row more than steps
+kept_s              a value that a later product reads, or for which a slot is not free
+weights_1_x         the packed matrices of stage 1 that multiply x; back_1_h_prev the same, transposed
 """
 
 from collections.abc import Iterable
@@ -145,6 +145,19 @@ class Layout:
         """Vectors that scalar mathematics reads, trained or constant."""
         return (*self._reads("parameter"), *self._reads("constant"))
 
+    @cached_property
+    def numbers(self) -> dict[str, tuple[str, ...]]:
+        """Trained number -> the spaces of the stages that it has adjoints from."""
+        pairs = [
+            (v.name, stage.space) for stage, step in self.steps.items() for v, _ in step.vjp.outputs if _is_number(v)
+        ]
+        return {name: tuple(dict.fromkeys(space for other, space in pairs if other == name)) for name, _ in pairs}
+
+    def adjoint_of(self, parameter: Vector, stage: Pointwise) -> str:
+        """The array in which a stage adds up the gradient of a parameter that scalar mathematics reads."""
+        several = len(self.numbers.get(parameter.name, ())) > 1
+        return f"d_param_{parameter.name}_over_{stage.space}" if several else f"d_param_{parameter.name}"
+
     def _reads(self, role: str) -> tuple[Vector, ...]:
         return tuple(dict.fromkeys(v for stage in self.steps for v in stage.reads if v.role == role))
 
@@ -154,6 +167,11 @@ class Layout:
         clocks = {v.name for stage in self.steps for v in stage.reads if v.role == "clock"}
         held = [e for e in self.program.cell.equations if e.lhs.role == "state"]
         return len(clocks) == 1 == len(self.affine) and all(_is_held(e.lhs, e.rhs, clocks) for e in held)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """What scalar mathematics reads and defines."""
+        return frozenset(v.name for stage in self.steps for v in (*stage.reads, *(name for name, _ in stage.equations)))
 
     @cached_property
     def spaces(self) -> tuple[str, ...]:
@@ -175,6 +193,10 @@ def _operands(number: int, stage: Affine) -> Iterable[Operand]:
     for name, reached in places.items():
         low, run = min(reached), max(reached) - min(reached) + 1
         yield Operand(symbols[name], number, low, run, len(stage.slots), structures[name])
+
+
+def _is_number(v: Vector) -> bool:
+    return v.role == "parameter" and v.space == ONE
 
 
 def _is_held(state: Vector, expression: Expr, clocks: set[str]) -> bool:

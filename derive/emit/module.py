@@ -12,7 +12,7 @@ from derive.emit.layout import Layout
 from derive.emit.printer import equation
 from derive.emit.scalar import functions_used, scalar_source
 from derive.program import split
-from derive.symbols import Matrix
+from derive.symbols import H, Matrix
 
 WIDTH = 120
 WORDS = (
@@ -128,6 +128,7 @@ def _facts(layout: Layout) -> dict[str, str]:
         "biases": tuple(dict.fromkeys(biases)),
         "pointwise": tuple(v.name for v in layout.parameters),
         "accumulated": _accumulated(layout),
+        "numbers": {name: spaces for name, spaces in layout.numbers.items() if spaces != (H,)},
         "pointwise_inputs": tuple(v.name for v in layout.pointwise_inputs),
         "kept": {name: spaces[name] for name in own},
         "structures": {n: s.structure for n, s in cell.symbols.items() if isinstance(s, Matrix) and s.structure},

@@ -173,7 +173,12 @@ def bracketed(opening: str, items: tuple[str, ...], closing: str) -> list[str]:
     line = opening + ", ".join(items) + closing
     if len(line) <= WIDTH - len(INDENT):
         return [line]
-    return [opening, *_indented(wrap(", ".join(items) + ",", WIDTH - 2 * len(INDENT))), closing]
+    return [opening, *_indented(wrapped(", ".join(items) + ",", WIDTH - 2 * len(INDENT))), closing]
+
+
+def wrapped(code: str, width: int) -> list[str]:
+    """Lines of code, cut at spaces only: a name longer than a line has a line of its own."""
+    return wrap(code, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _returned(names: tuple[str, ...]) -> list[str]:

@@ -1,7 +1,8 @@
 """The functions of a cell, on real and complex NumPy arrays: the second opinion the oracle works with.
 
 A complex step puts the derivative into the imaginary part, so each function is the analytic continuation of its real
-form; where there is a kink (relu, maximum, a comparison) the branch is chosen by the real part alone.
+form; where there is a kink (relu, maximum, a comparison) the branch is chosen by the real part alone, and on the kink
+itself the slope is the language's: relu'(0) = |0|' = 0, a tie goes to the first argument.
 """
 
 from collections.abc import Callable
@@ -33,7 +34,7 @@ def relu(a: Array) -> Array:
 
 
 def absolute(a: Array) -> Array:
-    return np.where(a.real < 0, -a, a)
+    return np.where(a.real > 0, a, np.where(a.real < 0, -a, a.real))
 
 
 def positive(a: Array) -> Array:

@@ -65,7 +65,7 @@ def central_difference(problem: Problem, group: str, name: str, directions: Arra
     """The same from real numbers alone; what stop() holds back is frozen at the unmoved point."""
     values, base = getattr(problem, group)[name], Interpreter(problem.periods or (1,))
     loss(problem, base)
-    spacing = min(SPACING, KINK_SHARE * base.kink)
+    spacing = min(SPACING, KINK_SHARE * base.near)
 
     def at(distance: float) -> Array:
         moved = problem.with_tensor(group, name, spread(group, values + distance * directions))

@@ -64,7 +64,7 @@ class Kernel:
         if sizes not in self._layers:
             further = {space: size for space, size in sizes if space not in (N, H, ONE)}
             clock = {"periods": problem.periods} if self.cell.clock else {}
-            known = dict(sizes)
+            known = {N: 1, H: 1, **problem.size}  # a cell need not have both
             made = self.maker(known[N], known[H], dtype=self.dtype, threads=self.threads, **further, **clock)
             self._layers[sizes] = made
         layer = self._layers[sizes]
@@ -74,10 +74,10 @@ class Kernel:
         return layer
 
     def _run(self, problem: Problem, save: bool = True) -> Any:
-        further = dict(problem.inputs)
+        layer, further = self.layer(problem), dict(problem.inputs)
         x = further.pop("x") if "x" in further else further.pop(next(iter(further)))
         state, rows = dict(problem.state), {"lengths": problem.lengths, "resets": problem.resets}
-        return self.layer(problem).forward(x, state, **rows, save=save, **further)
+        return layer.forward(x, state, **rows, save=save, **further)
 
 
 def _by_key(problem: Problem, grads: Any) -> Gradient:

@@ -39,7 +39,8 @@ class Interpreter:
         frozen: what stop() returns, in the order of the calls; without it the real part of its argument.
         functions, quotient: the scalar functions and p / q of integers, for other numbers than NumPy's.
 
-    Afterwards `stops` holds what stop() returned, and `kink` the least distance of an argument from a kink.
+    Afterwards `stops` holds what stop() returned, `kink` the least distance of an argument from a kink, and `near` the
+    least of those that do not lie on one.
     """
 
     periods: tuple[int, ...] = (1,)
@@ -48,11 +49,15 @@ class Interpreter:
     quotient: Callable[[int, int], Any] = operator.truediv
     stops: list[Array] = field(default_factory=list)
     kink: float = np.inf
+    near: float = np.inf
 
     def evaluate(self, expression: sympy.Basic, names: Named) -> Any:
         if isinstance(expression, Product):
             weights = self.masked(expression.matrix, names[expression.matrix.name])
-            return self.evaluate(expression.operand, names) @ np.swapaxes(weights, -1, -2)
+            operand = self.evaluate(expression.operand, names)
+            # a value made of parameters alone is the same in every row, or in every unit too
+            shape = np.broadcast_shapes(np.shape(operand), (1, weights.shape[-1]))
+            return np.broadcast_to(operand, shape) @ np.swapaxes(weights, -1, -2)
         if isinstance(expression, Vector):
             value = names[expression.name]
             return self.stop(value) if expression.stopped else value
@@ -66,9 +71,10 @@ class Interpreter:
         if name == "stop":
             return self.stop(*operands)
         arrays = [np.asarray(operand) for operand in operands]
-        if name in KINKS and arrays[0].dtype != object:
+        if name in KINKS and arrays[0].size and arrays[0].dtype != object:
             distances = KINKS[name](*(array.real for array in arrays))
-            self.kink = float(np.min(distances, initial=self.kink))
+            self.kink = min(self.kink, float(np.min(distances)))
+            self.near = min(self.near, float(np.min(distances, where=distances != 0, initial=np.inf)))
         return self.functions[name](*arrays)
 
     def stop(self, value: Array) -> Array:
@@ -147,7 +153,7 @@ def run(
         known = interpreter.step(cell, _known_at(t, cell, parameters, inputs, entering, interpreter.periods))
         current = {name: np.where(alive, known[name], value) for name, value in entering.items()}
         for name, values in history.items():
-            values.append(np.where(alive, known[name], 0))
+            values.append(np.where(alive, known[name], np.zeros(state[name].shape[-1], int)))
     return {name: _joined(values) for name, values in history.items()}, current
 
 

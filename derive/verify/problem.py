@@ -76,8 +76,9 @@ class Problem:
     @property
     def size(self) -> dict[str, int]:
         """Space -> size, as a layer is made: read from the arrays."""
-        found = {space: self.inputs[name].shape[-1] for name, space in self.cell.inputs.items()}
-        return found | {space: self.state[name].shape[-1] for name, space in self.cell.states.items()}
+        arrays = {**self.inputs, **self.state, **self.parameters, **self.constants}
+        axes = (zip(self.cell.shape(name)[::-1], array.shape[::-1], strict=False) for name, array in arrays.items())
+        return dict(pair for pairs in axes for pair in pairs)
 
     def __repr__(self) -> str:
         sizes = " ".join(f"{space}={size}" for space, size in self.size.items())
@@ -131,18 +132,22 @@ def make(
 ) -> Problem:
     """Return the problem of `seed`, or of the first seed after it that is finite and keeps its distance from kinks.
 
+    A cell that lies on a kink whatever its numbers are, as relu(relu(a)) does, may do so.
+
     Args:
         lengths, resets: whether rows end early (one at once), whether states are reset on the way.
         clearance: least distance from a kink; CLEARANCE where finite differences will be taken.
     """
-    for candidate in range(seed, seed + ATTEMPTS):
-        problem = _draw(cell, candidate, (steps, batch, inputs, hidden), above_zero=candidate - seed > ATTEMPTS // 2)
+    for attempt in range(ATTEMPTS):
+        # relu(relu(a)) is on a kink whatever is drawn; more decimals then keep numbers from meeting there by chance
+        on_kinks, above_zero = attempt > ATTEMPTS // 8, attempt > ATTEMPTS // 2
+        problem = _draw(cell, seed + attempt, (steps, batch, inputs, hidden), 4 if on_kinks else 2, above_zero)
         problem = replace(
             problem,
             lengths=_some_lengths(steps, batch) if lengths else None,
             resets=_some_resets(steps, batch) if resets else None,
         )
-        if is_regular(problem, clearance):
+        if is_regular(problem, clearance, on_kinks):
             return problem
     raise ProblemError(
         f"cell {cell.name}: none of {ATTEMPTS} random problems gives finite numbers at a distance of {clearance} from "
@@ -150,12 +155,13 @@ def make(
     )
 
 
-def is_regular(problem: Problem, clearance: float = 0.0) -> bool:
+def is_regular(problem: Problem, clearance: float = 0.0, on_kinks: bool = False) -> bool:
+    """Whether all numbers are finite and keep their distance from kinks; with `on_kinks` some may lie on one."""
     interpreter = Interpreter(problem.periods or (1,))
     with np.errstate(all="ignore"):
         outputs, state = problem.forward(interpreter)
     finite = all(np.isfinite(values).all() for values in (*outputs.values(), *state.values()))
-    return bool(finite and interpreter.kink >= clearance)
+    return bool(finite and (interpreter.near if on_kinks else interpreter.kink) >= clearance)
 
 
 def conditions(cell: Cell) -> set[str]:
@@ -179,13 +185,13 @@ def sizes(cell: Cell, inputs: int, hidden: int) -> dict[str, int]:
     return {N: inputs, H: hidden, ONE: 1} | {space: hidden + 1 + k for k, space in enumerate(others)}
 
 
-def _draw(cell: Cell, seed: int, shape: tuple[int, int, int, int], above_zero: bool) -> Problem:
+def _draw(cell: Cell, seed: int, shape: tuple[int, int, int, int], decimals: int, above_zero: bool) -> Problem:
     steps, batch, inputs, hidden = shape
     size, rng = sizes(cell, inputs, hidden), np.random.default_rng(seed)
 
     def numbers(*axes: int, spread: float = SPREAD) -> Array:
-        # two decimals, never 0: a zero would hide a lost factor
-        drawn = np.round(rng.normal(0, spread, axes), 2)
+        # few decimals, never 0: a zero would hide a lost factor
+        drawn = np.round(rng.normal(0, spread, axes), decimals)
         return np.where(drawn == 0, 0.01, np.abs(drawn) if above_zero else drawn)
 
     binary = conditions(cell)

@@ -254,10 +254,10 @@ class Engine:
         return np.zeros(length, self.dtype)
 
     def _space_of_adjoint(self, name: str) -> str:
-        """The space of a value or parameter whose adjoint has rows; one number's has those of H."""
-        if name.startswith("d_param_"):
-            return next(iter(self.spec.parameters[name.removeprefix("d_param_")]), "H")
-        return {**self.spec.kept, **self.spec.states}.get(name.removeprefix("d_kept_"), "H")
+        """The space of a value or parameter whose adjoint has rows."""
+        spec = self.spec
+        rows = {array: space for parameter in spec.accumulated for array, space in spec.adjoint_rows(parameter).items()}
+        return rows.get(name) or {**spec.kept, **spec.states}.get(name.removeprefix("d_kept_"), "H")
 
     def _backward_chunk(self, arrays: Arrays, tape: Tape, k: int) -> None:
         self.call("backward", {**arrays, **tape.chunk_arrays[k]}, tape.batch.chunks[k], 0, tape.batch.running)

@@ -111,11 +111,9 @@ class Packing:
         """Packed sums and the adjoints of pointwise parameters -> gradients."""
         pack.unpack(grads, self._unpacked, self._sums, gradients.flat)
         for name in filter(gradients.__contains__, self.spec.accumulated):
-            shape = self.spec.parameters[name]
-            space = shape[0] if shape else "H"
-            source = gradients.offsets[name], gradients.sizes[name]
-            row = self.sizes.row(space)
-            pack.sum_rows(places, adjoints[f"d_param_{name}"], row, self.sizes.spaces[space], gradients.flat, *source)
+            target = gradients.flat, gradients.offsets[name], gradients.sizes[name]
+            for array, space in self.spec.adjoint_rows(name).items():
+                pack.sum_rows(places, adjoints[array], self.sizes.row(space), self.sizes.spaces[space], *target)
 
 
 def packed_sum(parts: Sequence[tuple[Packing, NDArray]], backward: bool) -> Arrays:

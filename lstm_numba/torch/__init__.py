@@ -1,6 +1,6 @@
 """Recurrent layers for PyTorch: `torch.nn`'s three under their own names, and every cell as `Recurrent`.
 
-    from lstm_numba.torch import LSTM          # instead of: from torch.nn import LSTM
+from lstm_numba.torch import LSTM          # instead of: from torch.nn import LSTM
 """
 
 try:

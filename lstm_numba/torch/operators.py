@@ -88,9 +88,7 @@ def backward(
 
 
 @backward.register_fake
-def _(
-    adjoints: Tensors, primals: Tensors, reserve: Tensor, lengths: Mark, resets: Mark, plan: str
-) -> list[Tensor]:
+def _(adjoints: Tensors, primals: Tensors, reserve: Tensor, lengths: Mark, resets: Mark, plan: str) -> list[Tensor]:
     return _like(primals)
 
 
@@ -144,9 +142,7 @@ def second(
 
 
 @second.register_fake
-def _(
-    tangents: Tensors, adjoints: Tensors, primals: Tensors, lengths: Mark, resets: Mark, plan: str
-) -> list[Tensor]:
+def _(tangents: Tensors, adjoints: Tensors, primals: Tensors, lengths: Mark, resets: Mark, plan: str) -> list[Tensor]:
     return _like(primals)
 
 

@@ -194,6 +194,16 @@ def test_a_file_that_is_no_cell_gets_code_2_and_one_message(run, tmp_path, comma
 # --- generate, check
 
 
+def test_two_cells_of_one_name_are_not_one_file(run, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.cell").write_text("states: h\nparameters: b\nh = b * h_prev")
+    code, _, complaints = run("generate", tmp_path / "a" / "mine.cell", tmp_path / "b" / "mine.cell", "--out", tmp_path)
+    assert code == 2
+    assert "two of the cells are called mine" in complaints
+    assert not (tmp_path / "mine.py").exists()
+
+
 def test_kernels_are_written_once_where_they_are_asked_for(run, tmp_path):
     code, printed, _ = run("generate", "rnn", "--out", tmp_path)
     assert (code, printed.count("wrote ")) == (0, 2)

@@ -12,6 +12,7 @@ from derive.emit.printer import code
 from derive.functions import Elementwise, unstopped
 from derive.language import Cell, Eq, H, N, clock, matrix, sigmoid, state, stop, tanh, value, vector, where, x
 from derive.laws import symbols_of
+from derive.parse import parse
 from derive.program import split
 from tests.derive.all_cells import EVERY, each
 from tests.derive.unrolled import Unrolled
@@ -258,3 +259,10 @@ def test_the_direct_path_through_the_cell_of_a_peephole_lstm_is_not_only_the_for
     i, f, g = (values[v[name]] for name in "ifg")
     said = f + c_prev * f * (1 - f) * v["p_f"] + g * i * (1 - i) * v["p_i"]
     assert is_zero(sympy.diff(values[v["c"]], c_prev) - said)
+
+
+def test_a_slot_that_only_stop_reads_has_the_adjoint_zero():
+    cell = parse("states: h\nparameters: W[H,N] U[H,H] p\nh = stop(tanh(W @ x + U @ h_prev)) * p")
+    found = vjp(split(cell).pointwise[0])
+    assert ("d_z_h", 0) in [(name.name, expression) for name, expression, _ in found.equations]
+    assert [v.name for v, _ in found.outputs] == ["p", "z_h"]

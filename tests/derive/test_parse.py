@@ -258,3 +258,38 @@ def test_no_text_gives_anything_but_a_cell_or_a_clear_error(text):
 def test_no_expression_gives_anything_but_an_expression_or_a_clear_error(text):
     with contextlib.suppress(ParseError):
         parse_expression(text, {"b": Vector("b", "value")})
+
+
+def test_what_is_made_of_scalars_alone_is_over_the_units_of_h():
+    cell = parse("states: h\nparameters: W[H,N] s[1]\nk = sigmoid(s)\nh = W @ x + k * h_prev")
+    assert cell.values == {"k": "H"}
+
+
+def test_a_number_may_be_one_over_a_size():
+    text = "states: h\nparameters: W[H,N]\nconstants: mean[S,H] ones[H,S]\ninitial: mean={}\n"
+    text += "m = mean @ h_prev\nh = tanh(W @ x) - ones @ m"
+    assert parse(text.format("1/H")).initial == {"mean": "1/H"}
+    with pytest.raises(DeriveError, match="give one number, or '1/H' for a mean"):
+        parse(text.format("1/Q"))
+    with pytest.raises(ParseError, match="is not NAME=NUMBER"):
+        parse(text.format("2/H"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("inputs: x dt[1]\nstates: h\nparameters: W[H,N]\nh = dt * (W @ x)", "dt has one number in each row; give it"),
+        ("states: h s[1]\nparameters: W[H,N]\nh = W @ x + s_prev\ns = h", "declare s over a space, one of size 1"),
+        ("states: h c\nparameters: W[H,N]\nh = W @ x\nc = 1", "the right side has no name in it; declare a constant"),
+        ("states: h\nparameters: W[H,N]\nh = tanh(2) * (W @ x)", "tanh(2) is one number; declare a scalar constant"),
+    ],
+)
+def test_a_number_where_the_units_should_be_gets_its_cure(text, said):
+    with pytest.raises(DeriveError) as caught:
+        parse(text)
+    assert said in str(caught.value)
+
+
+def test_a_comparison_that_is_decided_already_takes_its_branch():
+    cell = parse("states: h\nparameters: p q\nh = where(q > q, p, q) * h_prev")
+    assert list(cell.parameters) == ["q"]

@@ -50,6 +50,50 @@ def test_an_lstm_is_four_products_and_scalar_mathematics():
     assert [v.name for v in pointwise.writes] == ["h", "c"]
 
 
+def test_products_into_several_spaces_are_followed_by_their_own_mathematics():
+    q, q_prev = state("q", "Q")
+    into_h = Eq(h, tanh(W @ x + U @ h_prev))
+    into_q = Eq(q, matrix("V", "Q", N) @ x + q_prev)
+    assert shape(make(into_h, into_q)) == [
+        ("Affine", 1, H), ("Pointwise", 1, H), ("Affine", 1, "Q"), ("Pointwise", 1, "Q"),
+    ]  # fmt: skip
+
+
+def test_a_sum_that_several_stages_read_is_a_value_of_its_own_stage():
+    a, r = values("a r")
+    cell = make(Eq(a, W @ x + U @ h_prev), Eq(r, sigmoid(a) * h_prev), Eq(h, tanh(matrix("V", H, H) @ r) * a))
+    first, second = split(cell).pointwise
+    assert text(first)[0] == "a = z_a"
+    assert [(v.name, v.role) for v in second.reads] == [("z_h", "slot"), ("a", "value")]
+
+
+def test_equal_sums_in_several_stages_are_one_value():
+    (r,) = values("r")
+    cell = make(Eq(r, sigmoid(W @ x) * h_prev), Eq(h, tanh(U @ r) * (W @ x)))
+    first, second = split(cell).pointwise
+    assert text(first)[0] == "a_r = z_r"
+    assert "a_r" not in {v.name for v in second.reads if v.role == "slot"}
+
+
+def test_a_vector_has_one_matrix_in_a_slot():
+    affine, pointwise = split(make(Eq(h, tanh(W @ x + U @ h_prev + matrix("V", H, N) @ x + b)))).stages
+    assert text(affine) == ["z_h_2 = W @ x", "z_h = V @ x + U @ h_prev + b"]
+    assert text(pointwise)[0] == "a_h = z_h + z_h_2"
+
+
+def test_a_sum_that_is_multiplied_under_stop_only_is_a_value():
+    (v,) = values("v")
+    stages = split(make(Eq(v, W @ x + b), Eq(h, tanh(U @ stop(v)) + h_prev))).stages
+    assert text(stages[1]) == ["v = z_v"]
+
+
+def test_a_stopped_input_is_a_value_that_gives_no_adjoint_back():
+    cell = make(Eq(h, tanh(W @ stop(x) + U @ h_prev)))
+    stages = split(cell).stages
+    assert text(stages[0]) == ["x_held = x"]
+    assert text(stages[1]) == ["z_h = U @ h_prev + W @ x_held"]
+
+
 SHAPES = {
     "lstm": [("Affine", 1, H), ("Pointwise", 1, H)],
     "gru": [("Affine", 1, H), ("Pointwise", 1, H), ("Affine", 2, H), ("Pointwise", 2, H)],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import derive
-from derive.language import Cell, Eq, H, N, input, matrix, sigmoid, state, tanh, value, vector, x  # noqa: A004
+from derive.language import Cell, Eq, H, N, input, matrix, scalar, sigmoid, state, tanh, value, vector, x  # noqa: A004
 from lstm_numba.errors import ArgumentError, OptionError
 from tests.layers import numbers_for, slopes
 
@@ -56,6 +56,17 @@ def test_a_space_of_its_own_has_its_size():
         made("own_space", *equations)
     with pytest.raises(OptionError, match="P must be at least 1"):
         made("own_space", *equations, P=0)
+
+
+def test_a_number_that_two_spaces_read_has_one_gradient():
+    q, q_prev = state("q", "P")
+    s, W_q = scalar("s"), matrix("W_q", "P", N)
+    equations = Eq(q, tanh(s * (W_q @ x) + q_prev)), Eq(h, s * h_prev + matrix("V", H, "P") @ q)
+    check(made("number", *equations, P=40))
+
+
+def test_a_parameter_is_multiplied():
+    check(made("given", Eq(h, tanh(matrix("W", H, N) @ x + matrix("U", H, H) @ vector("b")) * h_prev)))
 
 
 def test_a_cell_that_reads_no_sequence_is_one_clear_error():

@@ -19,13 +19,15 @@ WORDS = {
     "first", "units", "low", "high", "top", "rows", "place", "met", "stored", "numbers", "get", "put", "get_low",
     "put_low", "copy_low", "summed", "take", "add", "erase", "erase_low", "starts_again", "or_start", "ticks",
     "take_state", "put_adjoint", "erase_adjoint", "share", "shared_memory", "hold", "hold_turned", "multiply", "meet",
-    "thread", "threads", "wait",
+    "thread", "threads", "wait", "range", "max", "min",
 }  # fmt: skip
 
 FIXED = (
     "row", "unit", "now", "begin", "end", "batch", "depth", "kept", "marked", "parts", "tile", "scratch", "barrier",
     "lengths", "resets", "periods",
 )  # fmt: skip
+
+ALL_KINDS = ("at_", "hold_", "turned_", "sums_", "sum_", "apart_", "operand_", "low_", *KINDS)
 
 # Rows of the arrays that a step reads and writes.
 PLACES = {
@@ -43,8 +45,7 @@ def argument_order(name: str) -> tuple[int, int]:
         return 0, FIXED.index(name)
     if name[0].isupper():
         return 1, 0
-    kinds = ("at_", "hold_", "turned_", "sums_", "sum_", "apart_", "operand_", "low_", *KINDS)
-    return 2, next((rank for rank, kind in enumerate(kinds) if name.startswith(kind)), len(kinds))
+    return 2, next((rank for rank, kind in enumerate(ALL_KINDS) if name.startswith(kind)), len(ALL_KINDS))
 
 
 def state_of(v: Vector) -> str:
@@ -55,12 +56,12 @@ def state_of(v: Vector) -> str:
 class Function(Kernel):
     """One function of the text."""
 
+    words = WORDS
+    kinds = ALL_KINDS
+
     @staticmethod
     def order(name: str) -> tuple[int, int]:
         return argument_order(name)
-
-    def local(self, name: str) -> str:
-        return f"{name}_" if name in WORDS or name in self.layout.spaces else name
 
     def at(self, array: str, rows: str, space: str) -> str:
         """array, index of this unit in a row."""

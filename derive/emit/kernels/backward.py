@@ -133,7 +133,7 @@ class Backward(Kernel):
         if v.role == "slot":
             return [f"store({self._slot_of(v)}, {name})"]
         if v.role == "parameter":
-            place = f"{self.need(f'd_param_{v.name}')}, (first + row) * {self.row_of(stage.space)} + unit"
+            place = f"{self.need(self.layout.adjoint_of(v, stage))}, (first + row) * {self.row_of(stage.space)} + unit"
             return [f"store({place}, load({place}) + {name})"]
         if v.role == "input":
             place, left = f"{self.need(f'd_seq_{v.name}')}, (given + row) * {v.space} + unit", f"{v.space} - unit"

@@ -1,11 +1,12 @@
 """What the kernels are made of: blocks of lines, places of values, loops, and arguments noted as they are needed."""
 
+import re
 from collections.abc import Iterator, Sequence
-from itertools import product
-from textwrap import wrap
+from functools import cached_property
+from itertools import count, product
 
 from derive.emit.layout import Home, Layout
-from derive.emit.scalar import INDENT, WIDTH, bracketed
+from derive.emit.scalar import INDENT, WIDTH, bracketed, wrapped
 from derive.errors import NameRuleError
 from derive.program import Affine, Pointwise
 from derive.symbols import Vector
@@ -19,8 +20,20 @@ WORDS = {
     "now", "begin", "end", "batch", "first", "rows", "row", "unit", "width", "depth", "kept", "counts", "given",
     "before", "after", "kept_at", "earlier", "later", "panel", "panels", "at_once", "together", "resets", "awake",
     "tick", "periods", "hoisted", "lanes", "load", "load_first", "store", "store_first", "units_of", "spread", "clear",
-    "restore", "release", "ring", "panels_of", "stop",
+    "restore", "release", "ring", "panels_of", "stop", "range", "max", "min",
 }  # fmt: skip
+
+# Names with a stage's number in them: a kernel's own sizes and places; lengths of rows.
+NUMBERED = re.compile(r"(units|panels|slot)_\d+")
+LENGTH = re.compile(r"[A-Z]\w*|slots_\d+_row")
+
+
+# Arguments in their order.
+FIXED = ("begin", "end", "batch", "first", "counts", "rows", "depth", "kept", "hoisted")
+KINDS = (
+    "seq_", "slots_", "weights_", "bias_", "back_", "ends_", "starts_", "param_", "all_", "kept_", "start_", "out_",
+    "d_",
+)  # fmt: skip
 
 
 class Kernel:
@@ -28,6 +41,8 @@ class Kernel:
 
     name = ""
     summary = ""
+    words = WORDS
+    kinds: tuple[str, ...] = KINDS
 
     @staticmethod
     def order(name: str) -> tuple[int, int]:
@@ -50,13 +65,21 @@ class Kernel:
 
     def _check_names(self) -> None:
         """A symbol of the cell, its adjoint and its tangent have names that no array of the kernel has."""
-        symbols = [v for stage in self.layout.steps for v in (*stage.reads, *(name for name, _ in stage.equations))]
-        for v, sort in product(symbols, ("", "d_", "dot_", "dot_d_")):
-            if self.local(f"{sort}{v}") in self.arguments:
-                raise NameRuleError(
-                    f"cell {self.cell.name}: {v} would stand in the kernels beside their array {sort}{v}: "
-                    "give it another name in the equations."
-                )
+        for argument, sort in product(self.arguments, ("", "d_", "dot_", "dot_d_")):
+            if self._of_a_symbol(argument, sort) and self.local(argument) == argument:
+                raise self._taken(argument.removeprefix(sort), f"their array {argument}")
+        for word, kind in product(self._own, self.kinds):
+            if self._of_a_symbol(word, kind):
+                raise self._taken(word.removeprefix(kind), f"their own {word}")
+
+    def _of_a_symbol(self, name: str, prefix: str) -> bool:
+        return name.startswith(prefix) and name[len(prefix) :] in self.layout.names
+
+    def _taken(self, name: str, what: str) -> NameRuleError:
+        return NameRuleError(
+            f"cell {self.cell.name}: {name} would stand in the kernels beside {what}: "
+            "give it another name in the equations."
+        )
 
     def need(self, *names: str) -> str:
         """Note arguments; return the first."""
@@ -80,7 +103,20 @@ class Kernel:
         return lines
 
     def local(self, name: str) -> str:
-        return f"{name}_" if name in WORDS or name in self.layout.spaces else name
+        """What a symbol is called in the kernel: itself, with a `_` or more where that means something already."""
+        if name not in self._own and not NUMBERED.fullmatch(name):
+            return name
+        taken = self._own | self.cell.symbols.keys()
+        return next(longer for k in count(1) if (longer := name + "_" * k) not in taken)
+
+    @cached_property
+    def _own(self) -> set[str]:
+        """The words of the kernel, the functions that it calls, its sizes."""
+        layout = self.layout
+        keys = [o.key for operands in layout.operands.values() for o in operands]
+        products = {f"{kind}_{key}" for kind in ("multiply", "transpose") for key in keys}
+        called = {function.name for step in layout.steps.values() for function in step.functions}
+        return {*self.words, *layout.spaces, *products, *called}
 
     def call(self, results: Sequence[str], function: str, arguments: Sequence[str]) -> str:
         """a, b = function(c, d), each under its name in the kernel."""
@@ -189,7 +225,7 @@ def _broken(line: str, width: int) -> list[str]:
     if len(line) <= width or line.startswith("#") or not rest.endswith(")"):
         return [line]
     arguments = [argument.replace(" ", HARD_SPACE) for argument in _separate(rest[:-1])]
-    parts = wrap(", ".join(arguments) + ",", width - len(INDENT))
+    parts = wrapped(", ".join(arguments) + ",", width - len(INDENT))
     return [opening + bracket, *(INDENT + part.replace(HARD_SPACE, " ") for part in parts), ")"]
 
 
@@ -205,17 +241,10 @@ def _separate(arguments: str) -> list[str]:
     return [argument.strip() for argument in found]
 
 
-FIXED = ("begin", "end", "batch", "first", "counts", "rows", "depth", "kept", "hoisted")
-KINDS = (
-    "seq_", "slots_", "weights_", "bias_", "back_", "ends_", "starts_", "param_", "all_", "kept_", "start_", "out_",
-    "d_",
-)  # fmt: skip
-
-
 def argument_order(name: str) -> tuple[int, int]:
     if name in FIXED:
         return 0, FIXED.index(name)
-    if name[0].isupper() or name.endswith("_row"):
+    if LENGTH.fullmatch(name):
         return 1, 0
     return 2, next((rank for rank, kind in enumerate(KINDS) if name.startswith((kind, f"dot_{kind}"))), len(KINDS))
 

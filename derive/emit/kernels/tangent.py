@@ -21,8 +21,8 @@ from derive.emit.layout import Operand
 from derive.emit.scalar import Step
 from derive.program import Affine, Pointwise
 
-# arrays, and the kernel's adjoints, that have a twin
-MOVING = re.compile(r"\b(?:seq|slots|weights|bias|back|param|all|kept|start|out|d)_(?!at\b)\w+\b(?<!_row)")
+# arrays, and the kernel's adjoints, that have a twin; slots_1_row is a length, kept_at a place
+MOVING = re.compile(r"\b(?!slots_\d+_row\b)(?:seq|slots|weights|bias|back|param|all|kept|start|out|d)_(?!at\b)\w+\b")
 
 # what the first order adds up over steps: along a direction only its changes are asked for
 UNREAD = re.compile(r"store(_first)?\(d_(param|seq)_")

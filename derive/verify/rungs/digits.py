@@ -34,7 +34,7 @@ SCALAR: dict[str, Callable[..., Any]] = {
     "log": mpmath.log,
     "sqrt": mpmath.sqrt,
     "softplus": lambda u: mpmath.log(1 + mpmath.exp(u)),
-    "absolute": lambda u: -u if u.real < 0 else u,
+    "absolute": lambda u: u if u.real > 0 else -u if u.real < 0 else 0 * u,
     "maximum": lambda a, b: a if a.real >= b.real else b,
     "minimum": lambda a, b: a if a.real <= b.real else b,
     "positive": lambda u: mpmath.mpf(u.real > 0),

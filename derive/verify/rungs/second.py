@@ -92,7 +92,7 @@ def differences(subject: Curved, along: Along, allowed: float) -> Iterator[Measu
     """Compare with central differences of the subject's own gradient."""
     base = Interpreter(along.problem.periods or (1,))
     along.problem.forward(base)
-    spacing = min(SPACING, KINK_SHARE * base.kink)
+    spacing = min(SPACING, KINK_SHARE * base.near)
     ends = {k: (subject.gradient(along.at(k * spacing)), subject.gradient(along.at(-k * spacing))) for k in STENCIL}
     expected = {key: _slope(ends, key) / spacing for key in along.direction}
     yield from hvp(subject, along, expected, allowed, against="finite difference")
