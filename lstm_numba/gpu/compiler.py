@@ -142,18 +142,22 @@ def unit_kernel(module: ModuleType, kinds: Types, name: str, space: str) -> tupl
     unit = inlined(bound(getattr(module, name), meanings_of(module, kinds, words(kinds))))
     names = unit_arguments(module, name, space)
     places = {"row": f"place // {space}", "unit": f"place % {space}"}
-    call = (places.get(n, n if n in names else "0") for n in inspect.signature(getattr(module, name)).parameters)
+    call = (places.get(n, n if n in names else "0") for n in signature(module, name))
     text = KERNEL.format(name=name, arguments=", ".join(names), space=space, call=", ".join(call))
     return from_text(text, name, unit=unit, grid=require("numba.cuda").grid), names
 
 
+@cache
+def signature(module: ModuleType, name: str) -> tuple[str, ...]:
+    """Of a function of a generated module, in order."""
+    return tuple(inspect.signature(getattr(module, name)).parameters)
+
+
+@cache
 def unit_arguments(module: ModuleType, name: str, space: str) -> tuple[str, ...]:
     """What the kernel of a unit takes: all but what it finds itself, and the sums that are in the slots."""
-    names = [
-        n
-        for n in inspect.signature(getattr(module, name)).parameters
-        if n not in ("row", "unit") and not n.startswith(("sums_", "sum_", "apart_"))
-    ]
+    found = ("sums_", "sum_", "apart_")
+    names = [n for n in signature(module, name) if n not in ("row", "unit") and not n.startswith(found)]
     return tuple(dict.fromkeys([*names, space]))
 
 
@@ -279,7 +283,7 @@ def sweep_kernel(module: ModuleType, kinds: Types, name: str) -> tuple[Callable[
     meanings = meanings_of(module, kinds, block_words(kinds))
     units = {n: inlined(bound(f, meanings)) for n, f in vars(module).items() if n.startswith("unit_")}
     sweep = getattr(module, name)
-    return bound(sweep, {**meanings, **units}), tuple(inspect.signature(sweep).parameters)
+    return bound(sweep, {**meanings, **units}), signature(module, name)
 
 
 def sweep_binary(module: ModuleType, kinds: Types, name: str, architecture: Architecture) -> Binary:

@@ -10,6 +10,7 @@
 Rows are not padded and not ordered: one whose end is passed keeps its state.  Every sum has a fixed order.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -75,7 +76,7 @@ class CudaEngine:
 
     Args:
         device: runs them: `lstm_numba.gpu.device.Device`, or `lstm_numba.gpu.interpreted.Interpreter` in plain Python.
-        theta: parameters and constants, for their places only.
+        places: where parameters and constants lie in a flat vector of them all.
         periods: (H,) of the units, for a cell with a clock.
 
     Attributes:
@@ -83,11 +84,11 @@ class CudaEngine:
     """
 
     def __init__(
-        self, module: ModuleType, device: Any, spaces: dict[str, int], types: Types, theta: Parameters, periods: Any
+        self, module: ModuleType, device: Any, spaces: dict[str, int], types: Types, places: Parameters, periods: Any
     ) -> None:
         self.module, self.device, self.types, self.periods = module, device, types, periods
         self.shapes, self.limits = Shapes(module, spaces, types, device.xp), device.limits
-        self.packing = Packing(self.shapes, theta, device)
+        self.packing, self.graphs = Packing(self.shapes, places, device), OrderedDict[Any, Any]()
         self.spec, self.spaces, self.operands = self.shapes.spec, spaces, self.shapes.operands
 
     # --- 2. forward
@@ -167,7 +168,7 @@ class CudaEngine:
         found = self.plan(direction, arrays["batch"])
         if found is None:
             steps = self._forward_steps if direction == "forward" else self._backward_steps
-            self.device.steps(steps, arrays, begin, end)
+            self.device.steps(self.graphs, steps, arrays, begin, end)
             return
         name = f"sweep_{direction}"
         known = {**arrays, **self._multiplied(arrays), **found.places}
@@ -177,11 +178,13 @@ class CudaEngine:
 
     def plan(self, direction: str, batch: int) -> Plan | None:
         """How a sweep runs for so many rows; None where there is none for this cell, or it does not fit."""
-        if f"sweep_{direction}" not in self.shapes.names or self.limits is None:
+        name = f"sweep_{direction}"
+        if name not in self.shapes.names or self.limits is None:
             return None
         held = held_forward(self.operands) if direction == "forward" else held_backward(self.operands)
         size = self.spaces[self.spec.program[0][2]]
-        return plan(held, size, batch, self.limits, self.types)
+        found = plan(held, size, batch, self.limits, self.types)
+        return found if found and self.device.holds(self.module, self.types, name, found) else None
 
     def _multiplied(self, arrays: Arrays) -> Arrays:
         """What a sweep's products read, in the type of storage, and the matrices as flat arrays."""

@@ -32,8 +32,11 @@ class Stream:
 
     current = None
 
-    def __init__(self, non_blocking=False):
-        self.recorded = None
+    def __init__(self, non_blocking=False, pointer=5):
+        self.recorded, self.ptr = None, pointer
+
+    def is_capturing(self):
+        return self.recorded is not None
 
     def __enter__(self):
         self.before, Stream.current = Stream.current, self
@@ -48,6 +51,47 @@ class Stream:
     def end_capture(self):
         work, self.recorded = self.recorded, None
         return SimpleNamespace(launch=lambda: [one() for one in work])
+
+
+Stream.null = Stream(pointer=0)
+
+
+class ExternalStream(Stream):
+    """Somebody else's, on a device."""
+
+    def __init__(self, pointer, number):
+        super().__init__(pointer=pointer)
+        self.number = number
+
+
+class Device:
+    """The current device, for as long as a `with` lasts."""
+
+    current = 0
+
+    def __init__(self, number=None):
+        self.id = Device.current if number is None else number
+
+    def __enter__(self):
+        self.before, Device.current = Device.current, self.id
+        return self
+
+    def __exit__(self, *_):
+        Device.current = self.before
+
+
+class Driver:
+    """Kernels' attributes; a multiprocessor has room for one block of them."""
+
+    room, allowed = 1, {}
+
+    def funcSetAttribute(self, pointer, attribute, value):
+        assert attribute == 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        self.allowed[pointer] = value
+
+    def occupancyMaxActiveBlocksPerMultiprocessor(self, pointer, threads, shared):
+        assert shared <= self.allowed[pointer]
+        return self.room
 
 
 def submit(work):
@@ -114,6 +158,7 @@ class Function:
         )
 
     def __call__(self, grid, block, values, shared_mem=0, enable_cooperative_groups=False):
+        assert shared_mem <= max(48 * 1024, Driver.allowed.get(self.ptr, 0))
         assert all(isinstance(value, int) for value in values)
         assert len(values) == len(self.names)
         given = dict(zip(self.names, map(self.pointed, self.names, values), strict=True))
@@ -144,7 +189,9 @@ class Cupy:
     def __init__(self):
         runtime = SimpleNamespace(memGetInfo=lambda: (2**34, 2**35))
         device = SimpleNamespace(get_cublas_handle=lambda: 7)
-        self.cuda = SimpleNamespace(runtime=runtime, device=device, Stream=Stream)
+        streams = {"Stream": Stream, "ExternalStream": ExternalStream}
+        streams["get_current_stream"] = lambda: Stream.current or Stream.null
+        self.cuda = SimpleNamespace(runtime=runtime, device=device, Device=Device, driver=Driver(), **streams)
 
     def __getattr__(self, name):
         function = getattr(np, name)
