@@ -99,7 +99,7 @@ class Device:
         cuda = self.xp.cuda
         return cuda.ExternalStream(pointer, self.number) if pointer else cuda.Stream.null
 
-    def memory(self, take: Callable[[int, int], int], release: Callable[[int, int], None]) -> AbstractContextManager[Any]:
+    def memory(self, take: Callable[..., int], release: Callable[..., None]) -> AbstractContextManager[Any]:
         """In it arrays are taken from somebody else: (bytes, number) -> address, (address, number)."""
         cuda = self.xp.cuda
         return cuda.using_allocator(cuda.PythonFunctionAllocator(take, release).malloc)

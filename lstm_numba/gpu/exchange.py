@@ -38,7 +38,7 @@ class Host:
 
     def give(self, array: Any) -> Any:
         """A result for the user."""
-        found = array if self.xp is np else self.xp.asnumpy(array)
+        found = on_host(array, self.xp)
         kind = getattr(self.like, "dtype", None)
         return found.view(kind) if found.dtype == np.uint16 and getattr(kind, "name", "") == "bfloat16" else found
 
@@ -85,6 +85,11 @@ class Torch(Host):
         if array.dtype == np.uint16:
             return self._torch.from_dlpack(array.view(np.int16)).view(self._torch.bfloat16)
         return self._torch.from_dlpack(array)
+
+
+def on_host(array: Any, xp: Any) -> Any:
+    """A device's array as one of NumPy, which waits for it."""
+    return array if xp is np else xp.asnumpy(array)
 
 
 def kind_of(value: Any, xp: Any) -> Host:

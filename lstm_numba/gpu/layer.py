@@ -10,7 +10,7 @@ from lstm_numba import checks, clock
 from lstm_numba.errors import ArgumentError, SizeError
 from lstm_numba.gpu import device as devices
 from lstm_numba.gpu.engine import CudaEngine
-from lstm_numba.gpu.exchange import Host, kind_of, taken
+from lstm_numba.gpu.exchange import Host, kind_of, on_host, taken
 from lstm_numba.gpu.run import CudaRun
 from lstm_numba.gpu.unavailable import require
 from lstm_numba.parameters import Parameters
@@ -149,9 +149,10 @@ class OnDevice:
                 "lengths decide what is launched, and a CUDA graph that is being recorded launches the same every "
                 "time: leave lengths out, or call the layer outside of the graph."
             )
-        exchange = kind_of(lengths, self.device.xp)
-        on_host = lengths if type(exchange) is Host else exchange.take("lengths", lengths)[0].get()
-        return checks.lengths(on_host, steps, size)
+        exchange, xp = kind_of(lengths, self.device.xp), self.device.xp
+        if type(exchange) is not Host:
+            lengths = on_host(exchange.take("lengths", lengths)[0], xp)
+        return checks.lengths(lengths, steps, size)
 
 
 def _require_countable(steps: int, size: int) -> None:
@@ -211,8 +212,7 @@ class Placed(OnDevice):
 
     def host(self) -> Any:
         """All parameters and constants as a NumPy array."""
-        xp, flat = self.device.xp, self.layer._theta.flat
-        return flat if xp is np else xp.asnumpy(flat)
+        return on_host(self.layer._theta.flat, self.device.xp)
 
 
 class Bound(OnDevice):
