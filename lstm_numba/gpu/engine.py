@@ -182,8 +182,8 @@ class CudaEngine:
         if name not in self.shapes.names or self.limits is None:
             return None
         held = held_forward(self.operands) if direction == "forward" else held_backward(self.operands)
-        size = self.spaces[self.spec.program[0][2]]
-        found = plan(held, size, batch, self.limits, self.types)
+        sizes = [self.spaces[space] for kind, _, space in self.spec.program if kind == "pointwise"]
+        found = plan(held, sizes, batch, self.limits, self.types)
         return found if found and self.device.holds(self.module, self.types, name, found) else None
 
     def _multiplied(self, arrays: Arrays) -> Arrays:

@@ -47,6 +47,8 @@ def rounded(array: np.ndarray, storage: str) -> np.ndarray:
 def pair(cell: str, kinds: Any, size: tuple[int, int, int, int], **options: Any) -> Pair:
     """Half types take sequences and matrices rounded, on both sides."""
     steps, rows, inputs, hidden = size
+    if cell in layers.FURTHER:
+        options["P"] = 2 * (hidden // 3) or 1  # even, so that half numbers can be read in pairs
     exact = layers.random_layer(cell, inputs, hidden, **options)
     own = ln.Layer(cell, inputs, hidden, dtype=kinds.storage, products=kinds.products, device="cuda", **options)
     matrices = {matrix for stage in own.spec.stages for slot in stage.slots for matrix, _ in slot.terms}

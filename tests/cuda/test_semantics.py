@@ -46,11 +46,11 @@ def test_unusual_cells_give_what_the_cpu_gives(cell, way):
     agree(layer, way, lengths=[4, 2, 0], resets=RESETS)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "depth_gated", "clockwork"])
-@pytest.mark.parametrize(("parts", "groups"), [(2, 1), (4, 1), (2, 3), (1, 2)])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "depth_gated", "clockwork", "lstm_projected"])
+@pytest.mark.parametrize(("parts", "groups"), [(2, 1), (4, 1), (2, 3), (1, 2), (8, 1)])
 def test_blocks_that_share_the_units_meet_where_they_must(cell, parts, groups, monkeypatch):
-    def chosen(held, size, batch, limits, kinds):
-        found = _divisions(held, size, batch, limits, kinds, Method.of(kinds))
+    def chosen(held, sizes, batch, limits, kinds):
+        found = _divisions(held, max(sizes), batch, limits, kinds, Method.of(kinds))
         return next(p for p in found if (p.parts, p.groups) == (parts, groups))
 
     monkeypatch.setattr(engine, "plan", chosen)

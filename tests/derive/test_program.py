@@ -178,6 +178,15 @@ def test_every_name_is_written_before_it_is_read(cell):
 
 
 @each(EVERY)
+def test_a_slot_is_read_at_its_own_level_only_and_so_has_one_adjoint(cell):
+    program = split(cell)
+    levels = {slot.name: (stage.level, stage.space) for stage in program.affine for slot in stage.slots}
+    read = [(v.name, (stage.level, stage.space)) for stage in program.pointwise for v in stage.reads if v.name in levels]
+    assert dict(read) == levels
+    assert len(read) == len(levels)
+
+
+@each(EVERY)
 def test_every_state_is_written_once_and_every_parameter_is_used(cell):
     program = split(cell)
     written = [w.name for stage in program.pointwise for w in stage.writes]
