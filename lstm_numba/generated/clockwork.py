@@ -448,9 +448,9 @@ def sweep_forward(
     hold_1_h_prev, operand_h_prev, low_h_prev, slots_1, weights_1_h_prev, all_h, start_h, out_h,
 ):
     """Steps begin .. end - 1: this block's units of its rows."""
-    first, units, low, high = share(parts, batch, H)
+    first_H, units_H, low, high = share(parts, batch, H)
     stored, numbers = shared_memory()
-    hold(stored, hold_1_h_prev, weights_1_h_prev, 1, 0, 1, H, H, first, units)
+    hold(stored, hold_1_h_prev, weights_1_h_prev, 1, 0, 1, H, H, first_H, units_H)
     wait()
     met = 0
     for now in range(begin, end):
@@ -460,15 +460,16 @@ def sweep_forward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, hold_1_h_prev, 1 * units, H, operand_h_prev, (now % depth * batch + top) * H, H, rows, numbers,
-                at_1, tile, scratch, 0,
+                stored, hold_1_h_prev, 1 * units_H, H, operand_h_prev, (now % depth * batch + top) * H, H, rows,
+                numbers, at_1, tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_forward_1(
                     row, unit, now, batch, depth, kept, marked, lengths, resets, periods, H, numbers,
-                    at_1 + (unit - first) * tile + row - top, units * tile, low_h_prev, slots_1, all_h, start_h, out_h,
+                    at_1 + (unit - first_H) * tile + row - top, units_H * tile, low_h_prev, slots_1, all_h, start_h,
+                    out_h,
                 )
             wait()
         met = meet(barrier, parts, met)
@@ -479,9 +480,9 @@ def sweep_backward(
     turned_1_h_prev, operand_slots_1, low_slots_1, slots_1, weights_1_h_prev, d_start_h, d_all_h, d_out_h,
 ):
     """Steps end - 1 .. begin, transposed: this block's units of its rows."""
-    first, units, low, high = share(parts, batch, H)
+    first_H, units_H, low, high = share(parts, batch, H)
     stored, numbers = shared_memory()
-    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 1 * H, H, first, units)
+    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 1 * H, H, first_H, units_H)
     wait()
     met = 0
     for now in range(end - 1, begin - 1, -1):
@@ -489,8 +490,8 @@ def sweep_backward(
         # 1. pointwise, transposed
         for top in range(low, high, tile):
             rows = min(tile, high - top)
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_backward_1(
                     row, unit, now, batch, kept, marked, lengths, resets, periods, H, low_slots_1, slots_1, d_start_h,
                     d_all_h, d_out_h,
@@ -502,11 +503,14 @@ def sweep_backward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, turned_1_h_prev, units, 1 * H, operand_slots_1, (now % kept * batch + top) * 1 * H, 1 * H, rows,
-                numbers, at_1, tile, scratch, 0,
+                stored, turned_1_h_prev, units_H, 1 * H, operand_slots_1, (now % kept * batch + top) * 1 * H, 1 * H,
+                rows, numbers, at_1, tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
-                add(d_all_h, (now % 2 * batch + row) * H + unit, get(numbers, at_1 + (unit - first) * tile + row - top))
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
+                add(
+                    d_all_h, (now % 2 * batch + row) * H + unit,
+                    get(numbers, at_1 + (unit - first_H) * tile + row - top),
+                )
             wait()

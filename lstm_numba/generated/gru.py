@@ -716,10 +716,10 @@ def sweep_forward(
     weights_2_rh, all_h, kept_rh, start_h, out_h,
 ):
     """Steps begin .. end - 1: this block's units of its rows."""
-    first, units, low, high = share(parts, batch, H)
+    first_H, units_H, low, high = share(parts, batch, H)
     stored, numbers = shared_memory()
-    hold(stored, hold_1_h_prev, weights_1_h_prev, 2, 0, 2, H, H, first, units)
-    hold(stored, hold_2_rh, weights_2_rh, 1, 0, 1, H, H, first, units)
+    hold(stored, hold_1_h_prev, weights_1_h_prev, 2, 0, 2, H, H, first_H, units_H)
+    hold(stored, hold_2_rh, weights_2_rh, 1, 0, 1, H, H, first_H, units_H)
     wait()
     met = 0
     for now in range(begin, end):
@@ -730,15 +730,15 @@ def sweep_forward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, hold_1_h_prev, 2 * units, H, operand_h_prev, (now % depth * batch + top) * H, H, rows, numbers,
-                at_1, tile, scratch, 0,
+                stored, hold_1_h_prev, 2 * units_H, H, operand_h_prev, (now % depth * batch + top) * H, H, rows,
+                numbers, at_1, tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_forward_1(
-                    row, unit, now, batch, depth, kept, lengths, H, numbers, at_1 + (unit - first) * tile + row - top,
-                    units * tile, low_rh, slots_1, all_h, kept_rh,
+                    row, unit, now, batch, depth, kept, lengths, H, numbers, at_1 + (unit - first_H) * tile + row - top,
+                    units_H * tile, low_rh, slots_1, all_h, kept_rh,
                 )
             wait()
         met = meet(barrier, parts, met)
@@ -748,15 +748,15 @@ def sweep_forward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, hold_2_rh, 1 * units, H, operand_rh, (now % kept * batch + top) * H, H, rows, numbers, at_2,
+                stored, hold_2_rh, 1 * units_H, H, operand_rh, (now % kept * batch + top) * H, H, rows, numbers, at_2,
                 tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_forward_2(
                     row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
-                    at_2 + (unit - first) * tile + row - top, units * tile, low_h_prev, slots_2, slots_1, all_h,
+                    at_2 + (unit - first_H) * tile + row - top, units_H * tile, low_h_prev, slots_2, slots_1, all_h,
                     start_h, out_h,
                 )
             wait()
@@ -769,10 +769,10 @@ def sweep_backward(
     weights_1_h_prev, weights_2_rh, all_h, d_start_h, d_all_h, d_out_h, d_kept_z, d_kept_rh,
 ):
     """Steps end - 1 .. begin, transposed: this block's units of its rows."""
-    first, units, low, high = share(parts, batch, H)
+    first_H, units_H, low, high = share(parts, batch, H)
     stored, numbers = shared_memory()
-    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 2 * H, H, first, units)
-    hold_turned(stored, turned_2_rh, weights_2_rh, 1 * H, H, first, units)
+    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 2 * H, H, first_H, units_H)
+    hold_turned(stored, turned_2_rh, weights_2_rh, 1 * H, H, first_H, units_H)
     wait()
     met = 0
     for now in range(end - 1, begin - 1, -1):
@@ -780,8 +780,8 @@ def sweep_backward(
         # 2. pointwise, transposed
         for top in range(low, high, tile):
             rows = min(tile, high - top)
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_backward_2(
                     row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_2, slots_1, slots_2,
                     all_h, d_start_h, d_all_h, d_out_h, d_kept_z,
@@ -793,20 +793,20 @@ def sweep_backward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, turned_2_rh, units, 1 * H, operand_slots_2, (now % kept * batch + top) * 1 * H, 1 * H, rows,
+                stored, turned_2_rh, units_H, 1 * H, operand_slots_2, (now % kept * batch + top) * 1 * H, 1 * H, rows,
                 numbers, at_2, tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
-                add(d_kept_rh, row * H + unit, get(numbers, at_2 + (unit - first) * tile + row - top))
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
+                add(d_kept_rh, row * H + unit, get(numbers, at_2 + (unit - first_H) * tile + row - top))
             wait()
 
         # 1. pointwise, transposed
         for top in range(low, high, tile):
             rows = min(tile, high - top)
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_backward_1(
                     row, unit, now, batch, depth, kept, lengths, H, low_slots_1, slots_1, all_h, d_kept_z, d_kept_rh,
                     d_all_h,
@@ -818,11 +818,14 @@ def sweep_backward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, turned_1_h_prev, units, 2 * H, operand_slots_1, (now % kept * batch + top) * 2 * H, 2 * H, rows,
-                numbers, at_1, tile, scratch, 0,
+                stored, turned_1_h_prev, units_H, 2 * H, operand_slots_1, (now % kept * batch + top) * 2 * H, 2 * H,
+                rows, numbers, at_1, tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
-                add(d_all_h, (now % 2 * batch + row) * H + unit, get(numbers, at_1 + (unit - first) * tile + row - top))
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
+                add(
+                    d_all_h, (now % 2 * batch + row) * H + unit,
+                    get(numbers, at_1 + (unit - first_H) * tile + row - top),
+                )
             wait()

@@ -531,9 +531,9 @@ def sweep_forward(
     out_h,
 ):
     """Steps begin .. end - 1: this block's units of its rows."""
-    first, units, low, high = share(parts, batch, H)
+    first_H, units_H, low, high = share(parts, batch, H)
     stored, numbers = shared_memory()
-    hold(stored, hold_1_h_prev, weights_1_h_prev, 3, 0, 3, H, H, first, units)
+    hold(stored, hold_1_h_prev, weights_1_h_prev, 3, 0, 3, H, H, first_H, units_H)
     wait()
     met = 0
     for now in range(begin, end):
@@ -545,16 +545,16 @@ def sweep_forward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, hold_1_h_prev, 3 * units, H, operand_h_prev, (now % depth * batch + top) * H, H, rows, numbers,
-                at_1, tile, scratch, 0,
+                stored, hold_1_h_prev, 3 * units_H, H, operand_h_prev, (now % depth * batch + top) * H, H, rows,
+                numbers, at_1, tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_forward_1(
                     row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
-                    at_1 + (unit - first) * tile + row - top, units * tile, low_h_prev, slots_1, all_c, all_h, kept_o,
-                    kept_sigmoid_c, start_h, start_c, out_h,
+                    at_1 + (unit - first_H) * tile + row - top, units_H * tile, low_h_prev, slots_1, all_c, all_h,
+                    kept_o, kept_sigmoid_c, start_h, start_c, out_h,
                 )
             wait()
         met = meet(barrier, parts, met)
@@ -565,7 +565,7 @@ def sweep_backward(
     kept_o, kept_sigmoid_c, d_start_h, d_all_h, d_out_h, d_start_c, d_all_c,
 ):
     """Steps end - 1 .. begin, transposed: this block's units of its rows."""
-    first, units, low, high = share(parts, batch, H)
+    first_H, units_H, low, high = share(parts, batch, H)
     stored, numbers = shared_memory()
     met = 0
     for now in range(end - 1, begin - 1, -1):
@@ -573,8 +573,8 @@ def sweep_backward(
         # 1. pointwise, transposed
         for top in range(low, high, tile):
             rows = min(tile, high - top)
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_backward_1(
                     row, unit, now, batch, kept, marked, lengths, resets, H, low_slots_1, slots_1, kept_o,
                     kept_sigmoid_c, d_start_h, d_all_h, d_out_h, d_start_c, d_all_c,

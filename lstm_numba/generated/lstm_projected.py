@@ -27,14 +27,23 @@ from lstm_numba.gpu.words import (
     erase_low,
     get,
     get_low,
+    hold,
+    hold_turned,
+    meet,
+    multiply,
     or_start,
     put,
     put_adjoint,
     put_low,
+    share,
+    shared_memory,
     starts_again,
     summed,
     take,
     take_state,
+    thread,
+    threads,
+    wait,
 )
 from lstm_numba.functions import sigmoid, tanh
 from lstm_numba.spec import CellSpec, Slot, Stage
@@ -740,3 +749,129 @@ def unit_backward_1(
         put_adjoint(slots_1, slot_1 + 2 * H, low_slots_1, d_z_g)
         put_adjoint(slots_1, slot_1 + 3 * H, low_slots_1, d_z_o)
         add(d_all_c, earlier * H + unit, d_c_prev)
+
+
+def sweep_forward(
+    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, P, H, at_1, at_2,
+    hold_1_r_prev, hold_2_h, operand_r_prev, operand_h, low_h, low_r_prev, slots_1, slots_2, weights_1_r_prev,
+    weights_2_h, all_c, all_r, kept_h, kept_tanh_c, start_c, start_r, out_r,
+):
+    """Steps begin .. end - 1: this block's units of its rows."""
+    first_H, units_H, low, high = share(parts, batch, H)
+    first_P, units_P, low, high = share(parts, batch, P)
+    stored, numbers = shared_memory()
+    hold(stored, hold_1_r_prev, weights_1_r_prev, 4, 0, 4, H, P, first_H, units_H)
+    hold(stored, hold_2_h, weights_2_h, 1, 0, 1, P, H, first_P, units_P)
+    wait()
+    met = 0
+    for now in range(begin, end):
+
+        # 1. affine and pointwise
+        #    z_i = W_i x + U_i r_prev + b_i
+        #    z_f = W_f x + U_f r_prev + b_f
+        #    z_g = W_g x + U_g r_prev + b_g
+        #    z_o = W_o x + U_o r_prev + b_o
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, hold_1_r_prev, 4 * units_H, P, operand_r_prev, (now % depth * batch + top) * P, P, rows,
+                numbers, at_1, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
+                unit_forward_1(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
+                    at_1 + (unit - first_H) * tile + row - top, units_H * tile, low_h, slots_1, all_c, kept_h,
+                    kept_tanh_c, start_c,
+                )
+            wait()
+        met = meet(barrier, parts, met)
+
+        # 2. affine and pointwise
+        #    z_r = W_hr h
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, hold_2_h, 1 * units_P, H, operand_h, (now % kept * batch + top) * H, H, rows, numbers, at_2,
+                tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units_P * rows, threads()):
+                row, unit = top + place // units_P, first_P + place % units_P
+                unit_forward_2(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, P, numbers,
+                    at_2 + (unit - first_P) * tile + row - top, units_P * tile, low_r_prev, slots_2, all_r, start_r,
+                    out_r,
+                )
+            wait()
+        met = meet(barrier, parts, met)
+
+
+def sweep_backward(
+    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, P, H, at_2, at_1,
+    turned_2_h, turned_1_r_prev, operand_slots_2, operand_slots_1, low_slots_2, low_slots_1, slots_2, slots_1,
+    weights_1_r_prev, weights_2_h, all_c, kept_tanh_c, d_start_r, d_all_r, d_out_r, d_kept_h, d_start_c, d_all_c,
+):
+    """Steps end - 1 .. begin, transposed: this block's units of its rows."""
+    first_H, units_H, low, high = share(parts, batch, H)
+    first_P, units_P, low, high = share(parts, batch, P)
+    stored, numbers = shared_memory()
+    hold_turned(stored, turned_1_r_prev, weights_1_r_prev, 4 * H, P, first_P, units_P)
+    hold_turned(stored, turned_2_h, weights_2_h, 1 * P, H, first_H, units_H)
+    wait()
+    met = 0
+    for now in range(end - 1, begin - 1, -1):
+
+        # 2. pointwise, transposed
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            for place in range(thread(), units_P * rows, threads()):
+                row, unit = top + place // units_P, first_P + place % units_P
+                unit_backward_2(
+                    row, unit, now, batch, kept, marked, lengths, resets, P, low_slots_2, slots_2, d_start_r, d_all_r,
+                    d_out_r,
+                )
+            wait()
+
+        # 2. affine, transposed
+        met = meet(barrier, parts, met)
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, turned_2_h, units_H, 1 * P, operand_slots_2, (now % kept * batch + top) * 1 * P, 1 * P, rows,
+                numbers, at_2, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
+                add(d_kept_h, row * H + unit, get(numbers, at_2 + (unit - first_H) * tile + row - top))
+            wait()
+
+        # 1. pointwise, transposed
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
+                unit_backward_1(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_1, slots_1, all_c,
+                    kept_tanh_c, d_start_c, d_all_c, d_kept_h,
+                )
+            wait()
+
+        # 1. affine, transposed
+        met = meet(barrier, parts, met)
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, turned_1_r_prev, units_P, 4 * H, operand_slots_1, (now % kept * batch + top) * 4 * H, 4 * H,
+                rows, numbers, at_1, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units_P * rows, threads()):
+                row, unit = top + place // units_P, first_P + place % units_P
+                add(
+                    d_all_r, (now % 2 * batch + row) * P + unit,
+                    get(numbers, at_1 + (unit - first_P) * tile + row - top),
+                )
+            wait()
