@@ -216,7 +216,8 @@ class _Parts:
     def hand_on(self, slot: Slot, levels: dict[str, int]) -> None:
         """Where later levels read a slot, they read a value instead that its own level sets equal to it."""
         symbol, level = slot.symbol, levels[slot.name]
-        later = [line for line in self.lines if symbol in symbols_of(line.expression) and levels[line.name.name] > level]
+        readers = [line for line in self.lines if symbol in symbols_of(line.expression)]
+        later = [line for line in readers if levels[line.name.name] > level]
         if not later:
             return
         value = Vector(self._fresh(f"{slot.name}_value"), "value", slot.space)

@@ -1,6 +1,7 @@
-"""Generated functions -> kernels for one architecture: Numba to PTX, NVIDIA's linker to machine code, kept on disk.
+"""Generated functions -> kernels: Numba to PTX, NVIDIA's linker to one architecture's machine code, kept on disk.
 
-No device is needed for any of it.
+No device is needed for any of it.  The PTX is that of the oldest architecture: nothing in it is newer, and the machine
+code of every device is made from it.
 """
 
 import ast
@@ -32,6 +33,7 @@ PLACES = ("at_", "hold_", "turned_")
 OTHER_ARRAYS = {"lengths": "int64", "periods": "int64", "resets": "uint8", "barrier": "uint32"}
 STORED_ARRAYS = ("low_", "seq_", "out_", "d_out_", "weights_", "operand_")
 LOCK = threading.RLock()
+LEAST = (8, 0)
 THREADS = 256  # of a block that has no reason for another number
 REGISTERS = 65536  # of a multiprocessor, and of a block
 
@@ -70,10 +72,12 @@ class Binary:
 
 
 def argument_type(name: str, kinds: Types) -> Any:
-    """The type of a kernel's argument: a 64-bit integer or an address."""
+    """The type of a kernel's argument: a 64-bit integer, an address, or `dot_stop`, a number of the arithmetic."""
     from lstm_numba.gpu.scalars import ARITHMETIC, STORED
 
-    types = require("numba.cuda").types
+    types, name = require("numba.cuda").types, name.removeprefix("dot_")
+    if name == "stop":
+        return ARITHMETIC[kinds.arithmetic.name]
     if name in INTEGERS or name[0].isupper() or name.startswith(PLACES):
         return types.int64
     if name in OTHER_ARRAYS:
@@ -170,25 +174,23 @@ def from_text(text: str, name: str, **names: Any) -> Callable[..., Any]:
 
 
 @contextmanager
-def _for_architecture(architecture: Architecture) -> Iterator[None]:
+def _without_device() -> Iterator[None]:
     """Numba asks the current device for what nested functions are compiled for; there need be none."""
     dispatcher: Any = require("numba.cuda.dispatcher")
     with LOCK:
         found = dispatcher.get_current_device
-        dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=architecture)
+        dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=LEAST)
         try:
             yield
         finally:
             dispatcher.get_current_device = found
 
 
-def to_ptx(kernel: Callable[..., None], arguments: tuple[Any, ...], architecture: Architecture) -> str:
+def to_ptx(kernel: Callable[..., None], arguments: tuple[Any, ...]) -> str:
     """PTX of a kernel."""
     cuda = require("numba.cuda")
-    with _for_architecture(architecture):
-        text, _ = cuda.compile(
-            kernel, cuda.types.void(*arguments), cc=architecture, device=False, abi="numba", output="ptx"
-        )
+    with _without_device():
+        text, _ = cuda.compile(kernel, cuda.types.void(*arguments), cc=LEAST, device=False, abi="numba", output="ptx")
     return text
 
 
@@ -219,7 +221,7 @@ def linked(ptx: str, architecture: Architecture, threads: int) -> Binary:
 def compiled(
     kernel: Callable[..., None], arguments: tuple[Any, ...], architecture: Architecture, threads: int = THREADS
 ) -> Binary:
-    return linked(to_ptx(kernel, arguments, architecture), architecture, threads)
+    return linked(to_ptx(kernel, arguments), architecture, threads)
 
 
 # --- On disk

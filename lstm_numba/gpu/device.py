@@ -21,7 +21,6 @@ from lstm_numba.types import Types
 
 Graphs = OrderedDict[Any, Any]
 GRAPHS = 16  # of one layer
-LEAST = (8, 0)
 MOST_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
@@ -42,8 +41,8 @@ def numbered(number: int) -> "Device":
         CudaUnavailableError: as of `current`.
     """
     device = Device(_driver(), number)
-    if device.limits.architecture < LEAST:
-        have, least = (".".join(map(str, version)) for version in (device.limits.architecture, LEAST))
+    if device.limits.architecture < compiler.LEAST:
+        have, least = (".".join(map(str, version)) for version in (device.limits.architecture, compiler.LEAST))
         raise CudaUnavailableError(f"device='cuda' needs compute capability {least} or later, and this one has {have}.")
     return device
 
@@ -236,9 +235,9 @@ def _remember(graphs: Graphs, key: Any, graph: Any) -> None:
         graphs.popitem(last=False)
 
 
-def address(value: Any) -> int:
-    """What a kernel takes: an integer, or where an array begins."""
-    return value if isinstance(value, int) else value.data.ptr
+def address(value: Any) -> Any:
+    """What a kernel takes: a number, or where an array begins."""
+    return value if isinstance(value, (int, np.generic)) else value.data.ptr
 
 
 # cuBLAS speaks of columns: with rows as columns, target' += right' left'.

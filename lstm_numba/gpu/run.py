@@ -2,15 +2,16 @@
 
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lstm_numba.errors import OptionError
+from lstm_numba import checks
 from lstm_numba.gpu.engine import Adjoints, Sequences
-from lstm_numba.gpu.memory import check_free
+from lstm_numba.gpu.memory import check_free, tangent_bytes
+from lstm_numba.gpu.tangent import Tangent
 from lstm_numba.gpu.tapes import Segmented, Whole
-from lstm_numba.run import Gradients, of_outputs
+from lstm_numba.run import Gradients, Tangents, of_outputs
 
 if TYPE_CHECKING:
     from lstm_numba.gpu.layer import OnDevice
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 Arrays = dict[str, Any]
 
 SMALLER = "take fewer steps or rows at once, or make the layer with dtype='bfloat16', which needs less"
-ON_CPU = "derivatives along a direction are computed on the CPU: make the layer with device='cpu'."
 KEEPING_LESS = 'call it with save="states" or, where no backward follows, save=False; '
 
 
@@ -47,11 +47,11 @@ class CudaRun:
         kept, how = (Segmented, layer.periods) if isinstance(save, str) else (Whole, save)
         needed, self._backward_bytes = kept.bytes(engine, self.steps, self.size, how)
         self._check_free(needed, "this forward", KEEPING_LESS if save is True else "")
-        valid = None if full else (xp.arange(self.steps)[:, None] < ends)[:, :, None]
+        self._valid = None if full else (xp.arange(self.steps)[:, None] < ends)[:, :, None]
         self._given = Sequences(
             steps=self.steps,
             batch=self.size,
-            inputs={name: self._turned(_without_ends(xp, array, valid)) for name, array in inputs.items()},
+            inputs={name: self._turned(_without_ends(xp, array, self._valid)) for name, array in inputs.items()},
             start=start,
             entering=start,
             lengths=ends,
@@ -113,13 +113,52 @@ class CudaRun:
 
     # --- along a direction
 
-    def jvp(self, *_: Any, **__: Any) -> NoReturn:
-        """Not on a device."""
-        raise OptionError(ON_CPU)
+    def jvp(self, direction: Mapping[str, Any]) -> Tangents:
+        """As `lstm_numba.Run.jvp`."""
+        self._kept.require(along=True)
+        with self._exchange.working(self._layer.device), self._lock:
+            changes = self._tangent(direction, backward=False).forward(dot_stop=0)
+            engine, tape, give = self._layer.engine, self._kept.tape, self._exchange.give
+            names = self._layer.spec.outputs
+            outputs = {name: give(self._turned(engine.output(tape, name, changes))) for name in names}
+            state = {name: give(array) for name, array in engine.last_states(tape, changes).items()}
+        return Tangents(outputs[names[0]], outputs, state)
 
-    def hvp(self, *_: Any, **__: Any) -> NoReturn:
-        """Not on a device."""
-        raise OptionError(ON_CPU)
+    def hvp(
+        self,
+        direction: Mapping[str, Any],
+        d_output: Any = None,
+        d_state: Mapping[str, Any] | None = None,
+        *,
+        d_outputs: Mapping[str, Any] | None = None,
+        dot_d_output: Any = None,
+        dot_d_state: Mapping[str, Any] | None = None,
+        dot_d_outputs: Mapping[str, Any] | None = None,
+    ) -> Gradients[Any]:
+        """As `lstm_numba.Run.hvp`."""
+        self._kept.require(along=True)
+        with self._exchange.working(self._layer.device), self._lock:
+            adjoints = self._adjoints("d_", d_output, d_outputs, d_state)
+            changes = self._adjoints("dot_d_", dot_d_output, dot_d_outputs, dot_d_state)
+            return self._gradients(self._tangent(direction, backward=True).backward(*adjoints, *changes))
+
+    def _tangent(self, direction: Mapping[str, Any], backward: bool) -> Tangent:
+        """A direction of this run, checked."""
+        layer = self._layer
+        found = checks.only("direction", direction, (*layer.spec.inputs, "parameters", "state"))
+        needed = tangent_bytes(layer.engine.shapes, self.steps, self.size, backward)
+        self._check_free(needed, "this derivative along a direction")
+        state = layer.states("direction['state']", found.get("state"), self.size)
+        packed = layer.packed(layer.direction(found.get("parameters")))
+        inputs = {name: self._moved(name, found.get(name)) for name in layer.spec.inputs}
+        return Tangent(layer.engine, self._kept.tape, packed, inputs, state)
+
+    def _moved(self, name: str, value: Any) -> Any:
+        """The direction of an input sequence."""
+        layer = self._layer
+        shape = self.steps, self.size, layer.spaces[layer.spec.inputs[name]]
+        array = layer.optional(f"direction[{name!r}]", value, layer.types.storage, shape, f"the shape of {name}")
+        return self._turned(_without_ends(layer.device.xp, array, self._valid))
 
 
 def _without_ends(xp: Any, array: Any, valid: Any) -> Any:

@@ -173,7 +173,8 @@ def numpy_too(cell: str, kinds: Any) -> list[str]:
 
 def too_large(cell: str, kinds: Any) -> list[str]:
     """A run that does not fit is refused before it is begun."""
-    own = ln.Layer(cell, 8, 1024, dtype=kinds.storage, products=kinds.products, device="cuda")
+    further = layers.FURTHER.get(cell, {})
+    own = ln.Layer(cell, 8, 1024, dtype=kinds.storage, products=kinds.products, device="cuda", **further)
     import torch
 
     x = torch.zeros(1, 1, 8, device="cuda", dtype=getattr(torch, kinds.storage)).expand(2**15, 2**6, 8)

@@ -8,7 +8,7 @@ import pytest
 
 import derive
 import lstm_numba as ln
-from lstm_numba.errors import OptionError, TapeError
+from lstm_numba.errors import TapeError
 from lstm_numba.gpu import engine
 from lstm_numba.gpu.interpreted import Interpreter
 from lstm_numba.gpu.plan import Limits, Method, _divisions
@@ -121,11 +121,61 @@ def test_half_storage_keeps_states_and_parameters_in_float32():
     assert kinds == {"h": "float16", "final h": "float32", "d x": "float16", "d U_r": "float32"}
 
 
-def test_derivatives_along_a_direction_belong_to_the_cpu():
-    run = twin(layers.random_layer("lstm", 3, 4), STEP_BY_STEP).forward(np.zeros((2, 1, 3)))
-    for derivative in (run.jvp, run.hvp):
-        with pytest.raises(OptionError, match="device='cpu'"):
-            derivative({})
+def along(layer, numbers, further, **options):
+    """What jvp and hvp give, by name, of a layer and a direction."""
+    run = layers.forward(layer, numbers, **options)
+    direction = {**further.inputs, "state": further.state}
+    direction["parameters"] = {n: np.cos(np.arange(a.size)).reshape(a.shape) for n, a in layer.parameters.items()}
+    pushed = run.jvp(direction)
+    changes = {"dot_d_output": further.d_output, "dot_d_state": further.d_state}
+    pulled = run.hvp(direction, numbers.d_output, numbers.d_state, **changes)
+    found = {"dot output": pushed.output, **{f"dot {n}": a for n, a in pushed.state.items()}}
+    found |= {f"change of d {n}": a for n, a in {**pulled.inputs, **pulled.parameters}.items()}
+    return found | {f"change of d first {n}": a for n, a in pulled.state.items()}
+
+
+def agree_along(layer, way):
+    numbers, further = layers.numbers_for(layer, 4, 3), layers.numbers_for(layer, 4, 3, seed=7)
+    for options in ({}, {"lengths": [4, 2, 0], "resets": RESETS[:4]}):
+        found = along(twin(layer, way), numbers, further, **options)
+        assert layers.farther_apart(found, along(layer, numbers, further, **options), 1e-12) == []
+
+
+@pytest.mark.parametrize("cell", ln.cells())
+def test_along_a_direction_every_cell_gives_what_the_cpu_gives(cell):
+    agree_along(layers.random_layer(cell, 3, 4, reverse=cell == "gru"), STEP_BY_STEP)
+
+
+@pytest.mark.parametrize("cell", [c for c in CELLS if c.name in ("half_held", "odd", "mut3")], ids=lambda c: c.name)
+def test_along_a_direction_unusual_cells_give_what_the_cpu_gives(cell):
+    layer = derive.build(cell)(3, 4, dtype="float64")
+    random = np.random.default_rng(0)
+    for array in layer.parameters.values():
+        array[...] = random.normal(0, 0.6, array.shape)
+    agree_along(layer, AT_ONCE)
+
+
+def test_a_truncated_gradient_changes_as_it_is_computed():
+    agree_along(layers.random_layer("lstm1997", 3, 4, truncated=True), STEP_BY_STEP)
+
+
+def test_after_a_direction_a_backward_is_exact_and_where_states_only_were_kept_there_is_none():
+    layer = layers.random_layer("gru", 3, 4)
+    numbers, own = layers.numbers_for(layer, 5, 3), twin(layer, AT_ONCE)
+    run = layers.forward(own, numbers)
+    first = layers.parameter_gradients(layers.backward(run, numbers))
+    run.hvp({"x": numbers.inputs["x"]}, numbers.d_output)
+    assert layers.other_bits(layers.parameter_gradients(layers.backward(run, numbers)), first) == []
+    with pytest.raises(TapeError, match="states only"):
+        layers.forward(own, numbers, save="states").jvp({})
+
+
+@WAYS
+def test_no_steps_are_legal_where_states_only_are_kept_and_along_a_direction(way):
+    layer = layers.random_layer("gru", 3, 4)
+    numbers, own = layers.numbers_for(layer, 0, 3), twin(layer, way)
+    assert layers.forward(own, numbers, save="states").output.shape == (0, 3, 4)
+    assert layers.forward(own, numbers).jvp({}).output.shape == (0, 3, 4)
 
 
 def test_copies_have_parameters_of_their_own():

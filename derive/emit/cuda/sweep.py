@@ -1,6 +1,7 @@
 """The whole time loop as one kernel: each block keeps its share of the matrices in shared memory.
 
-A block has units of every space: the same parts of H and of a projection's P.  Blocks wait for each other where a product reads what all of them have written.
+A block has units of every space: the same parts of H and of a projection's P.  Blocks wait for each other where a
+product reads what all of them have written.
 
     share          units first .. first + units - 1 of a space, rows low .. high - 1, of this block
     hold           its rows (or columns) of a matrix, once
