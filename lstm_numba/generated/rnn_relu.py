@@ -444,3 +444,57 @@ def sweep_backward(
                     get(numbers, at_1 + (unit - first_H) * tile + row - top),
                 )
             wait()
+
+
+def unit_forward_tangent_1(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, slots_1, dot_slots_1, dot_all_h, dot_low_h_prev,
+    dot_out_h, dot_start_h,
+):
+    """1. pointwise along a direction, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    after = (now + 1) % depth * batch + row
+    slot_1 = kept_at * H + unit
+    if now >= length:
+        put(dot_all_h, after * H + unit, get(dot_all_h, before * H + unit))
+        copy_low(dot_low_h_prev, after * H + unit, get(dot_all_h, before * H + unit))
+    else:
+        dot_z_h = get(dot_slots_1, slot_1)
+        h = get(slots_1, slot_1)
+        dot_h, = step_jvp(dot_z_h, h)
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        put(dot_slots_1, slot_1, dot_h)
+        put_low(dot_out_h, given * H + unit, dot_h)
+        dot_h = or_start(again, dot_start_h, row * H + unit, dot_h)
+        put(dot_all_h, after * H + unit, dot_h)
+        copy_low(dot_low_h_prev, after * H + unit, dot_h)
+
+
+def unit_backward_tangent_1(
+    row, unit, now, batch, kept, marked, lengths, resets, H, low_slots_1, slots_1, d_start_h, d_all_h, d_out_h,
+    dot_d_all_h, dot_slots_1, dot_low_slots_1, dot_d_start_h, dot_d_out_h,
+):
+    """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    later = (now + 1) % 2 * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * H + unit
+    if now >= length:
+        add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
+        add(dot_d_all_h, earlier * H + unit, take(dot_d_all_h, later * H + unit))
+        erase_adjoint(slots_1, slot_1, low_slots_1)
+        erase_adjoint(dot_slots_1, slot_1, dot_low_slots_1)
+    else:
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
+        h = get(slots_1, slot_1)
+        d_z_h, dot_d_z_h = step_vjp_jvp(dot_d_h, d_h, h)
+        put_adjoint(slots_1, slot_1, low_slots_1, d_z_h)
+        put_adjoint(dot_slots_1, slot_1, dot_low_slots_1, dot_d_z_h)
