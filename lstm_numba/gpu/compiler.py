@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
@@ -218,12 +218,6 @@ def linked(ptx: str, architecture: Architecture, threads: int) -> Binary:
     return Binary(bytes(code), entry.group(1), log.decode().rstrip("\0"))
 
 
-def compiled(
-    kernel: Callable[..., None], arguments: tuple[Any, ...], architecture: Architecture, threads: int = THREADS
-) -> Binary:
-    return linked(to_ptx(kernel, arguments), architecture, threads)
-
-
 # --- On disk
 
 
@@ -266,12 +260,14 @@ def _write(path: Path, binary: Binary) -> None:
 
 def unit_binary(module: ModuleType, kinds: Types, name: str, space: str, architecture: Architecture) -> Binary:
     """The kernel of one unit function."""
+    text = f"{inspect.getsource(module)} {kinds} {name} {space} {architecture}"
+    return kept(text, lambda: linked(unit_ptx(module, kinds, name, space), architecture, THREADS))
 
-    def make() -> Binary:
-        kernel, names = unit_kernel(module, kinds, name, space)
-        return compiled(kernel, tuple(argument_type(n, kinds) for n in names), architecture)
 
-    return kept(f"{inspect.getsource(module)} {kinds} {name} {space} {architecture}", make)
+@lru_cache(maxsize=4)
+def unit_ptx(module: ModuleType, kinds: Types, name: str, space: str) -> str:
+    kernel, names = unit_kernel(module, kinds, name, space)
+    return to_ptx(kernel, tuple(argument_type(n, kinds) for n in names))
 
 
 # --- The whole time loop
@@ -290,13 +286,14 @@ def sweep_kernel(module: ModuleType, kinds: Types, name: str) -> tuple[Callable[
 
 def sweep_binary(module: ModuleType, kinds: Types, name: str, architecture: Architecture) -> Binary:
     """The kernel of one sweep."""
+    text = f"{inspect.getsource(module)} {kinds} {name} {architecture}"
+    return kept(text, lambda: linked(sweep_ptx(module, kinds, name), architecture, Method.of(kinds).threads))
 
-    def make() -> Binary:
-        kernel, names = sweep_kernel(module, kinds, name)
-        types = tuple(argument_type(n, kinds) for n in names)
-        return compiled(kernel, types, architecture, Method.of(kinds).threads)
 
-    return kept(f"{inspect.getsource(module)} {kinds} {name} {architecture}", make)
+@lru_cache(maxsize=4)
+def sweep_ptx(module: ModuleType, kinds: Types, name: str) -> str:
+    kernel, names = sweep_kernel(module, kinds, name)
+    return to_ptx(kernel, tuple(argument_type(n, kinds) for n in names))
 
 
 ROUND = """
@@ -316,6 +313,6 @@ def rounding_binary(kinds: Types, architecture: Architecture) -> Binary:
         cuda = require("numba.cuda")
         kernel = from_text(ROUND, "rounded", grid=cuda.grid, put_low=words(kinds)["put_low"])
         arguments = (cuda.types.int64, argument_type("source", kinds), argument_type("low_", kinds))
-        return compiled(kernel, arguments, architecture)
+        return linked(to_ptx(kernel, arguments), architecture, THREADS)
 
     return kept(f"{ROUND} {kinds} {architecture}", make)

@@ -35,7 +35,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cells", default=",".join(ln.cells()), metavar="A,B", help="only these cells")
     parser.add_argument("--compile-only", action="store_true", help="only what needs no device")
     parser.add_argument(
-        "--architecture", default="", metavar="9.0", help="compile for this one instead of the device's"
+        "--architectures", default="", metavar="8.0,9.0", help="compile for these; else for the device's, or these two"
     )
     parser.add_argument("--part", metavar="NAME", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -99,9 +99,9 @@ def main() -> int:
         return 0
     cells = options.cells.split(",")
     machine = {} if options.compile_only else in_process("machine:", LIMIT)
-    architecture = options.architecture or machine.get("found", {}).get("architecture", "9.0")
-    found: dict[str, Any] = {"machine": machine, "architecture": architecture}
-    found["kernels"] = compilation.compile_all(cells, architecture, os.cpu_count() or 1)
+    wanted = options.architectures or machine.get("found", {}).get("architecture", "8.0,9.0")
+    found: dict[str, Any] = {"machine": machine, "architectures": wanted}
+    found["kernels"] = compilation.compile_all(cells, wanted.split(","), os.cpu_count() or 1)
     if not options.compile_only and "failed" not in machine:
         found |= everything(cells, begun)
     found["seconds"] = round(time.monotonic() - begun, 1)

@@ -44,7 +44,7 @@ def machine(found: dict[str, Any]) -> str:
     entry = found["machine"]
     if "found" not in entry:
         said = (entry.get("failed") or "none was asked for").splitlines()[-1]
-        compiled = f"Compiled for compute capability {found['architecture']}"
+        compiled = f"Compiled for compute capability {found['architectures']}"
         return f"No device: {said}. {compiled}; nothing of this has run on a GPU."
     return "\n".join(f"- {name}: {value}" for name, value in entry["found"].items())
 

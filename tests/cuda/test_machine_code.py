@@ -20,7 +20,7 @@ UNITS = [
     for name, module in CELLS.items()
     for kind, number, space in module.CELL.program
     if kind == "pointwise"
-    for direction in ("forward", "backward")
+    for direction in ("forward", "backward", "forward_tangent", "backward_tangent")
 ]
 EXACT, TF32, HALF = Types("float32"), Types("float32", "tf32"), Types("bfloat16")
 EVERY = [EXACT, TF32, HALF, Types("float16"), Types("float64")]
@@ -33,18 +33,16 @@ INSTRUCTION = {
 
 
 def compile_unit(cell, name, space, kinds, architectures=BOTH):
-    kernel, names = compiler.unit_kernel(CELLS[cell], kinds, name, space)
-    return checked(kernel, names, kinds, architectures, compiler.THREADS)
+    return checked(compiler.unit_ptx(CELLS[cell], kinds, name, space), kinds, architectures, compiler.THREADS)
 
 
 def compile_sweep(cell, direction, kinds, architectures=BOTH):
-    kernel, names = compiler.sweep_kernel(CELLS[cell], kinds, f"sweep_{direction}")
-    return checked(kernel, names, kinds, architectures, Method.of(kinds).threads)
+    ptx = compiler.sweep_ptx(CELLS[cell], kinds, f"sweep_{direction}")
+    return checked(ptx, kinds, architectures, Method.of(kinds).threads)
 
 
-def checked(kernel, names, kinds, architectures, threads):
-    """PTX of a kernel that keeps to the limits of its architectures."""
-    ptx = compiler.to_ptx(kernel, tuple(compiler.argument_type(n, kinds) for n in names))
+def checked(ptx, kinds, architectures, threads):
+    """PTX of a kernel that keeps to the limits of these architectures."""
     assert float(re.search(r"^\.version (\S+)", ptx, re.MULTILINE).group(1)) <= NEWEST_PTX
     assert (".f64" in ptx) == (kinds.storage == "float64")  # nothing is widened on the way
     for architecture in architectures:

@@ -128,3 +128,19 @@ def test_without_a_device_the_error_says_what_is_missing():
     plan, weights = lt.GRU(N, H).plans[0]
     with pytest.raises(CudaUnavailableError, match="device='cuda' needs"):
         cuda.forward(plan, [torch.zeros(T, B, N), torch.zeros(B, H), *weights], None, None, False)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # of torch's forward mode
+def test_derivatives_of_second_order_run_on_the_device_too(request):
+    torch.manual_seed(0)
+    module, x = lt.GRU(N, H, dtype=torch.float64), torch.randn(T, B, N, dtype=torch.float64)
+
+    def second():
+        moving = x.clone().requires_grad_()
+        first = torch.autograd.grad(module(moving)[0].pow(2).sum(), moving, create_graph=True)[0]
+        pushed = torch.func.jvp(lambda x: module(x)[0], (x,), (x.cos(),))[1]
+        return [pushed, *torch.autograd.grad(first.sin().sum(), [moving, *module.parameters()])]
+
+    expected = second()
+    request.getfixturevalue("stand_in")
+    assert close(second(), expected)
