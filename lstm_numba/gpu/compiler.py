@@ -316,3 +316,24 @@ def rounding_binary(kinds: Types, architecture: Architecture) -> Binary:
         return linked(to_ptx(kernel, arguments), architecture, THREADS)
 
     return kept(f"{ROUND} {kinds} {architecture}", make)
+
+
+MEETINGS = """
+def meetings(count, parts, barrier):
+    met = 0
+    for now in range(count):
+        met = meet(barrier, parts, met)
+"""
+
+
+def meeting_binary(kinds: Types, architecture: Architecture) -> Binary:
+    """A kernel whose blocks only wait for each other: what a step cannot do without where they share the units."""
+
+    def make() -> Binary:
+        from lstm_numba.gpu.blocks import block_words
+
+        kernel = from_text(MEETINGS, "meetings", meet=block_words(kinds)["meet"])
+        arguments = tuple(argument_type(name, kinds) for name in ("now", "parts", "barrier"))
+        return linked(to_ptx(kernel, arguments), architecture, Method.of(kinds).threads)
+
+    return kept(f"{MEETINGS} {kinds} {architecture}", make)
