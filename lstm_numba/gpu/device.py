@@ -51,7 +51,7 @@ def numbered(number: int) -> "Device":
 def _driver() -> ModuleType:
     """CuPy, where everything is there that a device needs."""
     cupy = require("cupy")
-    for package in ("numba_cuda", "cuda.bindings.nvjitlink"):
+    for package in ("numba_cuda", "cuda.bindings.nvjitlink", "cupy_backends.cuda.libs.cublas"):
         require(package)
     try:
         found = cupy.cuda.runtime.getDeviceCount()

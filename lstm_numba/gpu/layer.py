@@ -60,8 +60,8 @@ class OnDevice:
 
     def packed(self, theta: Mapping[str, Any]) -> Arrays:
         """The parameters, or a direction of them, as the products take them, structure applied."""
-        xp = self.device.xp
-        cleared = {name: xp.where(mask, 0, theta[name]) for name, mask in self.masks.items()}
+        xp, zero = self.device.xp, self.types.arithmetic.type(0)
+        cleared = {name: xp.where(mask, zero, theta[name]) for name, mask in self.masks.items()}
         return self.engine.packing.pack({**theta, **cleared})
 
     def unpacked(self, flat: Any, give: Any) -> Any:

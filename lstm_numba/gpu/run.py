@@ -67,7 +67,8 @@ class CudaRun:
         return self.outputs[self._layer.spec.outputs[0]]
 
     def _check_free(self, needed: int, what: str, less: str = "") -> None:
-        check_free(needed, self._exchange.free_bytes(self._layer.device), what, less + SMALLER)
+        if not self._layer.device.is_capturing():  # a recorded graph has its own memory
+            check_free(needed, self._exchange.free_bytes(self._layer.device), what, less + SMALLER)
 
     def _reversal(self, ends: Any) -> Any:
         """(T, B): the step that stands at each place when the valid part of every row is turned round."""

@@ -5,6 +5,7 @@ Kernels are the generated functions in plain Python, on ctypes pointers to the a
 
 import ctypes
 import inspect
+from contextlib import contextmanager
 from types import FunctionType, SimpleNamespace
 
 import numpy as np
@@ -78,6 +79,16 @@ class Device:
 
     def __exit__(self, *_):
         Device.current = self.before
+
+
+class Allocator:
+    """Memory by two functions."""
+
+    def __init__(self, take, release):
+        self.functions = take, release
+
+    def malloc(self, size):
+        raise NotImplementedError
 
 
 class Driver:
@@ -184,6 +195,7 @@ class Function:
 class Cupy:
     """The module."""
 
+    allocator = None
     float32, float64 = np.float32, np.float64
 
     def __init__(self):
@@ -191,7 +203,15 @@ class Cupy:
         device = SimpleNamespace(get_cublas_handle=lambda: 7)
         streams = {"Stream": Stream, "ExternalStream": ExternalStream}
         streams["get_current_stream"] = lambda: Stream.current or Stream.null
-        self.cuda = SimpleNamespace(runtime=runtime, device=device, Device=Device, driver=Driver(), **streams)
+        memory = {"PythonFunctionAllocator": Allocator, "using_allocator": self.using}
+        self.cuda = SimpleNamespace(runtime=runtime, device=device, Device=Device, driver=Driver(), **streams, **memory)
+
+    @staticmethod
+    @contextmanager
+    def using(malloc):
+        Cupy.allocator = malloc.__self__
+        yield
+        Cupy.allocator = None
 
     def __getattr__(self, name):
         function = getattr(np, name)

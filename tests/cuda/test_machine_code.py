@@ -82,6 +82,15 @@ def test_every_sweep_compiles_in_every_type(cell, kinds):
         assert "ld.acquire.gpu" in ptx
 
 
+def test_every_argument_of_a_kernel_is_one_of_eight_bytes_as_it_is_launched_with():
+    for name, space in (("unit_backward_1", "H"), ("sweep_forward", "")):
+        module = CELLS["lstm1997"]
+        names = compiler.unit_arguments(module, name, space) if space else compiler.signature(module, name)
+        ptx = compiler.unit_ptx(module, HALF, name, space) if space else compiler.sweep_ptx(module, HALF, name)
+        head = ptx[ptx.index(".entry") : ptx.index(")", ptx.index(".entry"))]
+        assert re.findall(r"\.param (\.\w+)", head) == [".u64"] * len(names)
+
+
 def test_a_kernel_from_the_disk_is_the_one_that_was_put_there(tmp_path):
     path, binary = tmp_path / "kernel.cubin", compiler.Binary(b"\x7fELF\0code\0", "entry", "Used 12 registers")
     compiler._write(path, binary)

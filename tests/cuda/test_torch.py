@@ -1,5 +1,8 @@
 """CUDA tensors in torch's modules, on a stand-in: CPU tensors that are handed to the CUDA kernels in plain Python."""
 
+import contextlib
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -13,6 +16,7 @@ from lstm_numba.gpu.interpreted import Interpreter
 from lstm_numba.torch import call, cuda, operators
 from lstm_numba.types import Types
 from tests.conftest import cuda_devices
+from tests.cuda import fake_cupy
 from tests.cuda.devices import H100
 
 T, B, N, H = 4, 3, 3, 4
@@ -144,3 +148,23 @@ def test_derivatives_of_second_order_run_on_the_device_too(request):
     expected = second()
     request.getfixturevalue("stand_in")
     assert close(second(), expected)
+
+
+def test_work_goes_to_torchs_stream_on_the_tensors_device_in_torchs_memory(monkeypatch):
+    freed, alone = [], contextlib.nullcontext()
+    stand_in = SimpleNamespace(
+        current_stream=lambda place: SimpleNamespace(cuda_stream=77), device=lambda place: alone,
+        caching_allocator_alloc=lambda size, number: 1000 + size, caching_allocator_delete=freed.append,
+        memory_reserved=lambda place: 50, memory_allocated=lambda place: 20,
+    )  # fmt: skip
+    monkeypatch.setattr(exchange.Torch, "_torch", SimpleNamespace(cuda=stand_in))
+    device = devices.Device(fake_cupy.Cupy(), 2)
+    own = exchange.Torch(device.xp, SimpleNamespace(device="cuda:2"))
+    with own.working(device):
+        assert (fake_cupy.Stream.current.ptr, fake_cupy.Stream.current.number, fake_cupy.Device.current) == (77, 2, 2)
+        take, release = fake_cupy.Cupy.allocator.functions
+        assert take(24, 2) == 1024
+        release(1024, 2)
+    assert freed == [1024]
+    assert fake_cupy.Cupy.allocator is fake_cupy.Stream.current is None
+    assert own.free_bytes(device) == device.unused_bytes() + 30
