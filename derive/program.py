@@ -10,8 +10,7 @@ becomes the slot z_i = W_i x + U_i h_prev + b_i of an Affine stage and two lines
 so that every application of a function has a name and its derivative can be written in terms of its output.
 
 A stage's level counts the products in a row that lead to it: what reads the input and the previous states has level 0,
-a slot lies one level above the values that it multiplies, everything else lies as high as what it reads.  A slot is
-read at its own level only, and so has one adjoint: what is read later is a value that is equal to it.
+a slot lies one level above the values that it multiplies, everything else lies as high as what it reads.
 """
 
 from collections.abc import Iterator
@@ -99,10 +98,7 @@ def split(cell: Cell) -> Program:
     parts = _Parts(cell, tuple(_named(cell)))
     for equation in parts.equations:
         parts.add(equation)
-    levels = _levels(parts)
-    for slot in tuple(parts.slots):
-        parts.hand_on(slot, levels)
-    return Program(cell, tuple(_stages(cell, parts, levels)))
+    return Program(cell, tuple(_stages(cell, parts, _levels(parts))))
 
 
 def _named(cell: Cell) -> Iterator[sympy.Eq]:
@@ -212,22 +208,6 @@ class _Parts:
         if not expression.args:
             return expression
         return expression.func(*(self._without_products(lhs, part) for part in arguments(expression)))
-
-    def hand_on(self, slot: Slot, levels: dict[str, int]) -> None:
-        """Where later levels read a slot, they read a value instead that its own level sets equal to it."""
-        symbol, level = slot.symbol, levels[slot.name]
-        readers = [line for line in self.lines if symbol in symbols_of(line.expression)]
-        later = [line for line in readers if levels[line.name.name] > level]
-        if not later:
-            return
-        value = Vector(self._fresh(f"{slot.name}_value"), "value", slot.space)
-        levels[value.name] = level
-        handed = {symbol: value}
-        self.lines = [
-            Line(line.name, line.expression.xreplace(handed), line.source.xreplace(handed)) if line in later else line
-            for line in self.lines
-        ]
-        self.lines.insert(0, Line(value, symbol, sympy.Eq(value, symbol, evaluate=False)))
 
     # --- Names for applications
 

@@ -132,6 +132,11 @@ class Layout:
         return {v.name for v, number in reads if v.role in ("value", "state") or slots.get(v.name, number) != number}
 
     @cached_property
+    def carried(self) -> tuple[str, ...]:
+        """Slots that a later stage reads: sums that have to outlive their own stage."""
+        return tuple(slot.name for a in self.affine.values() for slot in a.slots if slot.name in self._read_later)
+
+    @cached_property
     def pointwise_inputs(self) -> tuple[Vector, ...]:
         return self._reads("input")
 

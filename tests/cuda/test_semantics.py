@@ -1,6 +1,7 @@
 """The CUDA side in plain Python: the generated text and the engine around it give what the CPU's kernels give."""
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import derive
 import lstm_numba as ln
+from derive import language
 from lstm_numba.errors import TapeError
 from lstm_numba.gpu import engine
 from lstm_numba.gpu.interpreted import Interpreter
@@ -20,6 +22,17 @@ STEP_BY_STEP, AT_ONCE = Interpreter(), Interpreter(H100)
 WAYS = pytest.mark.parametrize("way", [STEP_BY_STEP, AT_ONCE], ids=["step by step", "at once"])
 RESETS = np.random.default_rng(3).random((5, 3)) < 0.4
 CELLS = [cell for cell in vars(user_cells).values() if isinstance(cell, derive.Cell) and cell.inputs]
+
+
+def carried():
+    """A sum over P that is read two products later, and beside which there is no scalar mathematics."""
+    h, h_prev = language.state("h")
+    q, q_prev = language.state("q", "P")
+    a, x = language.value("a", "P"), language.x
+    (W,), (U,), (V, R) = (language.matrices(*given) for given in (("W", "H", "N"), ("U", "H", "H"), ("V R", "P", "H")))
+    equations = {a: V @ h_prev, h: language.tanh(W @ x + U @ h_prev), q: language.tanh(R @ h) * a + q_prev / 2}
+    equations = [language.Eq(name, value) for name, value in equations.items()]
+    return derive.Cell(name="carried", title="carried", year=2024, reference="test", equations=equations)
 
 
 def agree(layer, way, steps=5, rows=3, tolerance=1e-12, **options):
@@ -38,15 +51,23 @@ def test_every_cell_gives_what_the_cpu_gives(cell, way):
 @WAYS
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_unusual_cells_give_what_the_cpu_gives(cell, way):
-    sizes = {"P": 6} if cell.name == "projected" else {}
-    layer = derive.build(cell)(3, 4, dtype="float64", **sizes)
-    random = np.random.default_rng(0)
+    agree(made(cell, **({"P": 6} if cell.name == "projected" else {})), way, lengths=[4, 2, 0], resets=RESETS)
+
+
+def made(cell, **sizes):
+    layer, random = derive.build(cell)(3, 4, dtype="float64", **sizes), np.random.default_rng(0)
     for array in layer.parameters.values():
         array[...] = random.normal(0, 0.6, array.shape)
-    agree(layer, way, lengths=[4, 2, 0], resets=RESETS)
+    return layer
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "depth_gated", "clockwork", "lstm_projected"])
+def test_a_sum_that_a_later_stage_reads_is_carried_there():
+    layer = made(carried(), P=6)
+    assert "slot = " in inspect.getsource(layer._module.sweep_forward)
+    agree(layer, AT_ONCE, lengths=[4, 2, 0], resets=RESETS)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "depth_gated", "clockwork", "lstm_projected", "carried"])
 @pytest.mark.parametrize(("parts", "groups"), [(2, 1), (4, 1), (2, 3), (1, 2), (8, 1)])
 def test_blocks_that_share_the_units_meet_where_they_must(cell, parts, groups, monkeypatch):
     def chosen(held, sizes, batch, limits, kinds):
@@ -54,7 +75,7 @@ def test_blocks_that_share_the_units_meet_where_they_must(cell, parts, groups, m
         return next(p for p in found if (p.parts, p.groups) == (parts, groups))
 
     monkeypatch.setattr(engine, "plan", chosen)
-    layer = layers.random_layer(cell, 3, 8)
+    layer = made(carried(), P=8) if cell == "carried" else layers.random_layer(cell, 3, 8)
     agree(layer, Blocks(Limits((9, 0), parts * groups, 0)), steps=3, lengths=[3, 2, 0], resets=RESETS[:3])
 
 
@@ -148,11 +169,7 @@ def test_along_a_direction_every_cell_gives_what_the_cpu_gives(cell):
 
 @pytest.mark.parametrize("cell", [c for c in CELLS if c.name in ("half_held", "odd", "mut3")], ids=lambda c: c.name)
 def test_along_a_direction_unusual_cells_give_what_the_cpu_gives(cell):
-    layer = derive.build(cell)(3, 4, dtype="float64")
-    random = np.random.default_rng(0)
-    for array in layer.parameters.values():
-        array[...] = random.normal(0, 0.6, array.shape)
-    agree_along(layer, AT_ONCE)
+    agree_along(made(cell), AT_ONCE)
 
 
 def test_a_truncated_gradient_changes_as_it_is_computed():

@@ -178,14 +178,6 @@ def test_every_name_is_written_before_it_is_read(cell):
 
 
 @each(EVERY)
-def test_a_slot_is_read_at_its_own_level_only_and_so_has_one_adjoint(cell):
-    program = split(cell)
-    levels = {slot.name: (stage.level, stage.space) for stage in program.affine for slot in stage.slots}
-    readers = {slot: [(s.level, s.space) for s in program.pointwise if slot in map(str, s.reads)] for slot in levels}
-    assert readers == {slot: [level] for slot, level in levels.items()}
-
-
-@each(EVERY)
 def test_every_state_is_written_once_and_every_parameter_is_used(cell):
     program = split(cell)
     written = [w.name for stage in program.pointwise for w in stage.writes]

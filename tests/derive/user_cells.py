@@ -171,13 +171,13 @@ odd = make(
     ],
 )
 
-# one vector multiplied as it is and under stop, in one stage; a sum that two stages read
+# one vector multiplied as it is and under stop, in one stage
 half_held = make(
     "half_held",
     [
         Eq(z, sigmoid(W_z @ x + U_z @ stop(h_prev) + b_z)),
         Eq(g, W_n @ x + U_n @ h_prev + U_r @ stop(h_prev) + b_n),
-        Eq(rh, z * h_prev + sigmoid(g)),
+        Eq(rh, z * h_prev),
         Eq(h, rh + (1 - z) * tanh(U_m @ rh) * g),
     ],
 )

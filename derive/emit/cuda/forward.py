@@ -33,7 +33,7 @@ class Forward(Unit):
         for v in self.stage.reads:
             name = self.local(v.name)
             lines.append(f"{name} = {self._read(v)}")
-            if v.role == "slot" and v.name in self.layout.homes:
+            if v.role == "slot" and v.name in self.layout.homes and self._is_own(v):
                 lines.append(f"put({self.slot(self.own_slot(v))}, {name})")
         return lines
 
@@ -43,8 +43,11 @@ class Forward(Unit):
     def _results(self) -> Sequence[str]:
         return self.step.forward.results
 
+    def _is_own(self, v: Vector) -> bool:
+        return self.own_slot(v).stage == self.layout.number(self.stage)
+
     def _read(self, v: Vector) -> str:
-        if v.role != "slot":
+        if v.role != "slot" or not self._is_own(v):
             return self.value(v, self.stage, "before")
         home = self.own_slot(v)
         low, run = recurrent_run(self.layout, home.stage)

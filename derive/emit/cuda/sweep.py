@@ -109,16 +109,37 @@ class SweepForward(Sweep):
         return [*lines, "wait()"] if lines else []
 
     def steps(self) -> Block:
+        units = {unit.stage: unit for unit in forward_units(self.layout)}
+        fused = {self.layout.number(stage) for stage in units}
         lines: Block = []
-        affine = {self.layout.number(stage): stage for stage in self.layout.affine.values()}
-        for unit in forward_units(self.layout):
-            k = self.layout.number(unit.stage)
-            work = [*self.products(k), *self.unit(unit, k)]
-            lines += ["", f"# {unit.stage.level}. affine and pointwise" if k else f"# {unit.stage.level}. pointwise"]
-            lines += [*(formula(affine[k]) if k else []), *self.tiles(work)]
-            if self.feeds_product(unit.stage):
-                lines.append("met = meet(barrier, parts, met)")
+        for stage in self.layout.program.stages:
+            k = self.layout.number(stage)
+            if isinstance(stage, Pointwise):
+                work = [*self.products(k), *self.carry(k, stage), *self.unit(units[stage], k)]
+                lines += ["", f"# {stage.level}. affine and pointwise" if k else f"# {stage.level}. pointwise"]
+                lines += [*(formula(self.layout.affine[k]) if k else []), *self.tiles(work)]
+                lines += ["met = meet(barrier, parts, met)"] if self.feeds_product(stage) else []
+            elif k not in fused and self.recurrent(k):
+                work = [*self.products(k), *self.carry(k, None)]
+                lines += ["", f"# {stage.level}. affine", *formula(stage), *self.tiles(work)]
         return lines
+
+    def carry(self, k: int, stage: Pointwise | None) -> Block:
+        """Sums that a later stage reads, and their own does not, are kept in the slots."""
+        if not k:
+            return []
+        low, run = recurrent_run(self.layout, k)
+        slots, space = self.layout.affine[k].slots, self.layout.affine[k].space
+        later = set(self.layout.carried) - {v.name for v in (() if stage is None else stage.reads)}
+        places = [place for place in range(low, low + run) if slots[place].name in later]
+        return self.each(space, [line for p in places for line in self._carried(k, p, p - low)]) if places else []
+
+    def _carried(self, k: int, place: int, nth: int) -> Block:
+        space, gates = self.layout.affine[k].space, self.layout.gates(k)
+        row, slots = f"(now % {self.need('kept')} * batch + row) * {gates} * {space}", self.need(f"slots_{k}")
+        sum_at = f"{self.sum_at(k, space)} + {nth} * units_{space} * tile"
+        slot = f"slot = {row} + {place} * {space} + unit"
+        return [slot, f"put({slots}, slot, summed({slots}, slot, numbers, {sum_at}))"]
 
     def products(self, k: int) -> Block:
         lines: Block = []
