@@ -27,8 +27,6 @@ FIXED = (
     "lengths", "resets", "periods",
 )  # fmt: skip
 
-ALWAYS = ("row", "unit", "now", "batch", "lengths")  # what every unit takes, read or not
-
 # Rows of the arrays that a step reads and writes.
 PLACES = {
     "given": "now * batch + row",
@@ -67,6 +65,10 @@ class Function(Kernel):
     def at(self, array: str, rows: str, space: str) -> str:
         """array, index of this unit in a row."""
         return f"{self.need(array)}, {rows} * {self.need(space)} + unit"
+
+
+# What every unit takes, read or not.
+ALWAYS = ("row", "unit", "now", "batch", "lengths")
 
 
 class Unit(Function):
