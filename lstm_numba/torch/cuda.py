@@ -27,8 +27,9 @@ def forward(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool)
 
 
 def backward(
-    plan: Plan, adjoints: Tensors, primals: Tensors, reserve: Tensor, lengths: Any, resets: Any
+    plan: Plan, adjoints: Sequence[Tensor | None], primals: Tensors, reserve: Tensor, lengths: Any, resets: Any
 ) -> list[Tensor]:
+    """Of what did not arrive the adjoint is 0."""
     run = tapes.kept(reserve) or run_of(plan, primals, lengths, resets, True)
     return _gradients(plan, primals, run.backward(**_adjoints(plan, adjoints)))
 
@@ -78,9 +79,9 @@ def _rounds_to_tf32() -> bool:
 # --- between a list of tensors and names
 
 
-def _wide(tensors: Tensors) -> list[Tensor]:
+def _wide(tensors: Sequence[Tensor | None]) -> list[Any]:
     """States and parameters as the arithmetic takes them."""
-    return [tensor if tensor.dtype == torch.float64 else tensor.float() for tensor in tensors]
+    return [t if t is None or t.dtype == torch.float64 else t.float() for t in tensors]
 
 
 def _split(plan: Plan, tensors: Tensors) -> tuple[Tensors, list[Tensor], list[Tensor]]:
@@ -88,7 +89,7 @@ def _split(plan: Plan, tensors: Tensors) -> tuple[Tensors, list[Tensor], list[Te
     return inputs, _wide(state), _wide(theta)
 
 
-def _adjoints(plan: Plan, adjoints: Tensors) -> dict[str, Any]:
+def _adjoints(plan: Plan, adjoints: Sequence[Tensor | None]) -> dict[str, Any]:
     count = len(plan.spec.outputs)
     d_outputs = dict(zip(plan.spec.outputs, adjoints, strict=False))
     return {"d_outputs": d_outputs, "d_state": dict(zip(plan.spec.states, _wide(adjoints[count:]), strict=True))}

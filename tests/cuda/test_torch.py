@@ -1,6 +1,7 @@
 """CUDA tensors in torch's modules, on a stand-in: CPU tensors that are handed to the CUDA kernels in plain Python."""
 
 import contextlib
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ from lstm_numba.gpu import device as devices
 from lstm_numba.gpu import exchange
 from lstm_numba.gpu import layer as gpu_layer
 from lstm_numba.gpu.interpreted import Interpreter
-from lstm_numba.torch import call, cuda, operators
+from lstm_numba.torch import call, cuda, eager, operators
 from lstm_numba.types import Types
 from tests.conftest import cuda_devices
 from tests.cuda import fake_cupy
@@ -38,6 +39,8 @@ def stand_in(monkeypatch):
     for module in (exchange, gpu_layer):
         monkeypatch.setattr(module, "kind_of", kind_of)
     monkeypatch.setitem(operators.RUNTIMES, "cpu", cuda)
+    for module in (operators, eager):  # what they call without asking the table
+        monkeypatch.setattr(module, "cpu", cuda, raising=False)
     cuda._layer.cache_clear()
     yield device
     cuda._layer.cache_clear()
@@ -79,16 +82,17 @@ def test_a_module_on_the_device_gives_what_it_gives_on_the_cpu(name, monkeypatch
     assert close(everything(module, x, **options), expected)
 
 
-def test_half_tensors_stay_half_and_states_and_parameters_are_computed_in_float32(stand_in, monkeypatch):
-    monkeypatch.setattr(call, "COMPUTED", call.COMPUTED_ON_CUDA)
+def test_half_tensors_stay_half_and_states_and_parameters_are_computed_in_float32(monkeypatch, request):
     torch.manual_seed(0)
     module, x = lt.GRU(N, H, dtype=torch.float16), torch.randn(T, B, N, dtype=torch.float16)
+    expected = everything(copy.deepcopy(module).float(), x.float())
+    request.getfixturevalue("stand_in")
+    monkeypatch.setattr(call, "COMPUTED", call.COMPUTED_ON_CUDA)
     found = everything(module, x)
     assert {tensor.dtype for tensor in found} == {torch.float16}
-    layers = [entry.engine.types for entry in [cuda._layer(module.plans[0][0], (N, H), Types("float16"), None)]]
-    assert layers == [Types("float16")]
-    monkeypatch.setitem(operators.RUNTIMES, "cpu", __import__("lstm_numba.torch.cpu", fromlist=["cpu"]))
-    assert close([tensor.float() for tensor in found], [t.float() for t in everything(module.float(), x.float())], 2e-2)
+    layer = cuda._layer(module.plans[0][0], (N, H), Types("float16"), None)
+    assert (layer.types.stored.name, layer.types.arithmetic.name) == ("float16", "float32")
+    assert close([tensor.float() for tensor in found], expected, 2e-2)
 
 
 def test_a_run_is_found_again_by_its_backward(stand_in, monkeypatch):
