@@ -170,14 +170,14 @@ class Function:
 
     def __call__(self, grid, block, values, shared_mem=0, enable_cooperative_groups=False):
         assert shared_mem <= max(48 * 1024, Driver.allowed.get(self.ptr, 0))
-        assert all(isinstance(value, int) for value in values)
+        assert all(isinstance(value, (int, np.generic)) for value in values)
         assert len(values) == len(self.names)
         given = dict(zip(self.names, map(self.pointed, self.names, values), strict=True))
         submit(lambda: self.launched(given, grid[0] * block[0]))
 
     def pointed(self, name, value):
         kind = str(compiler.argument_type(name, self.kinds))
-        return value if kind == "int64" else ctypes.cast(value, ctypes.POINTER(CTYPES[kind.rstrip("*")]))
+        return value if not kind.endswith("*") else ctypes.cast(value, ctypes.POINTER(CTYPES[kind.rstrip("*")]))
 
     def launched(self, given, threads):
         if not self.space:  # one block of one thread does the work of all: its regions lie further apart

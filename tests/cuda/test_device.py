@@ -14,7 +14,8 @@ from lstm_numba.gpu.device import Device, Products, _laid_out
 from lstm_numba.types import Types
 from tests import layers
 from tests.cuda import fake_cupy
-from tests.cuda.devices import H100, twin
+from tests.cuda.devices import H100, along, made, twin
+from tests.derive import user_cells
 
 EXACT = Types("float64")
 
@@ -46,6 +47,14 @@ def test_a_layer_runs_through_the_device(cell, sweep, dtype):
     expected = layers.everything(exact, numbers, **options)
     found = layers.everything(own, numbers, **options)
     assert layers.farther_apart(found, expected, 1e-12 if dtype == "float64" else 5e-6) == []
+
+
+def test_along_a_direction_a_layer_runs_through_the_device():
+    """Of a cell that stops a gradient: a number goes with the addresses."""
+    exact = made(user_cells.half_held)
+    numbers, further = layers.numbers_for(exact, 3, 2), layers.numbers_for(exact, 3, 2, seed=7)
+    found = along(twin(exact, Stood()), numbers, further)
+    assert layers.farther_apart(found, along(exact, numbers, further), 1e-12) == []
 
 
 def test_a_time_loop_that_comes_again_with_the_same_arrays_is_replayed_as_a_graph():
@@ -94,6 +103,8 @@ def test_every_argument_of_every_kernel_has_a_type():
     for name in ("unit_forward_1", "unit_backward_1"):
         kinds = {str(compiler.argument_type(n, EXACT)) for n in compiler.unit_arguments(module, name, "H")}
         assert kinds == {"int64", "int64*", "uint8*", "float64*"}
+    known = {"dot_stop": "float32", "dot_low_h_prev": "uint16*", "dot_d_out_h": "uint16*", "dot_all_h": "float32*"}
+    assert {name: str(compiler.argument_type(name, Types("bfloat16"))) for name in known} == known
 
 
 def test_blocks_that_would_wait_for_ever_are_not_launched():

@@ -15,7 +15,7 @@ from lstm_numba.gpu import engine
 from lstm_numba.gpu.interpreted import Interpreter
 from lstm_numba.gpu.plan import Limits, Method, _divisions
 from tests import layers
-from tests.cuda.devices import H100, Blocks, on, twin
+from tests.cuda.devices import H100, Blocks, along, made, on, twin
 from tests.derive import user_cells
 
 STEP_BY_STEP, AT_ONCE = Interpreter(), Interpreter(H100)
@@ -52,13 +52,6 @@ def test_every_cell_gives_what_the_cpu_gives(cell, way):
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_unusual_cells_give_what_the_cpu_gives(cell, way):
     agree(made(cell, **({"P": 6} if cell.name == "projected" else {})), way, lengths=[4, 2, 0], resets=RESETS)
-
-
-def made(cell, **sizes):
-    layer, random = derive.build(cell)(3, 4, dtype="float64", **sizes), np.random.default_rng(0)
-    for array in layer.parameters.values():
-        array[...] = random.normal(0, 0.6, array.shape)
-    return layer
 
 
 def test_a_sum_that_a_later_stage_reads_is_carried_there():
@@ -140,19 +133,6 @@ def test_half_storage_keeps_states_and_parameters_in_float32():
     assert layers.farther_apart(found, layers.everything(exact, numbers), 5e-3) == []
     kinds = {name: found[name].dtype.name for name in ("h", "final h", "d x", "d U_r")}
     assert kinds == {"h": "float16", "final h": "float32", "d x": "float16", "d U_r": "float32"}
-
-
-def along(layer, numbers, further, **options):
-    """What jvp and hvp give, by name, of a layer and a direction."""
-    run = layers.forward(layer, numbers, **options)
-    direction = {**further.inputs, "state": further.state}
-    direction["parameters"] = {n: np.cos(np.arange(a.size)).reshape(a.shape) for n, a in layer.parameters.items()}
-    pushed = run.jvp(direction)
-    changes = {"dot_d_output": further.d_output, "dot_d_state": further.d_state}
-    pulled = run.hvp(direction, numbers.d_output, numbers.d_state, **changes)
-    found = {"dot output": pushed.output, **{f"dot {n}": a for n, a in pushed.state.items()}}
-    found |= {f"change of d {n}": a for n, a in {**pulled.inputs, **pulled.parameters}.items()}
-    return found | {f"change of d first {n}": a for n, a in pulled.state.items()}
 
 
 def agree_along(layer, way):
