@@ -71,15 +71,15 @@ def test_sweeps_multiply_on_tensor_cores(cell, direction, kinds):
 @pytest.mark.slow
 @pytest.mark.parametrize("kinds", EVERY, ids=str)
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_sweep_compiles_in_every_type(cell, kinds):
-    """For the two architectures in turn; each sweep for each of them: ./scripts/gpu_check --compile-only."""
-    for direction in ("forward", "backward"):
-        place = [*CELLS].index(cell) + EVERY.index(kinds) + (direction == "backward")
-        ptx = compile_sweep(cell, direction, kinds, [BOTH[place % 2]])
-        has_products = "multiply(" in inspect.getsource(getattr(CELLS[cell], f"sweep_{direction}"))
-        assert (INSTRUCTION[kinds] in ptx) == has_products if kinds in INSTRUCTION else ("mma" not in ptx)
-        assert "red.release.gpu" in ptx
-        assert "ld.acquire.gpu" in ptx
+def test_every_cells_sweeps_compile_in_every_type(cell, kinds):
+    """Directions in turn, each for both architectures; all of them: ./scripts/gpu_check --compile-only."""
+    nth, kind = [*CELLS].index(cell), EVERY.index(kinds)
+    direction, architecture = ("forward", "backward")[(nth + kind) % 2], BOTH[(nth + kind // 2) % 2]
+    ptx = compile_sweep(cell, direction, kinds, [architecture])
+    has_products = "multiply(" in inspect.getsource(getattr(CELLS[cell], f"sweep_{direction}"))
+    assert (INSTRUCTION[kinds] in ptx) == has_products if kinds in INSTRUCTION else ("mma" not in ptx)
+    assert "red.release.gpu" in ptx
+    assert "ld.acquire.gpu" in ptx
 
 
 def test_every_argument_of_a_kernel_is_one_of_eight_bytes_as_it_is_launched_with():
