@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,6 +55,16 @@ def test_unusual_cells_give_what_the_cpu_gives(cell, way):
     agree(made(cell, **({"P": 6} if cell.name == "projected" else {})), way, lengths=[4, 2, 0], resets=RESETS)
 
 
+def divided(parts, groups):
+    """Instead of `plan`: this division."""
+
+    def chosen(held, sizes, batch, limits, kinds):
+        found = _divisions(held, max(sizes), batch, limits, kinds, Method.of(kinds))
+        return next(p for p in found if (p.parts, p.groups) == (parts, groups))
+
+    return chosen
+
+
 def test_a_sum_that_a_later_stage_reads_is_carried_there():
     layer = made(carried(), P=6)
     assert "slot = " in inspect.getsource(layer._module.sweep_forward)
@@ -63,13 +74,28 @@ def test_a_sum_that_a_later_stage_reads_is_carried_there():
 @pytest.mark.parametrize("cell", ["lstm", "gru", "depth_gated", "clockwork", "lstm_projected", "carried"])
 @pytest.mark.parametrize(("parts", "groups"), [(2, 1), (4, 1), (2, 3), (1, 2), (8, 1)])
 def test_blocks_that_share_the_units_meet_where_they_must(cell, parts, groups, monkeypatch):
-    def chosen(held, sizes, batch, limits, kinds):
-        found = _divisions(held, max(sizes), batch, limits, kinds, Method.of(kinds))
-        return next(p for p in found if (p.parts, p.groups) == (parts, groups))
-
-    monkeypatch.setattr(engine, "plan", chosen)
+    monkeypatch.setattr(engine, "plan", divided(parts, groups))
     layer = made(carried(), P=8) if cell == "carried" else layers.random_layer(cell, 3, 8)
     agree(layer, Blocks(Limits((9, 0), parts * groups, 0)), steps=3, lengths=[3, 2, 0], resets=RESETS[:3])
+
+
+MEETING = "met = meet(barrier, parts, met)\n"
+
+
+@pytest.mark.parametrize("which", [1, 2])
+@pytest.mark.parametrize("sweep", ["sweep_forward", "sweep_backward"])
+def test_a_meeting_that_is_left_out_is_noticed(sweep, which, monkeypatch):
+    """A planted bug: the stand-in's blocks run one after the other, and in the other order after every meeting."""
+    monkeypatch.setattr(engine, "plan", divided(2, 1))
+    layer = layers.random_layer("lstm_projected", 3, 8)
+    numbers, own = layers.numbers_for(layer, 3, 2), twin(layer, Blocks(Limits((9, 0), 2, 0)))
+    module = vars(own._placed.engine.module).copy()
+    pieces = inspect.getsource(module[sweep]).split(MEETING)
+    exec(MEETING.join(pieces[:which]) + "pass\n" + MEETING.join(pieces[which:]), module)
+    own._placed.engine.module = SimpleNamespace(**module)
+    with np.errstate(all="ignore"):  # what is read too early may be anything
+        found = layers.everything(own, numbers)
+        assert layers.farther_apart(found, layers.everything(layer, numbers), 1e-12) != []
 
 
 @WAYS
