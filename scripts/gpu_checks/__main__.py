@@ -26,7 +26,7 @@ from scripts.gpu_checks import compilation, processes, report, rows, rungs
 
 AT_ONCE = 6  # ladders that share the device
 LIMIT = 90  # seconds of one part
-LADDERS = 240  # seconds after which no ladder is climbed on
+LADDERS, SPEEDS = 220, 400  # seconds after which no ladder is climbed on, and no row is begun
 ALL = 460  # seconds of everything
 
 
@@ -57,7 +57,7 @@ def part(name: str) -> Iterator[Any]:
     else:
         from scripts.gpu_checks import speed
 
-        yield speed.measure(rows.ROWS[int(rest[0])])
+        yield from speed.measured(int(rest[0]))
 
 
 def everything(cells: list[str], begun: float, write: Callable[[dict[str, Any]], None]) -> None:
@@ -70,10 +70,8 @@ def everything(cells: list[str], begun: float, write: Callable[[dict[str, Any]],
         names, ends = [name for name, _ in rungs.rungs(cells[0])], begun + LADDERS
         ladders = list(pool.map(lambda cell: processes.each(f"ladder:{cell}", names, ends), cells))
     write({"ladder": ladders})
-    speeds: list[dict[str, Any]] = []
-    for number in range(len(rows.ROWS)):
-        speeds.append(processes.last(f"speed:{number}", left()))
-        write({"speed": speeds})
+    numbers = [str(number) for number in range(len(rows.ROWS))]
+    write({"speed": processes.each("speed", numbers, begun + SPEEDS)["found"]})
     sanitizer, watched = shutil.which("compute-sanitizer"), []
     for tool in ("memcheck", "racecheck") if sanitizer else ():
         before = (str(sanitizer), "--tool", tool, "--error-exitcode", "9")

@@ -74,5 +74,5 @@ def each(part: str, names: list[str], ends: float) -> dict[str, Any]:
         answer = told(f"{part}:{len(found)}", ends - time.monotonic())
         found.update(answer.values)
         if len(found) < len(names) and (answer.failed or not answer.values):
-            found[names[len(found)]] = [answer.failed or "it said nothing"]
+            found[names[len(found)]] = {"failed": answer.failed or "it said nothing"}
     return {"part": part, "found": found}

@@ -39,8 +39,8 @@ def rungs(found: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
     """(part, rung, what is wrong)."""
     entries = []
     for entry in found.get("ladder", []):
-        entries += [(entry["part"], rung, wrong) for rung, wrong in entry.get("found", {}).items()]
-        entries += [(entry["part"], "the process", [entry["failed"]])] if "failed" in entry else []
+        for rung, wrong in entry["found"].items():
+            entries.append((entry["part"], rung, [wrong["failed"]] if isinstance(wrong, dict) else wrong))
     return entries
 
 
@@ -88,15 +88,13 @@ def sanitizer(found: dict[str, Any]) -> str:
 
 
 def speeds(found: dict[str, Any]) -> str:
-    rows = [cells for entry in found["speed"] if (cells := _speed(entry))]
+    rows = [_speed(ROWS[int(number)], entry) for number, entry in found["speed"].items()]
     return "\n".join(["## Speed", "", table(list(COLUMNS), rows), "", LIMITS])
 
 
-def _speed(entry: dict[str, Any]) -> list[Any]:
-    row: Row = ROWS[int(entry["part"].partition(":")[2])]
-    if "failed" in entry:
-        return [row.label, f"failed: {entry['failed'].splitlines()[-1][:200]}", *[""] * (len(COLUMNS) - 2)]
-    found = entry["found"]
+def _speed(row: Row, found: dict[str, Any]) -> list[Any]:
+    if "milliseconds" not in found:
+        return [row.label, f"failed: {found['failed'].splitlines()[-1][:200]}", *[""] * (len(COLUMNS) - 2)]
     times = {name: statistics.median(values) for name, values in found["milliseconds"].items()}
     own, first = times["this"], times.get(row.rivals[0])
     others = [f"{name} {times[name]:.3g}" for name in row.rivals[1:] if name in times]

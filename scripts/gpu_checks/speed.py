@@ -1,16 +1,18 @@
 """One row of the table: our layer and its rivals on the same arrays, in turn, each finished when the clock is read."""
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 import lstm_numba as ln
+from lstm_numba.gpu.device import current
 from scripts.gpu_checks import limits
-from scripts.gpu_checks.rows import Row
+from scripts.gpu_checks.rows import ROWS, Row
 
-SAMPLES, SECONDS = 15, 4.0
+SAMPLES, SECONDS = 15, 2.5
 COMPILED_STEPS = 16  # torch.compile unrolls the loop: minutes for more
 Call = Callable[[], Any]
 
@@ -123,6 +125,23 @@ def sample(call: Call) -> float:
     call()
     torch.cuda.synchronize()
     return time.perf_counter() - started
+
+
+def measured(first: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Row by row from one on, its number and what was found; until the device is lost to this process."""
+    for number, row in list(enumerate(ROWS))[first:]:
+        try:
+            found = measure(row)
+        except Exception as error:  # noqa: BLE001  (reported, and the rest goes on)
+            found = {"failed": f"{type(error).__name__}: {error}"[:500]}
+        yield str(number), found
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError:
+            return
+        gc.collect()
+        torch.cuda.empty_cache()
+        current().xp.get_default_memory_pool().free_all_blocks()
 
 
 def measure(row: Row) -> dict[str, Any]:

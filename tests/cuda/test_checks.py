@@ -39,7 +39,7 @@ def test_behind_a_rung_that_kills_its_process_another_goes_on(parts):
     parts["p:0"] = saying(["first", []], then="import os; os.abort()")
     parts["p:2"] = saying(["third", ["wrong"]])
     assert processes.each("p", NAMES, time.monotonic() + 60)["found"] == {
-        "first": [], "second": ["exit -6"], "third": ["wrong"],
+        "first": [], "second": {"failed": "exit -6"}, "third": ["wrong"],
     }  # fmt: skip
 
 
@@ -82,13 +82,17 @@ def test_the_report_names_the_limit_and_the_largest_loss():
     least["forward"] = {"arithmetic": 1.0, "bytes": 3.0, "meetings": 32.0}
     found = {"milliseconds": {"this": [0.08], "cudnn": [0.1]}, "plans": {"forward": None, "backward": None}}
     found |= {"failed": {}, "least": least, "taken": {"project": 10.0, "forward": 60.0, "the rest": 10.0}}
-    cells = report._speed({"part": "speed:0", "found": found})
+    cells = report._speed(ROWS[0], found)
     assert len(cells) == len(report.COLUMNS)
     steps = ROWS[0].size[0]
     assert cells[-3].endswith(f"forward {32 / steps:.2f} (meetings)")
     assert cells[-2] == "50%"
     assert cells[-1].startswith("forward: ")
-    assert report.markdown(
+    text = report.markdown(
         {"machine": {"failed": "none"}, "architectures": "9.0", "kernels": [], "seconds": 1}
-        | json.loads(json.dumps({"speed": [{"part": "speed:0", "found": found}, {"part": "speed:1", "failed": "no"}]}))
+        | json.loads(json.dumps({"speed": {"0": found, "1": {"failed": "no"}}}))
+        | {"ladder": [{"part": "ladder:gru", "found": {"one": [], "two": {"failed": "it hung"}, "three": ["wrong"]}}]}
     )
+    assert "| failed: no |" in text
+    assert "1 of 3 checks hold" in text
+    assert "two: it hung" in text
