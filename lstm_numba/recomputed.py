@@ -23,6 +23,11 @@ from lstm_numba.run import Arrays, Gradients, Run
 if TYPE_CHECKING:
     from lstm_numba.layer import Layer
 
+STATES_ONLY = (
+    'this forward kept states only: it was called with save="states"; call it with save=True for derivatives '
+    "along a direction."
+)
+
 
 class _Segment(Run):
     """Some steps of a run, in the run's own direction of time."""
@@ -91,10 +96,7 @@ class Recomputed(Run):
         return Gradients(found[self._main], found, parameters, first)
 
     def _require_tape(self) -> None:
-        raise TapeError(
-            'this forward kept states only: it was called with save="states"; call it with save=True for derivatives '
-            "along a direction."
-        )
+        raise TapeError(STATES_ONLY)
 
 
 def segments(steps: int, periods: tuple[int, ...]) -> Iterator[slice]:

@@ -383,9 +383,9 @@ def sweep_forward(
     operand_h_prev, low_h_prev, slots_1, weights_1_h_prev, param_alpha, all_h, start_h, out_h,
 ):
     """Steps begin .. end - 1: this block's units of its rows."""
-    first, units, low, high = share(parts, batch, H)
+    first_H, units_H, low, high = share(parts, batch, H)
     stored, numbers = shared_memory()
-    hold(stored, hold_1_h_prev, weights_1_h_prev, 1, 0, 1, H, H, first, units)
+    hold(stored, hold_1_h_prev, weights_1_h_prev, 1, 0, 1, H, H, first_H, units_H)
     wait()
     met = 0
     for now in range(begin, end):
@@ -395,15 +395,15 @@ def sweep_forward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, hold_1_h_prev, 1 * units, H, operand_h_prev, (now % depth * batch + top) * H, H, rows, numbers,
-                at_1, tile, scratch, 0,
+                stored, hold_1_h_prev, 1 * units_H, H, operand_h_prev, (now % depth * batch + top) * H, H, rows,
+                numbers, at_1, tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_forward_1(
                     row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
-                    at_1 + (unit - first) * tile + row - top, units * tile, low_h_prev, slots_1, param_alpha, all_h,
+                    at_1 + (unit - first_H) * tile + row - top, units_H * tile, low_h_prev, slots_1, param_alpha, all_h,
                     start_h, out_h,
                 )
             wait()
@@ -415,9 +415,9 @@ def sweep_backward(
     operand_slots_1, low_slots_1, slots_1, weights_1_h_prev, param_alpha, d_start_h, d_all_h, d_out_h,
 ):
     """Steps end - 1 .. begin, transposed: this block's units of its rows."""
-    first, units, low, high = share(parts, batch, H)
+    first_H, units_H, low, high = share(parts, batch, H)
     stored, numbers = shared_memory()
-    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 1 * H, H, first, units)
+    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 1 * H, H, first_H, units_H)
     wait()
     met = 0
     for now in range(end - 1, begin - 1, -1):
@@ -425,8 +425,8 @@ def sweep_backward(
         # 1. pointwise, transposed
         for top in range(low, high, tile):
             rows = min(tile, high - top)
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_backward_1(
                     row, unit, now, batch, kept, marked, lengths, resets, H, low_slots_1, slots_1, param_alpha,
                     d_start_h, d_all_h, d_out_h,
@@ -438,11 +438,74 @@ def sweep_backward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, turned_1_h_prev, units, 1 * H, operand_slots_1, (now % kept * batch + top) * 1 * H, 1 * H, rows,
-                numbers, at_1, tile, scratch, 0,
+                stored, turned_1_h_prev, units_H, 1 * H, operand_slots_1, (now % kept * batch + top) * 1 * H, 1 * H,
+                rows, numbers, at_1, tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
-                add(d_all_h, (now % 2 * batch + row) * H + unit, get(numbers, at_1 + (unit - first) * tile + row - top))
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
+                add(
+                    d_all_h, (now % 2 * batch + row) * H + unit,
+                    get(numbers, at_1 + (unit - first_H) * tile + row - top),
+                )
             wait()
+
+
+def unit_forward_tangent_1(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, slots_1, param_alpha, dot_slots_1, dot_all_h,
+    dot_low_h_prev, dot_out_h, dot_start_h,
+):
+    """1. pointwise along a direction, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    after = (now + 1) % depth * batch + row
+    slot_1 = kept_at * H + unit
+    if now >= length:
+        put(dot_all_h, after * H + unit, get(dot_all_h, before * H + unit))
+        copy_low(dot_low_h_prev, after * H + unit, get(dot_all_h, before * H + unit))
+    else:
+        dot_z_h = get(dot_slots_1, slot_1)
+        dot_h_prev = get(dot_all_h, before * H + unit)
+        alpha = get(param_alpha, 0)
+        tanh_z_h = get(slots_1, slot_1)
+        dot_h, dot_tanh_z_h = step_jvp(dot_z_h, dot_h_prev, alpha, tanh_z_h)
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        put_low(dot_out_h, given * H + unit, dot_h)
+        dot_h = or_start(again, dot_start_h, row * H + unit, dot_h)
+        put(dot_all_h, after * H + unit, dot_h)
+        copy_low(dot_low_h_prev, after * H + unit, dot_h)
+        put(dot_slots_1, slot_1, dot_tanh_z_h)
+
+
+def unit_backward_tangent_1(
+    row, unit, now, batch, kept, marked, lengths, resets, H, low_slots_1, slots_1, param_alpha, d_start_h, d_all_h,
+    d_out_h, dot_slots_1, dot_d_all_h, dot_low_slots_1, dot_d_start_h, dot_d_out_h,
+):
+    """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    later = (now + 1) % 2 * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * H + unit
+    if now >= length:
+        add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
+        add(dot_d_all_h, earlier * H + unit, take(dot_d_all_h, later * H + unit))
+        erase_adjoint(slots_1, slot_1, low_slots_1)
+        erase_adjoint(dot_slots_1, slot_1, dot_low_slots_1)
+    else:
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
+        alpha = get(param_alpha, 0)
+        tanh_z_h = get(slots_1, slot_1)
+        dot_tanh_z_h = get(dot_slots_1, slot_1)
+        d_z_h, d_h_prev, dot_d_z_h, dot_d_h_prev = step_vjp_jvp(dot_d_h, dot_tanh_z_h, d_h, alpha, tanh_z_h)
+        put_adjoint(slots_1, slot_1, low_slots_1, d_z_h)
+        put_adjoint(dot_slots_1, slot_1, dot_low_slots_1, dot_d_z_h)
+        add(d_all_h, earlier * H + unit, d_h_prev)
+        add(dot_d_all_h, earlier * H + unit, dot_d_h_prev)

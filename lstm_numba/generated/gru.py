@@ -716,10 +716,10 @@ def sweep_forward(
     weights_2_rh, all_h, kept_rh, start_h, out_h,
 ):
     """Steps begin .. end - 1: this block's units of its rows."""
-    first, units, low, high = share(parts, batch, H)
+    first_H, units_H, low, high = share(parts, batch, H)
     stored, numbers = shared_memory()
-    hold(stored, hold_1_h_prev, weights_1_h_prev, 2, 0, 2, H, H, first, units)
-    hold(stored, hold_2_rh, weights_2_rh, 1, 0, 1, H, H, first, units)
+    hold(stored, hold_1_h_prev, weights_1_h_prev, 2, 0, 2, H, H, first_H, units_H)
+    hold(stored, hold_2_rh, weights_2_rh, 1, 0, 1, H, H, first_H, units_H)
     wait()
     met = 0
     for now in range(begin, end):
@@ -730,15 +730,15 @@ def sweep_forward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, hold_1_h_prev, 2 * units, H, operand_h_prev, (now % depth * batch + top) * H, H, rows, numbers,
-                at_1, tile, scratch, 0,
+                stored, hold_1_h_prev, 2 * units_H, H, operand_h_prev, (now % depth * batch + top) * H, H, rows,
+                numbers, at_1, tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_forward_1(
-                    row, unit, now, batch, depth, kept, lengths, H, numbers, at_1 + (unit - first) * tile + row - top,
-                    units * tile, low_rh, slots_1, all_h, kept_rh,
+                    row, unit, now, batch, depth, kept, lengths, H, numbers, at_1 + (unit - first_H) * tile + row - top,
+                    units_H * tile, low_rh, slots_1, all_h, kept_rh,
                 )
             wait()
         met = meet(barrier, parts, met)
@@ -748,15 +748,15 @@ def sweep_forward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, hold_2_rh, 1 * units, H, operand_rh, (now % kept * batch + top) * H, H, rows, numbers, at_2,
+                stored, hold_2_rh, 1 * units_H, H, operand_rh, (now % kept * batch + top) * H, H, rows, numbers, at_2,
                 tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_forward_2(
                     row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
-                    at_2 + (unit - first) * tile + row - top, units * tile, low_h_prev, slots_2, slots_1, all_h,
+                    at_2 + (unit - first_H) * tile + row - top, units_H * tile, low_h_prev, slots_2, slots_1, all_h,
                     start_h, out_h,
                 )
             wait()
@@ -769,10 +769,10 @@ def sweep_backward(
     weights_1_h_prev, weights_2_rh, all_h, d_start_h, d_all_h, d_out_h, d_kept_z, d_kept_rh,
 ):
     """Steps end - 1 .. begin, transposed: this block's units of its rows."""
-    first, units, low, high = share(parts, batch, H)
+    first_H, units_H, low, high = share(parts, batch, H)
     stored, numbers = shared_memory()
-    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 2 * H, H, first, units)
-    hold_turned(stored, turned_2_rh, weights_2_rh, 1 * H, H, first, units)
+    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 2 * H, H, first_H, units_H)
+    hold_turned(stored, turned_2_rh, weights_2_rh, 1 * H, H, first_H, units_H)
     wait()
     met = 0
     for now in range(end - 1, begin - 1, -1):
@@ -780,8 +780,8 @@ def sweep_backward(
         # 2. pointwise, transposed
         for top in range(low, high, tile):
             rows = min(tile, high - top)
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_backward_2(
                     row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_2, slots_1, slots_2,
                     all_h, d_start_h, d_all_h, d_out_h, d_kept_z,
@@ -793,20 +793,20 @@ def sweep_backward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, turned_2_rh, units, 1 * H, operand_slots_2, (now % kept * batch + top) * 1 * H, 1 * H, rows,
+                stored, turned_2_rh, units_H, 1 * H, operand_slots_2, (now % kept * batch + top) * 1 * H, 1 * H, rows,
                 numbers, at_2, tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
-                add(d_kept_rh, row * H + unit, get(numbers, at_2 + (unit - first) * tile + row - top))
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
+                add(d_kept_rh, row * H + unit, get(numbers, at_2 + (unit - first_H) * tile + row - top))
             wait()
 
         # 1. pointwise, transposed
         for top in range(low, high, tile):
             rows = min(tile, high - top)
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_backward_1(
                     row, unit, now, batch, depth, kept, lengths, H, low_slots_1, slots_1, all_h, d_kept_z, d_kept_rh,
                     d_all_h,
@@ -818,11 +818,149 @@ def sweep_backward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, turned_1_h_prev, units, 2 * H, operand_slots_1, (now % kept * batch + top) * 2 * H, 2 * H, rows,
-                numbers, at_1, tile, scratch, 0,
+                stored, turned_1_h_prev, units_H, 2 * H, operand_slots_1, (now % kept * batch + top) * 2 * H, 2 * H,
+                rows, numbers, at_1, tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
-                add(d_all_h, (now % 2 * batch + row) * H + unit, get(numbers, at_1 + (unit - first) * tile + row - top))
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
+                add(
+                    d_all_h, (now % 2 * batch + row) * H + unit,
+                    get(numbers, at_1 + (unit - first_H) * tile + row - top),
+                )
             wait()
+
+
+def unit_forward_tangent_1(
+    row, unit, now, batch, depth, kept, lengths, H, slots_1, all_h, dot_slots_1, dot_all_h, dot_kept_rh, dot_low_rh,
+):
+    """1. pointwise along a direction, of one unit of one row at step `now`."""
+    length = lengths[row]
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    slot_1 = kept_at * 2 * H + unit
+    if now >= length:
+        erase(dot_kept_rh, kept_at * H + unit)
+        erase_low(dot_low_rh, kept_at * H + unit)
+    else:
+        dot_z_r = get(dot_slots_1, slot_1)
+        dot_z_z = get(dot_slots_1, slot_1 + H)
+        dot_h_prev = get(dot_all_h, before * H + unit)
+        h_prev = get(all_h, before * H + unit)
+        r = get(slots_1, slot_1 + H)
+        z = get(slots_1, slot_1)
+        dot_z, dot_rh, dot_r = step_1_jvp(dot_z_r, dot_z_z, dot_h_prev, h_prev, r, z)
+        put(dot_slots_1, slot_1, dot_z)
+        put(dot_kept_rh, kept_at * H + unit, dot_rh)
+        copy_low(dot_low_rh, kept_at * H + unit, dot_rh)
+        put(dot_slots_1, slot_1 + H, dot_r)
+
+
+def unit_forward_tangent_2(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, slots_2, slots_1, all_h, dot_slots_2, dot_all_h,
+    dot_slots_1, dot_low_h_prev, dot_out_h, dot_start_h,
+):
+    """2. pointwise along a direction, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    after = (now + 1) % depth * batch + row
+    slot_1 = kept_at * 2 * H + unit
+    slot_2 = kept_at * H + unit
+    if now >= length:
+        put(dot_all_h, after * H + unit, get(dot_all_h, before * H + unit))
+        copy_low(dot_low_h_prev, after * H + unit, get(dot_all_h, before * H + unit))
+    else:
+        dot_z_n = get(dot_slots_2, slot_2)
+        dot_h_prev = get(dot_all_h, before * H + unit)
+        dot_z = get(dot_slots_1, slot_1)
+        h_prev = get(all_h, before * H + unit)
+        z = get(slots_1, slot_1)
+        n = get(slots_2, slot_2)
+        dot_h, dot_n = step_2_jvp(dot_z_n, dot_h_prev, dot_z, h_prev, z, n)
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        put_low(dot_out_h, given * H + unit, dot_h)
+        dot_h = or_start(again, dot_start_h, row * H + unit, dot_h)
+        put(dot_all_h, after * H + unit, dot_h)
+        copy_low(dot_low_h_prev, after * H + unit, dot_h)
+        put(dot_slots_2, slot_2, dot_n)
+
+
+def unit_backward_tangent_2(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_2, slots_1, slots_2, all_h, d_start_h,
+    d_all_h, d_out_h, d_kept_z, dot_all_h, dot_slots_1, dot_slots_2, dot_d_all_h, dot_low_slots_2, dot_d_start_h,
+    dot_d_out_h, dot_d_kept_z,
+):
+    """2. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    later = (now + 1) % 2 * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * 2 * H + unit
+    slot_2 = kept_at * H + unit
+    if now >= length:
+        add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
+        add(dot_d_all_h, earlier * H + unit, take(dot_d_all_h, later * H + unit))
+        erase_adjoint(slots_2, slot_2, low_slots_2)
+        erase_adjoint(dot_slots_2, slot_2, dot_low_slots_2)
+    else:
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
+        h_prev = get(all_h, before * H + unit)
+        z = get(slots_1, slot_1)
+        n = get(slots_2, slot_2)
+        dot_h_prev = get(dot_all_h, before * H + unit)
+        dot_z = get(dot_slots_1, slot_1)
+        dot_n = get(dot_slots_2, slot_2)
+        d_z_n, d_h_prev, d_z, dot_d_z_n, dot_d_h_prev, dot_d_z = step_2_vjp_jvp(
+            dot_d_h, dot_h_prev, dot_z, dot_n, d_h, h_prev, z, n,
+        )
+        put_adjoint(slots_2, slot_2, low_slots_2, d_z_n)
+        put_adjoint(dot_slots_2, slot_2, dot_low_slots_2, dot_d_z_n)
+        add(d_all_h, earlier * H + unit, d_h_prev)
+        add(dot_d_all_h, earlier * H + unit, dot_d_h_prev)
+        add(d_kept_z, row * H + unit, d_z)
+        add(dot_d_kept_z, row * H + unit, dot_d_z)
+
+
+def unit_backward_tangent_1(
+    row, unit, now, batch, depth, kept, lengths, H, low_slots_1, slots_1, all_h, d_kept_z, d_kept_rh, d_all_h,
+    dot_all_h, dot_slots_1, dot_low_slots_1, dot_d_kept_z, dot_d_kept_rh, dot_d_all_h,
+):
+    """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
+    length = lengths[row]
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * 2 * H + unit
+    if now >= length:
+        erase_adjoint(slots_1, slot_1, low_slots_1)
+        erase_adjoint(dot_slots_1, slot_1, dot_low_slots_1)
+        erase_adjoint(slots_1, slot_1 + H, low_slots_1)
+        erase_adjoint(dot_slots_1, slot_1 + H, dot_low_slots_1)
+    else:
+        d_z = take(d_kept_z, row * H + unit)
+        dot_d_z = take(dot_d_kept_z, row * H + unit)
+        d_rh = take(d_kept_rh, row * H + unit)
+        dot_d_rh = take(dot_d_kept_rh, row * H + unit)
+        h_prev = get(all_h, before * H + unit)
+        r = get(slots_1, slot_1 + H)
+        z = get(slots_1, slot_1)
+        dot_h_prev = get(dot_all_h, before * H + unit)
+        dot_r = get(dot_slots_1, slot_1 + H)
+        dot_z = get(dot_slots_1, slot_1)
+        d_z_r, d_z_z, d_h_prev, dot_d_z_r, dot_d_z_z, dot_d_h_prev = step_1_vjp_jvp(
+            dot_d_z, dot_d_rh, dot_h_prev, dot_r, dot_z, d_z, d_rh, h_prev, r, z,
+        )
+        put_adjoint(slots_1, slot_1, low_slots_1, d_z_r)
+        put_adjoint(dot_slots_1, slot_1, dot_low_slots_1, dot_d_z_r)
+        put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_z)
+        put_adjoint(dot_slots_1, slot_1 + H, dot_low_slots_1, dot_d_z_z)
+        add(d_all_h, earlier * H + unit, d_h_prev)
+        add(dot_d_all_h, earlier * H + unit, dot_d_h_prev)

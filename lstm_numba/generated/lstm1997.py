@@ -553,9 +553,9 @@ def sweep_forward(
     out_h,
 ):
     """Steps begin .. end - 1: this block's units of its rows."""
-    first, units, low, high = share(parts, batch, H)
+    first_H, units_H, low, high = share(parts, batch, H)
     stored, numbers = shared_memory()
-    hold(stored, hold_1_h_prev, weights_1_h_prev, 3, 0, 3, H, H, first, units)
+    hold(stored, hold_1_h_prev, weights_1_h_prev, 3, 0, 3, H, H, first_H, units_H)
     wait()
     met = 0
     for now in range(begin, end):
@@ -567,16 +567,16 @@ def sweep_forward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, hold_1_h_prev, 3 * units, H, operand_h_prev, (now % depth * batch + top) * H, H, rows, numbers,
-                at_1, tile, scratch, 0,
+                stored, hold_1_h_prev, 3 * units_H, H, operand_h_prev, (now % depth * batch + top) * H, H, rows,
+                numbers, at_1, tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_forward_1(
                     row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
-                    at_1 + (unit - first) * tile + row - top, units * tile, low_h_prev, slots_1, all_c, all_h, kept_o,
-                    kept_sigmoid_c, start_h, start_c, out_h,
+                    at_1 + (unit - first_H) * tile + row - top, units_H * tile, low_h_prev, slots_1, all_c, all_h,
+                    kept_o, kept_sigmoid_c, start_h, start_c, out_h,
                 )
             wait()
         met = meet(barrier, parts, met)
@@ -588,9 +588,9 @@ def sweep_backward(
     d_start_c, d_all_c,
 ):
     """Steps end - 1 .. begin, transposed: this block's units of its rows."""
-    first, units, low, high = share(parts, batch, H)
+    first_H, units_H, low, high = share(parts, batch, H)
     stored, numbers = shared_memory()
-    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 3 * H, H, first, units)
+    hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 3 * H, H, first_H, units_H)
     wait()
     met = 0
     for now in range(end - 1, begin - 1, -1):
@@ -598,8 +598,8 @@ def sweep_backward(
         # 1. pointwise, transposed
         for top in range(low, high, tile):
             rows = min(tile, high - top)
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
                 unit_backward_1(
                     row, unit, now, batch, kept, marked, lengths, resets, H, low_slots_1, slots_1, kept_o,
                     kept_sigmoid_c, d_start_h, d_all_h, d_out_h, d_start_c, d_all_c,
@@ -611,11 +611,111 @@ def sweep_backward(
         for top in range(low, high, tile):
             rows = min(tile, high - top)
             multiply(
-                stored, turned_1_h_prev, units, 3 * H, operand_slots_1, (now % kept * batch + top) * 3 * H, 3 * H, rows,
-                numbers, at_1, tile, scratch, 0,
+                stored, turned_1_h_prev, units_H, 3 * H, operand_slots_1, (now % kept * batch + top) * 3 * H, 3 * H,
+                rows, numbers, at_1, tile, scratch, 0,
             )
             wait()
-            for place in range(thread(), units * rows, threads()):
-                row, unit = top + place // units, first + place % units
-                add(d_all_h, (now % 2 * batch + row) * H + unit, get(numbers, at_1 + (unit - first) * tile + row - top))
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
+                add(
+                    d_all_h, (now % 2 * batch + row) * H + unit,
+                    get(numbers, at_1 + (unit - first_H) * tile + row - top),
+                )
             wait()
+
+
+def unit_forward_tangent_1(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, slots_1, kept_o, kept_sigmoid_c, dot_slots_1,
+    dot_all_c, dot_all_h, dot_low_h_prev, dot_out_h, dot_start_h, dot_start_c, dot_kept_o, dot_kept_sigmoid_c,
+):
+    """1. pointwise along a direction, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    after = (now + 1) % depth * batch + row
+    slot_1 = kept_at * 3 * H + unit
+    if now >= length:
+        put(dot_all_h, after * H + unit, get(dot_all_h, before * H + unit))
+        copy_low(dot_low_h_prev, after * H + unit, get(dot_all_h, before * H + unit))
+        put(dot_all_c, after * H + unit, get(dot_all_c, before * H + unit))
+    else:
+        dot_z_i = get(dot_slots_1, slot_1)
+        dot_z_g = get(dot_slots_1, slot_1 + H)
+        dot_z_o = get(dot_slots_1, slot_1 + 2 * H)
+        dot_c_prev = get(dot_all_c, before * H + unit)
+        i = get(slots_1, slot_1)
+        sigmoid_z_g = get(slots_1, slot_1 + H)
+        g = get(slots_1, slot_1 + 2 * H)
+        o = get(kept_o, kept_at * H + unit)
+        sigmoid_c = get(kept_sigmoid_c, kept_at * H + unit)
+        dot_h, dot_c, dot_i, dot_sigmoid_z_g, dot_g, dot_o, dot_sigmoid_c = step_jvp(
+            dot_z_i, dot_z_g, dot_z_o, dot_c_prev, i, sigmoid_z_g, g, o, sigmoid_c,
+        )
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        put_low(dot_out_h, given * H + unit, dot_h)
+        dot_h = or_start(again, dot_start_h, row * H + unit, dot_h)
+        put(dot_all_h, after * H + unit, dot_h)
+        copy_low(dot_low_h_prev, after * H + unit, dot_h)
+        dot_c = or_start(again, dot_start_c, row * H + unit, dot_c)
+        put(dot_all_c, after * H + unit, dot_c)
+        put(dot_slots_1, slot_1, dot_i)
+        put(dot_slots_1, slot_1 + H, dot_sigmoid_z_g)
+        put(dot_slots_1, slot_1 + 2 * H, dot_g)
+        put(dot_kept_o, kept_at * H + unit, dot_o)
+        put(dot_kept_sigmoid_c, kept_at * H + unit, dot_sigmoid_c)
+
+
+def unit_backward_tangent_1(
+    row, unit, now, batch, kept, marked, lengths, resets, H, low_slots_1, slots_1, kept_o, kept_sigmoid_c,
+    d_start_h, d_all_h, d_out_h, d_start_c, d_all_c, dot_slots_1, dot_kept_o, dot_kept_sigmoid_c, dot_d_all_h,
+    dot_d_all_c, dot_low_slots_1, dot_d_start_h, dot_d_out_h, dot_d_start_c,
+):
+    """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    later = (now + 1) % 2 * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * 3 * H + unit
+    if now >= length:
+        add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
+        add(dot_d_all_h, earlier * H + unit, take(dot_d_all_h, later * H + unit))
+        add(d_all_c, earlier * H + unit, take(d_all_c, later * H + unit))
+        add(dot_d_all_c, earlier * H + unit, take(dot_d_all_c, later * H + unit))
+        erase_adjoint(slots_1, slot_1, low_slots_1)
+        erase_adjoint(dot_slots_1, slot_1, dot_low_slots_1)
+        erase_adjoint(slots_1, slot_1 + H, low_slots_1)
+        erase_adjoint(dot_slots_1, slot_1 + H, dot_low_slots_1)
+        erase_adjoint(slots_1, slot_1 + 2 * H, low_slots_1)
+        erase_adjoint(dot_slots_1, slot_1 + 2 * H, dot_low_slots_1)
+    else:
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
+        dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
+        i = get(slots_1, slot_1)
+        sigmoid_z_g = get(slots_1, slot_1 + H)
+        g = get(slots_1, slot_1 + 2 * H)
+        o = get(kept_o, kept_at * H + unit)
+        sigmoid_c = get(kept_sigmoid_c, kept_at * H + unit)
+        dot_i = get(dot_slots_1, slot_1)
+        dot_sigmoid_z_g = get(dot_slots_1, slot_1 + H)
+        dot_g = get(dot_slots_1, slot_1 + 2 * H)
+        dot_o = get(dot_kept_o, kept_at * H + unit)
+        dot_sigmoid_c = get(dot_kept_sigmoid_c, kept_at * H + unit)
+        d_z_i, d_z_g, d_z_o, d_c_prev, dot_d_z_i, dot_d_z_g, dot_d_z_o, dot_d_c_prev = step_vjp_jvp(
+            dot_d_h, dot_d_c_next, dot_i, dot_sigmoid_z_g, dot_g, dot_o, dot_sigmoid_c, d_h, d_c_next, i, sigmoid_z_g,
+            g, o, sigmoid_c,
+        )
+        put_adjoint(slots_1, slot_1, low_slots_1, d_z_i)
+        put_adjoint(dot_slots_1, slot_1, dot_low_slots_1, dot_d_z_i)
+        put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_g)
+        put_adjoint(dot_slots_1, slot_1 + H, dot_low_slots_1, dot_d_z_g)
+        put_adjoint(slots_1, slot_1 + 2 * H, low_slots_1, d_z_o)
+        put_adjoint(dot_slots_1, slot_1 + 2 * H, dot_low_slots_1, dot_d_z_o)
+        add(d_all_c, earlier * H + unit, d_c_prev)
+        add(dot_d_all_c, earlier * H + unit, dot_d_c_prev)

@@ -27,14 +27,23 @@ from lstm_numba.gpu.words import (
     erase_low,
     get,
     get_low,
+    hold,
+    hold_turned,
+    meet,
+    multiply,
     or_start,
     put,
     put_adjoint,
     put_low,
+    share,
+    shared_memory,
     starts_again,
     summed,
     take,
     take_state,
+    thread,
+    threads,
+    wait,
 )
 from lstm_numba.functions import sigmoid, tanh
 from lstm_numba.spec import CellSpec, Slot, Stage
@@ -740,3 +749,280 @@ def unit_backward_1(
         put_adjoint(slots_1, slot_1 + 2 * H, low_slots_1, d_z_g)
         put_adjoint(slots_1, slot_1 + 3 * H, low_slots_1, d_z_o)
         add(d_all_c, earlier * H + unit, d_c_prev)
+
+
+def sweep_forward(
+    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, P, H, at_1, at_2,
+    hold_1_r_prev, hold_2_h, operand_r_prev, operand_h, low_h, low_r_prev, slots_1, slots_2, weights_1_r_prev,
+    weights_2_h, all_c, all_r, kept_h, kept_tanh_c, start_c, start_r, out_r,
+):
+    """Steps begin .. end - 1: this block's units of its rows."""
+    first_H, units_H, low, high = share(parts, batch, H)
+    first_P, units_P, low, high = share(parts, batch, P)
+    stored, numbers = shared_memory()
+    hold(stored, hold_1_r_prev, weights_1_r_prev, 4, 0, 4, H, P, first_H, units_H)
+    hold(stored, hold_2_h, weights_2_h, 1, 0, 1, P, H, first_P, units_P)
+    wait()
+    met = 0
+    for now in range(begin, end):
+
+        # 1. affine and pointwise
+        #    z_i = W_i x + U_i r_prev + b_i
+        #    z_f = W_f x + U_f r_prev + b_f
+        #    z_g = W_g x + U_g r_prev + b_g
+        #    z_o = W_o x + U_o r_prev + b_o
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, hold_1_r_prev, 4 * units_H, P, operand_r_prev, (now % depth * batch + top) * P, P, rows,
+                numbers, at_1, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
+                unit_forward_1(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
+                    at_1 + (unit - first_H) * tile + row - top, units_H * tile, low_h, slots_1, all_c, kept_h,
+                    kept_tanh_c, start_c,
+                )
+            wait()
+        met = meet(barrier, parts, met)
+
+        # 2. affine and pointwise
+        #    z_r = W_hr h
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, hold_2_h, 1 * units_P, H, operand_h, (now % kept * batch + top) * H, H, rows, numbers, at_2,
+                tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units_P * rows, threads()):
+                row, unit = top + place // units_P, first_P + place % units_P
+                unit_forward_2(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, P, numbers,
+                    at_2 + (unit - first_P) * tile + row - top, units_P * tile, low_r_prev, slots_2, all_r, start_r,
+                    out_r,
+                )
+            wait()
+        met = meet(barrier, parts, met)
+
+
+def sweep_backward(
+    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, P, H, at_2, at_1,
+    turned_2_h, turned_1_r_prev, operand_slots_2, operand_slots_1, low_slots_2, low_slots_1, slots_2, slots_1,
+    weights_1_r_prev, weights_2_h, all_c, kept_tanh_c, d_start_r, d_all_r, d_out_r, d_kept_h, d_start_c, d_all_c,
+):
+    """Steps end - 1 .. begin, transposed: this block's units of its rows."""
+    first_H, units_H, low, high = share(parts, batch, H)
+    first_P, units_P, low, high = share(parts, batch, P)
+    stored, numbers = shared_memory()
+    hold_turned(stored, turned_1_r_prev, weights_1_r_prev, 4 * H, P, first_P, units_P)
+    hold_turned(stored, turned_2_h, weights_2_h, 1 * P, H, first_H, units_H)
+    wait()
+    met = 0
+    for now in range(end - 1, begin - 1, -1):
+
+        # 2. pointwise, transposed
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            for place in range(thread(), units_P * rows, threads()):
+                row, unit = top + place // units_P, first_P + place % units_P
+                unit_backward_2(
+                    row, unit, now, batch, kept, marked, lengths, resets, P, low_slots_2, slots_2, d_start_r, d_all_r,
+                    d_out_r,
+                )
+            wait()
+
+        # 2. affine, transposed
+        met = meet(barrier, parts, met)
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, turned_2_h, units_H, 1 * P, operand_slots_2, (now % kept * batch + top) * 1 * P, 1 * P, rows,
+                numbers, at_2, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
+                add(d_kept_h, row * H + unit, get(numbers, at_2 + (unit - first_H) * tile + row - top))
+            wait()
+
+        # 1. pointwise, transposed
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            for place in range(thread(), units_H * rows, threads()):
+                row, unit = top + place // units_H, first_H + place % units_H
+                unit_backward_1(
+                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_1, slots_1, all_c,
+                    kept_tanh_c, d_start_c, d_all_c, d_kept_h,
+                )
+            wait()
+
+        # 1. affine, transposed
+        met = meet(barrier, parts, met)
+        for top in range(low, high, tile):
+            rows = min(tile, high - top)
+            multiply(
+                stored, turned_1_r_prev, units_P, 4 * H, operand_slots_1, (now % kept * batch + top) * 4 * H, 4 * H,
+                rows, numbers, at_1, tile, scratch, 0,
+            )
+            wait()
+            for place in range(thread(), units_P * rows, threads()):
+                row, unit = top + place // units_P, first_P + place % units_P
+                add(
+                    d_all_r, (now % 2 * batch + row) * P + unit,
+                    get(numbers, at_1 + (unit - first_P) * tile + row - top),
+                )
+            wait()
+
+
+def unit_forward_tangent_1(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, slots_1, all_c, kept_tanh_c, dot_slots_1,
+    dot_all_c, dot_kept_h, dot_low_h, dot_start_c, dot_kept_tanh_c,
+):
+    """1. pointwise along a direction, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    after = (now + 1) % depth * batch + row
+    slot_1 = kept_at * 4 * H + unit
+    if now >= length:
+        put(dot_all_c, after * H + unit, get(dot_all_c, before * H + unit))
+        erase(dot_kept_h, kept_at * H + unit)
+        erase_low(dot_low_h, kept_at * H + unit)
+    else:
+        dot_z_i = get(dot_slots_1, slot_1)
+        dot_z_f = get(dot_slots_1, slot_1 + H)
+        dot_z_g = get(dot_slots_1, slot_1 + 2 * H)
+        dot_z_o = get(dot_slots_1, slot_1 + 3 * H)
+        dot_c_prev = get(dot_all_c, before * H + unit)
+        c_prev = get(all_c, before * H + unit)
+        i = get(slots_1, slot_1)
+        f = get(slots_1, slot_1 + H)
+        g = get(slots_1, slot_1 + 2 * H)
+        o = get(slots_1, slot_1 + 3 * H)
+        tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        dot_c, dot_h, dot_i, dot_f, dot_g, dot_o, dot_tanh_c = step_1_jvp(
+            dot_z_i, dot_z_f, dot_z_g, dot_z_o, dot_c_prev, c_prev, i, f, g, o, tanh_c,
+        )
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        dot_c = or_start(again, dot_start_c, row * H + unit, dot_c)
+        put(dot_all_c, after * H + unit, dot_c)
+        put(dot_kept_h, kept_at * H + unit, dot_h)
+        copy_low(dot_low_h, kept_at * H + unit, dot_h)
+        put(dot_slots_1, slot_1, dot_i)
+        put(dot_slots_1, slot_1 + H, dot_f)
+        put(dot_slots_1, slot_1 + 2 * H, dot_g)
+        put(dot_slots_1, slot_1 + 3 * H, dot_o)
+        put(dot_kept_tanh_c, kept_at * H + unit, dot_tanh_c)
+
+
+def unit_forward_tangent_2(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, P, dot_slots_2, dot_all_r, dot_low_r_prev,
+    dot_out_r, dot_start_r,
+):
+    """2. pointwise along a direction, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    after = (now + 1) % depth * batch + row
+    slot_2 = kept_at * P + unit
+    if now >= length:
+        put(dot_all_r, after * P + unit, get(dot_all_r, before * P + unit))
+        copy_low(dot_low_r_prev, after * P + unit, get(dot_all_r, before * P + unit))
+    else:
+        dot_z_r = get(dot_slots_2, slot_2)
+        dot_r, = step_2_jvp(dot_z_r)
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        put_low(dot_out_r, given * P + unit, dot_r)
+        dot_r = or_start(again, dot_start_r, row * P + unit, dot_r)
+        put(dot_all_r, after * P + unit, dot_r)
+        copy_low(dot_low_r_prev, after * P + unit, dot_r)
+
+
+def unit_backward_tangent_2(
+    row, unit, now, batch, kept, marked, lengths, resets, P, low_slots_2, slots_2, d_start_r, d_all_r, d_out_r,
+    dot_d_all_r, dot_slots_2, dot_low_slots_2, dot_d_start_r, dot_d_out_r,
+):
+    """2. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    later = (now + 1) % 2 * batch + row
+    earlier = now % 2 * batch + row
+    slot_2 = kept_at * P + unit
+    if now >= length:
+        add(d_all_r, earlier * P + unit, take(d_all_r, later * P + unit))
+        add(dot_d_all_r, earlier * P + unit, take(dot_d_all_r, later * P + unit))
+        erase_adjoint(slots_2, slot_2, low_slots_2)
+        erase_adjoint(dot_slots_2, slot_2, dot_low_slots_2)
+    else:
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        d_r = take_state(again, d_start_r, row * P + unit, d_all_r, later * P + unit)
+        dot_d_r = take_state(again, dot_d_start_r, row * P + unit, dot_d_all_r, later * P + unit)
+        d_r = d_r + get_low(d_out_r, given * P + unit)
+        dot_d_r = dot_d_r + get_low(dot_d_out_r, given * P + unit)
+        d_z_r, dot_d_z_r = step_2_vjp_jvp(dot_d_r, d_r)
+        put_adjoint(slots_2, slot_2, low_slots_2, d_z_r)
+        put_adjoint(dot_slots_2, slot_2, dot_low_slots_2, dot_d_z_r)
+
+
+def unit_backward_tangent_1(
+    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_1, slots_1, all_c, kept_tanh_c,
+    d_start_c, d_all_c, d_kept_h, dot_all_c, dot_slots_1, dot_kept_tanh_c, dot_d_all_c, dot_low_slots_1,
+    dot_d_start_c, dot_d_kept_h,
+):
+    """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
+    length = lengths[row]
+    given = now * batch + row
+    kept_at = now % kept * batch + row
+    before = now % depth * batch + row
+    later = (now + 1) % 2 * batch + row
+    earlier = now % 2 * batch + row
+    slot_1 = kept_at * 4 * H + unit
+    if now >= length:
+        add(d_all_c, earlier * H + unit, take(d_all_c, later * H + unit))
+        add(dot_d_all_c, earlier * H + unit, take(dot_d_all_c, later * H + unit))
+        erase_adjoint(slots_1, slot_1, low_slots_1)
+        erase_adjoint(dot_slots_1, slot_1, dot_low_slots_1)
+        erase_adjoint(slots_1, slot_1 + H, low_slots_1)
+        erase_adjoint(dot_slots_1, slot_1 + H, dot_low_slots_1)
+        erase_adjoint(slots_1, slot_1 + 2 * H, low_slots_1)
+        erase_adjoint(dot_slots_1, slot_1 + 2 * H, dot_low_slots_1)
+        erase_adjoint(slots_1, slot_1 + 3 * H, low_slots_1)
+        erase_adjoint(dot_slots_1, slot_1 + 3 * H, dot_low_slots_1)
+    else:
+        again = starts_again(marked, resets, given + batch, now + 1, length)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
+        dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
+        d_h = take(d_kept_h, row * H + unit)
+        dot_d_h = take(dot_d_kept_h, row * H + unit)
+        c_prev = get(all_c, before * H + unit)
+        i = get(slots_1, slot_1)
+        f = get(slots_1, slot_1 + H)
+        g = get(slots_1, slot_1 + 2 * H)
+        o = get(slots_1, slot_1 + 3 * H)
+        tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        dot_c_prev = get(dot_all_c, before * H + unit)
+        dot_i = get(dot_slots_1, slot_1)
+        dot_f = get(dot_slots_1, slot_1 + H)
+        dot_g = get(dot_slots_1, slot_1 + 2 * H)
+        dot_o = get(dot_slots_1, slot_1 + 3 * H)
+        dot_tanh_c = get(dot_kept_tanh_c, kept_at * H + unit)
+        d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev, dot_d_z_i, dot_d_z_f, dot_d_z_g, dot_d_z_o, dot_d_c_prev = step_1_vjp_jvp(
+            dot_d_c_next, dot_d_h, dot_c_prev, dot_i, dot_f, dot_g, dot_o, dot_tanh_c, d_c_next, d_h, c_prev, i, f, g,
+            o, tanh_c,
+        )
+        put_adjoint(slots_1, slot_1, low_slots_1, d_z_i)
+        put_adjoint(dot_slots_1, slot_1, dot_low_slots_1, dot_d_z_i)
+        put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_f)
+        put_adjoint(dot_slots_1, slot_1 + H, dot_low_slots_1, dot_d_z_f)
+        put_adjoint(slots_1, slot_1 + 2 * H, low_slots_1, d_z_g)
+        put_adjoint(dot_slots_1, slot_1 + 2 * H, dot_low_slots_1, dot_d_z_g)
+        put_adjoint(slots_1, slot_1 + 3 * H, low_slots_1, d_z_o)
+        put_adjoint(dot_slots_1, slot_1 + 3 * H, dot_low_slots_1, dot_d_z_o)
+        add(d_all_c, earlier * H + unit, d_c_prev)
+        add(dot_d_all_c, earlier * H + unit, dot_d_c_prev)

@@ -1,5 +1,6 @@
 """The words of a block, compiled: exact products, or tensor cores; how rows are padded for them, on both sides."""
 
+from functools import cache
 from typing import Any
 
 from numba import cuda
@@ -11,6 +12,7 @@ from lstm_numba.gpu.scalars import ARITHMETIC, STORED, Table, inlined, words
 from lstm_numba.types import Types
 
 
+@cache
 def block_words(kinds: Types) -> Table:
     """The words of a sweep, on these types."""
     method = Method.of(kinds)

@@ -1,6 +1,7 @@
-"""Generated functions -> kernels for one architecture: Numba to PTX, NVIDIA's linker to machine code, kept on disk.
+"""Generated functions -> kernels: Numba to PTX, NVIDIA's linker to one architecture's machine code, kept on disk.
 
-No device is needed for any of it.
+No device is needed for any of it.  The PTX is that of the oldest architecture: nothing in it is newer, and the machine
+code of every device is made from it.
 """
 
 import ast
@@ -12,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
@@ -32,6 +33,7 @@ PLACES = ("at_", "hold_", "turned_")
 OTHER_ARRAYS = {"lengths": "int64", "periods": "int64", "resets": "uint8", "barrier": "uint32"}
 STORED_ARRAYS = ("low_", "seq_", "out_", "d_out_", "weights_", "operand_")
 LOCK = threading.RLock()
+LEAST = (8, 0)
 THREADS = 256  # of a block that has no reason for another number
 REGISTERS = 65536  # of a multiprocessor, and of a block
 
@@ -70,10 +72,12 @@ class Binary:
 
 
 def argument_type(name: str, kinds: Types) -> Any:
-    """The type of a kernel's argument: a 64-bit integer or an address."""
+    """The type of a kernel's argument: a 64-bit integer, an address, or `dot_stop`, a number of the arithmetic."""
     from lstm_numba.gpu.scalars import ARITHMETIC, STORED
 
-    types = require("numba.cuda").types
+    types, name = require("numba.cuda").types, name.removeprefix("dot_")
+    if name == "stop":
+        return ARITHMETIC[kinds.arithmetic.name]
     if name in INTEGERS or name[0].isupper() or name.startswith(PLACES):
         return types.int64
     if name in OTHER_ARRAYS:
@@ -142,18 +146,22 @@ def unit_kernel(module: ModuleType, kinds: Types, name: str, space: str) -> tupl
     unit = inlined(bound(getattr(module, name), meanings_of(module, kinds, words(kinds))))
     names = unit_arguments(module, name, space)
     places = {"row": f"place // {space}", "unit": f"place % {space}"}
-    call = (places.get(n, n if n in names else "0") for n in inspect.signature(getattr(module, name)).parameters)
+    call = (places.get(n, n if n in names else "0") for n in signature(module, name))
     text = KERNEL.format(name=name, arguments=", ".join(names), space=space, call=", ".join(call))
     return from_text(text, name, unit=unit, grid=require("numba.cuda").grid), names
 
 
+@cache
+def signature(module: ModuleType, name: str) -> tuple[str, ...]:
+    """Of a function of a generated module, in order."""
+    return tuple(inspect.signature(getattr(module, name)).parameters)
+
+
+@cache
 def unit_arguments(module: ModuleType, name: str, space: str) -> tuple[str, ...]:
     """What the kernel of a unit takes: all but what it finds itself, and the sums that are in the slots."""
-    names = [
-        n
-        for n in inspect.signature(getattr(module, name)).parameters
-        if n not in ("row", "unit") and not n.startswith(("sums_", "sum_", "apart_"))
-    ]
+    found = ("sums_", "sum_", "apart_")
+    names = [n for n in signature(module, name) if n not in ("row", "unit") and not n.startswith(found)]
     return tuple(dict.fromkeys([*names, space]))
 
 
@@ -166,25 +174,23 @@ def from_text(text: str, name: str, **names: Any) -> Callable[..., Any]:
 
 
 @contextmanager
-def _for_architecture(architecture: Architecture) -> Iterator[None]:
+def _without_device() -> Iterator[None]:
     """Numba asks the current device for what nested functions are compiled for; there need be none."""
     dispatcher: Any = require("numba.cuda.dispatcher")
     with LOCK:
         found = dispatcher.get_current_device
-        dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=architecture)
+        dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=LEAST)
         try:
             yield
         finally:
             dispatcher.get_current_device = found
 
 
-def to_ptx(kernel: Callable[..., None], arguments: tuple[Any, ...], architecture: Architecture) -> str:
+def to_ptx(kernel: Callable[..., None], arguments: tuple[Any, ...]) -> str:
     """PTX of a kernel."""
     cuda = require("numba.cuda")
-    with _for_architecture(architecture):
-        text, _ = cuda.compile(
-            kernel, cuda.types.void(*arguments), cc=architecture, device=False, abi="numba", output="ptx"
-        )
+    with _without_device():
+        text, _ = cuda.compile(kernel, cuda.types.void(*arguments), cc=LEAST, device=False, abi="numba", output="ptx")
     return text
 
 
@@ -210,12 +216,6 @@ def linked(ptx: str, architecture: Architecture, threads: int) -> Binary:
     finally:
         linker.destroy(handle)
     return Binary(bytes(code), entry.group(1), log.decode().rstrip("\0"))
-
-
-def compiled(
-    kernel: Callable[..., None], arguments: tuple[Any, ...], architecture: Architecture, threads: int = THREADS
-) -> Binary:
-    return linked(to_ptx(kernel, arguments, architecture), architecture, threads)
 
 
 # --- On disk
@@ -260,12 +260,14 @@ def _write(path: Path, binary: Binary) -> None:
 
 def unit_binary(module: ModuleType, kinds: Types, name: str, space: str, architecture: Architecture) -> Binary:
     """The kernel of one unit function."""
+    text = f"{inspect.getsource(module)} {kinds} {name} {space} {architecture}"
+    return kept(text, lambda: linked(unit_ptx(module, kinds, name, space), architecture, THREADS))
 
-    def make() -> Binary:
-        kernel, names = unit_kernel(module, kinds, name, space)
-        return compiled(kernel, tuple(argument_type(n, kinds) for n in names), architecture)
 
-    return kept(f"{inspect.getsource(module)} {kinds} {name} {space} {architecture}", make)
+@lru_cache(maxsize=4)
+def unit_ptx(module: ModuleType, kinds: Types, name: str, space: str) -> str:
+    kernel, names = unit_kernel(module, kinds, name, space)
+    return to_ptx(kernel, tuple(argument_type(n, kinds) for n in names))
 
 
 # --- The whole time loop
@@ -279,18 +281,19 @@ def sweep_kernel(module: ModuleType, kinds: Types, name: str) -> tuple[Callable[
     meanings = meanings_of(module, kinds, block_words(kinds))
     units = {n: inlined(bound(f, meanings)) for n, f in vars(module).items() if n.startswith("unit_")}
     sweep = getattr(module, name)
-    return bound(sweep, {**meanings, **units}), tuple(inspect.signature(sweep).parameters)
+    return bound(sweep, {**meanings, **units}), signature(module, name)
 
 
 def sweep_binary(module: ModuleType, kinds: Types, name: str, architecture: Architecture) -> Binary:
     """The kernel of one sweep."""
+    text = f"{inspect.getsource(module)} {kinds} {name} {architecture}"
+    return kept(text, lambda: linked(sweep_ptx(module, kinds, name), architecture, Method.of(kinds).threads))
 
-    def make() -> Binary:
-        kernel, names = sweep_kernel(module, kinds, name)
-        types = tuple(argument_type(n, kinds) for n in names)
-        return compiled(kernel, types, architecture, Method.of(kinds).threads)
 
-    return kept(f"{inspect.getsource(module)} {kinds} {name} {architecture}", make)
+@lru_cache(maxsize=4)
+def sweep_ptx(module: ModuleType, kinds: Types, name: str) -> str:
+    kernel, names = sweep_kernel(module, kinds, name)
+    return to_ptx(kernel, tuple(argument_type(n, kinds) for n in names))
 
 
 ROUND = """
@@ -310,6 +313,27 @@ def rounding_binary(kinds: Types, architecture: Architecture) -> Binary:
         cuda = require("numba.cuda")
         kernel = from_text(ROUND, "rounded", grid=cuda.grid, put_low=words(kinds)["put_low"])
         arguments = (cuda.types.int64, argument_type("source", kinds), argument_type("low_", kinds))
-        return compiled(kernel, arguments, architecture)
+        return linked(to_ptx(kernel, arguments), architecture, THREADS)
 
     return kept(f"{ROUND} {kinds} {architecture}", make)
+
+
+MEETINGS = """
+def meetings(count, parts, barrier):
+    met = 0
+    for now in range(count):
+        met = meet(barrier, parts, met)
+"""
+
+
+def meeting_binary(kinds: Types, architecture: Architecture) -> Binary:
+    """A kernel whose blocks only wait for each other: what a step cannot do without where they share the units."""
+
+    def make() -> Binary:
+        from lstm_numba.gpu.blocks import block_words
+
+        kernel = from_text(MEETINGS, "meetings", meet=block_words(kinds)["meet"])
+        arguments = tuple(argument_type(name, kinds) for name in ("now", "parts", "barrier"))
+        return linked(to_ptx(kernel, arguments), architecture, Method.of(kinds).threads)
+
+    return kept(f"{MEETINGS} {kinds} {architecture}", make)

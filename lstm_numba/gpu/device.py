@@ -4,9 +4,9 @@ CuPy is what array programs on a GPU already use: its pool orders memory by stre
 loads machine code, and it exchanges arrays with torch without copies.
 """
 
-import inspect
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
@@ -19,19 +19,39 @@ from lstm_numba.gpu.plan import APART, Limits, Plan
 from lstm_numba.gpu.unavailable import require
 from lstm_numba.types import Types
 
-GRAPHS = 64  # graphs that one device keeps
-LEAST = (8, 0)
+Graphs = OrderedDict[Any, Any]
+GRAPHS = 16  # of one layer
+MOST_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
-@cache
 def current() -> "Device":
-    """The current device of this process.
+    """The device that this thread is at.
 
     Raises:
         CudaUnavailableError: a package, the driver or the device is missing, or the device is too old.
     """
+    return numbered(int(_driver().cuda.Device().id))
+
+
+@cache
+def numbered(number: int) -> "Device":
+    """One device by the driver's number.
+
+    Raises:
+        CudaUnavailableError: as of `current`.
+    """
+    device = Device(_driver(), number)
+    if device.limits.architecture < compiler.LEAST:
+        have, least = (".".join(map(str, version)) for version in (device.limits.architecture, compiler.LEAST))
+        raise CudaUnavailableError(f"device='cuda' needs compute capability {least} or later, and this one has {have}.")
+    return device
+
+
+@cache
+def _driver() -> ModuleType:
+    """CuPy, where everything is there that a device needs."""
     cupy = require("cupy")
-    for package in ("numba_cuda", "cuda.bindings.nvjitlink"):
+    for package in ("numba_cuda", "cuda.bindings.nvjitlink", "cupy_backends.cuda.libs.cublas"):
         require(package)
     try:
         found = cupy.cuda.runtime.getDeviceCount()
@@ -43,25 +63,19 @@ def current() -> "Device":
         raise CudaUnavailableError(
             "device='cuda' needs a CUDA device, and the driver sees none: use device='cpu' here."
         )
-    device = Device(cupy)
-    if device.limits.architecture < LEAST:
-        have, least = (".".join(map(str, version)) for version in (device.limits.architecture, LEAST))
-        raise CudaUnavailableError(f"device='cuda' needs compute capability {least} or later, and this one has {have}.")
-    return device
+    return cupy
 
 
 class Device:
-    """One CUDA device; all work goes to CuPy's current stream."""
+    """One CUDA device; all work goes to CuPy's current stream.
 
-    def __init__(self, cupy: ModuleType) -> None:
-        self.xp = cupy
+    Args:
+        number: the driver's number of it.
+    """
+
+    def __init__(self, cupy: ModuleType, number: int) -> None:
+        self.xp, self.number = cupy, number
         self._functions: dict[Any, Any] = {}
-        self._graphs: OrderedDict[Any, Any] = OrderedDict()
-
-    @cached_property
-    def number(self) -> int:
-        """The driver's number of it."""
-        return int(self.xp.cuda.Device().id)
 
     @cached_property
     def limits(self) -> Limits:
@@ -73,9 +87,36 @@ class Device:
         )
         return Limits((int(text[:-1]), int(text[-1])), processors, shared)
 
+    # --- where work goes, and what it has
+
+    def active(self) -> AbstractContextManager[Any]:
+        """In it the device is the current one, whichever the caller has chosen meanwhile."""
+        return self.xp.cuda.Device(self.number)
+
+    def stream(self, pointer: int) -> AbstractContextManager[Any]:
+        """In it work goes to somebody else's stream; 0 is the default one."""
+        cuda = self.xp.cuda
+        return cuda.ExternalStream(pointer, self.number) if pointer else cuda.Stream.null
+
+    def memory(self, take: Callable[..., int], release: Callable[..., None]) -> AbstractContextManager[Any]:
+        """In it arrays are taken from somebody else: (bytes, number) -> address, (address, number)."""
+        cuda = self.xp.cuda
+        return cuda.using_allocator(cuda.PythonFunctionAllocator(take, release).malloc)
+
+    def is_capturing(self) -> bool:
+        """Whether the caller records a graph: work is noted, and nothing of it has run yet."""
+        stream = self.xp.cuda.get_current_stream()
+        return bool(stream.ptr) and stream.is_capturing()
+
+    def unused_bytes(self) -> int:
+        """What nobody has taken from the driver."""
+        with self.active():
+            return self.xp.cuda.runtime.memGetInfo()[0]
+
     def free_bytes(self) -> int:
-        """What new arrays can take: free on the device, and free in CuPy's pool."""
-        return self.xp.cuda.runtime.memGetInfo()[0] + self.xp.get_default_memory_pool().free_bytes()
+        """What new arrays of CuPy's can take: free on the device, and free in CuPy's pool."""
+        with self.active():
+            return self.unused_bytes() + self.xp.get_default_memory_pool().free_bytes()
 
     # --- products
 
@@ -112,14 +153,28 @@ class Device:
                 (-(-threads // compiler.THREADS),), (compiler.THREADS,), tuple(address(arguments[n]) for n in names)
             )
 
-    def sweep(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], found: Plan) -> None:
-        """Run all steps as one kernel whose blocks wait for each other, so that all must be on the device at once."""
+    def _sweep(self, module: ModuleType, kinds: Types, name: str, shared: int) -> Any:
+        """The kernel of all steps, its blocks allowed so many bytes of shared memory."""
         function = self.function(
             (module, kinds, name), lambda: compiler.sweep_binary(module, kinds, name, self.limits.architecture)
         )
-        self.allow_shared(function, found.shared)
+        self.xp.cuda.driver.funcSetAttribute(function.ptr, MOST_SHARED, shared)
+        return function
+
+    def holds(self, module: ModuleType, kinds: Types, name: str, found: Plan) -> bool:
+        """Whether all blocks of a plan are on the device at once: blocks that wait for one that is not would wait
+        for ever.  CuPy would launch fewer of them and go on."""
+        if found.parts == 1:
+            return True
+        function = self._sweep(module, kinds, name, found.shared)
+        occupancy = self.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
+        return occupancy(function.ptr, found.threads, found.shared) * self.limits.processors >= found.blocks
+
+    def sweep(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], found: Plan) -> None:
+        """Run all steps as one kernel whose blocks wait for each other."""
+        function = self._sweep(module, kinds, name, found.shared)
         known = {**arguments, "barrier": self.xp.zeros(found.groups * APART, "uint32")}
-        values = [address(known[n]) for n in inspect.signature(getattr(module, name)).parameters]
+        values = [address(known[n]) for n in compiler.signature(module, name)]
         function(
             (found.blocks,),
             (found.threads,),
@@ -127,11 +182,6 @@ class Device:
             shared_mem=found.shared,
             enable_cooperative_groups=found.parts > 1,
         )
-
-    def allow_shared(self, function: Any, count: int) -> None:
-        """Let the blocks of a kernel have so many bytes of shared memory."""
-        driver = require("cupy_backends.cuda.api.driver")
-        driver.funcSetAttribute(function.ptr, driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, count)
 
     def to_low(self, array: Any, kinds: Types) -> Any:
         """A copy in the type of storage."""
@@ -152,23 +202,21 @@ class Device:
 
     # --- graphs
 
-    def steps(self, run: Callable[..., None], arrays: dict[str, Any], begin: int, end: int) -> None:
+    def steps(self, graphs: Graphs, run: Callable[..., None], arrays: dict[str, Any], begin: int, end: int) -> None:
         """Run a time loop; the second time that it comes with the same arrays it becomes a graph, and is replayed."""
-        key = (run, begin, end, tuple((name, address(value)) for name, value in arrays.items()))
-        graph = self._graphs.pop(key, None)
+        if self.is_capturing():  # into the caller's own graph
+            run(arrays, begin, end)
+            return
+        key = (run.__name__, begin, end, tuple((name, address(value)) for name, value in arrays.items()))
+        graph = graphs.pop(key, None)
         if graph is None:
-            self._remember(key, "seen")
+            _remember(graphs, key, "seen")
             run(arrays, begin, end)
             return
         if graph == "seen":
             graph = self._captured(run, arrays, begin, end)
-        self._remember(key, graph)
+        _remember(graphs, key, graph)
         graph.launch()
-
-    def _remember(self, key: Any, graph: Any) -> None:
-        self._graphs[key] = graph
-        while len(self._graphs) > GRAPHS:
-            self._graphs.popitem(last=False)
 
     def _captured(self, run: Callable[..., None], arrays: dict[str, Any], begin: int, end: int) -> Any:
         stream = self.xp.cuda.Stream(non_blocking=True)
@@ -181,9 +229,15 @@ class Device:
         return graph
 
 
-def address(value: Any) -> int:
-    """What a kernel takes: an integer, or where an array begins."""
-    return value if isinstance(value, int) else value.data.ptr
+def _remember(graphs: Graphs, key: Any, graph: Any) -> None:
+    graphs[key] = graph
+    while len(graphs) > GRAPHS:
+        graphs.popitem(last=False)
+
+
+def address(value: Any) -> Any:
+    """What a kernel takes: a number, or where an array begins."""
+    return value if isinstance(value, (int, np.generic)) else value.data.ptr
 
 
 # cuBLAS speaks of columns: with rows as columns, target' += right' left'.

@@ -10,6 +10,7 @@
 Rows are not padded and not ordered: one whose end is passed keeps its state.  Every sum has a fixed order.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -75,7 +76,7 @@ class CudaEngine:
 
     Args:
         device: runs them: `lstm_numba.gpu.device.Device`, or `lstm_numba.gpu.interpreted.Interpreter` in plain Python.
-        theta: parameters and constants, for their places only.
+        places: where parameters and constants lie in a flat vector of them all.
         periods: (H,) of the units, for a cell with a clock.
 
     Attributes:
@@ -83,11 +84,11 @@ class CudaEngine:
     """
 
     def __init__(
-        self, module: ModuleType, device: Any, spaces: dict[str, int], types: Types, theta: Parameters, periods: Any
+        self, module: ModuleType, device: Any, spaces: dict[str, int], types: Types, places: Parameters, periods: Any
     ) -> None:
         self.module, self.device, self.types, self.periods = module, device, types, periods
         self.shapes, self.limits = Shapes(module, spaces, types, device.xp), device.limits
-        self.packing = Packing(self.shapes, theta, device)
+        self.packing, self.graphs = Packing(self.shapes, places, device), OrderedDict[Any, Any]()
         self.spec, self.spaces, self.operands = self.shapes.spec, spaces, self.shapes.operands
 
     # --- 2. forward
@@ -108,57 +109,82 @@ class CudaEngine:
     def replay(self, tape: Tape) -> None:
         """Fill the tape by running all steps."""
         arrays, running = tape.arrays, tape.given.running
-        entering = {state: array.reshape(-1) for state, array in tape.given.entering.items()}
-        for state, array in entering.items():
-            arrays[f"all_{state}"][: array.size] = array
-        for operand in self.operands:
-            if operand.state and self.types.is_half:
-                low = self.device.to_low(entering[operand.state], self.types)
-                arrays[f"low_{operand.name}"][: low.size] = low
+        self.enter(arrays, tape.given.entering)
         for begin in range(0, running, arrays["kept"]):
             end = min(begin + arrays["kept"], running)
             self._project(arrays, begin, end)
             self._run("forward", arrays, begin, end)
         tape.spent = False
 
+    def renew(self, tape: Tape) -> None:
+        """Run all steps again if a backward has worked in the tape's arrays."""
+        if tape.spent:
+            tape.arrays |= self.shapes.outputs(tape.given.steps, tape.given.batch)  # those of the first time are given
+            self.replay(tape)
+
+    def enter(self, arrays: Arrays, states: Arrays) -> None:
+        """The states (B, space) before the first step, as the steps and their products find them."""
+        for state, array in states.items():
+            arrays[f"all_{state}"][: array.size] = array.reshape(-1)
+        for operand in self.operands:
+            if operand.state and self.types.is_half:
+                low = self.device.to_low(states[operand.state].reshape(-1), self.types)
+                arrays[f"low_{operand.name}"][: low.size] = low
+
     def _project(self, arrays: Arrays, begin: int, end: int) -> None:
         """Biases and input products of steps begin .. end - 1."""
         first, rows = begin * arrays["batch"], (end - begin) * arrays["batch"]
         for k in self.shapes.stages:
-            self._slots(arrays, k, 0, rows)[...] = arrays[f"bias_{k}"]
+            self.slots(arrays, k, 0, rows)[...] = arrays[f"bias_{k}"]
         for operand in self.operands:
             if operand.is_input:
-                self._affine(arrays, operand, first, 0, rows)
+                self.affine(arrays, operand, first, 0, rows)
 
-    def _affine(self, arrays: Arrays, operand: Operand, first: int, first_slots: int, rows: int) -> None:
-        """z += W v."""
-        slots = self._slots(arrays, operand.stage, first_slots, rows)[:, operand.slots]
-        self._multiply(slots, self._operand(arrays, operand, first, rows), arrays[f"weights_{operand.key}"].T)
+    def affine(
+        self,
+        arrays: Arrays,
+        operand: Operand,
+        first: int,
+        first_slots: int,
+        rows: int,
+        slots: str = "",
+        matrix: str = "",
+        vector: str = "",
+    ) -> None:
+        """z += W v, each of which may be `dot_`, a change."""
+        target = self.slots(arrays, operand.stage, first_slots, rows, slots)[:, operand.slots]
+        weights = arrays[f"{matrix}weights_{operand.key}"]
+        self._multiply(target, self._operand(arrays, operand, first, rows, vector), weights.T)
 
     def _forward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
         batch = arrays["batch"]
         for now in range(begin, end):
             for kind, number, space in self.spec.program:
                 if kind == "pointwise":
-                    self._unit("forward", arrays, now, number, space)
+                    self.unit("forward", arrays, now, number, space)
                     continue
                 for operand in self.operands:
                     if operand.stage == number and not operand.is_input:
                         ring = arrays["depth" if operand.state else "kept"]
-                        self._affine(arrays, operand, now % ring * batch, now % arrays["kept"] * batch, batch)
+                        self.affine(arrays, operand, now % ring * batch, now % arrays["kept"] * batch, batch)
 
-    def last_states(self, tape: Tape) -> Arrays:
-        """Each row's state after its last valid step: (B, space)."""
-        batch = tape.given.batch
+    def last_states(self, tape: Tape, changes: Arrays | None = None) -> Arrays:
+        """Each row's state after its last valid step, or its change: (B, space)."""
+        batch, arrays = tape.given.batch, tape.arrays if changes is None else changes
         first = tape.given.running % tape.arrays["depth"] * batch
         return {
-            state: self._rows(tape.arrays[f"all_{state}"], self.spaces[space], first, batch).copy()
+            state: self._rows(arrays[f"all_{state}"], self.spaces[space], first, batch).copy()
             for state, space in self.spec.states.items()
         }
 
-    def output(self, tape: Tape, name: str) -> Any:
-        size = self.spaces[self.spec.states[name]]
-        return tape.arrays[f"out_{name}"].reshape(tape.given.steps, tape.given.batch, size)
+    def output(self, tape: Tape, name: str, changes: Arrays | None = None) -> Any:
+        """(T, B, space), or its change."""
+        arrays = tape.arrays if changes is None else changes
+        return self.shaped(arrays[f"out_{name}"], tape.given, self.spec.states[name])
+
+    def shaped(self, flat: Any, given: Sequences, space: str) -> Any:
+        """A sequence as (T, B, space)."""
+        return flat.reshape(given.steps, given.batch, self.spaces[space])
 
     # --- both ways
 
@@ -167,7 +193,7 @@ class CudaEngine:
         found = self.plan(direction, arrays["batch"])
         if found is None:
             steps = self._forward_steps if direction == "forward" else self._backward_steps
-            self.device.steps(steps, arrays, begin, end)
+            self.device.steps(self.graphs, steps, arrays, begin, end)
             return
         name = f"sweep_{direction}"
         known = {**arrays, **self._multiplied(arrays), **found.places}
@@ -177,11 +203,13 @@ class CudaEngine:
 
     def plan(self, direction: str, batch: int) -> Plan | None:
         """How a sweep runs for so many rows; None where there is none for this cell, or it does not fit."""
-        if f"sweep_{direction}" not in self.shapes.names or self.limits is None:
+        name = f"sweep_{direction}"
+        if name not in self.shapes.names or self.limits is None:
             return None
         held = held_forward(self.operands) if direction == "forward" else held_backward(self.operands)
-        size = self.spaces[self.spec.program[0][2]]
-        return plan(held, size, batch, self.limits, self.types)
+        sizes = [self.spaces[space] for kind, _, space in self.spec.program if kind == "pointwise"]
+        found = plan(held, sizes, batch, self.limits, self.types)
+        return found if found and self.device.holds(self.module, self.types, name, found) else None
 
     def _multiplied(self, arrays: Arrays) -> Arrays:
         """What a sweep's products read, in the type of storage, and the matrices as flat arrays."""
@@ -191,7 +219,7 @@ class CudaEngine:
         found = {operand: arrays[name] for operand, name in names.items() if name in arrays}
         return found | {f"weights_{o.key}": arrays[f"weights_{o.key}"].reshape(-1) for o in self.operands}
 
-    def _unit(self, direction: str, arrays: Arrays, now: int, number: int, space: str) -> None:
+    def unit(self, direction: str, arrays: Arrays, now: int, number: int, space: str) -> None:
         name = f"unit_{direction}_{number}"
         arguments = {n: arrays.get(n, 0) for n in self.shapes.names[name]} | {"now": now, space: self.spaces[space]}
         self.device.launch(self.module, self.types, name, arguments, space)
@@ -205,80 +233,108 @@ class CudaEngine:
     def _rows(self, array: Any, width: int, first: int, count: int) -> Any:
         return array[first * width : (first + count) * width].reshape(count, width)
 
-    def _slots(self, arrays: Arrays, k: int, first: int, count: int) -> Any:
-        return self._rows(arrays[f"slots_{k}"], self.shapes.columns(k), first, count)
+    def slots(self, arrays: Arrays, k: int, first: int, count: int, kind: str = "") -> Any:
+        return self._rows(arrays[f"{kind}slots_{k}"], self.shapes.columns(k), first, count)
 
-    def _d_slots(self, arrays: Arrays, operand: Operand, first: int, count: int) -> Any:
+    def _d_slots(self, arrays: Arrays, operand: Operand, first: int, count: int, kind: str = "") -> Any:
         """The adjoints of the slots that an operand reaches, as products take them."""
-        array = arrays[f"{'low_' * self.types.is_half}slots_{operand.stage}"]
+        array = arrays[f"{kind}{'low_' * self.types.is_half}slots_{operand.stage}"]
         return self._rows(array, self.shapes.columns(operand.stage), first, count)[:, operand.slots]
 
-    def _operand(self, arrays: Arrays, operand: Operand, first: int, count: int) -> Any:
+    def _operand(self, arrays: Arrays, operand: Operand, first: int, count: int, kind: str = "") -> Any:
         """Rows of what a product multiplies."""
         is_low = self.types.is_half and not operand.is_input
-        return self._rows(arrays[f"low_{operand.name}" if is_low else operand.source], operand.depth, first, count)
+        name = f"{kind}low_{operand.name}" if is_low else f"{kind}{operand.source}"
+        return self._rows(arrays[name], operand.depth, first, count)
 
     # --- 3. backward
 
     def backward(self, tape: Tape, d_outputs: Arrays, d_state: Arrays) -> Adjoints:
         """Pull adjoints of outputs (T, B, space) and last states (B, space) back through all steps."""
         given = tape.given
-        if tape.spent:
-            tape.arrays |= self.shapes.outputs(given.steps, given.batch)  # those of the first time are the user's
-            self.replay(tape)
+        self.renew(tape)
         tape.spent = True
-        arrays = {**tape.arrays, **self.shapes.adjoints(given.steps, given.batch)}
+        arrays = {**tape.arrays, **self.arriving(given, d_outputs, d_state)}
+        self.silence(arrays, given)
+        self._run("backward", arrays, 0, given.running)
+        inputs = {name: self._input_gradient(arrays, given, name) for name in self.spec.inputs}
+        flat = self.shapes.zeros(self.shapes.parameters)
+        self.add_matrices(arrays, given, flat)
+        self.add_others(arrays, given, flat)
+        return self.found(arrays, given, inputs, flat)
+
+    def arriving(self, given: Sequences, d_outputs: Arrays, d_state: Arrays) -> Arrays:
+        """The adjoints that come in, and zeros for those that are to be found."""
+        arrays = self.shapes.adjoints(given.steps, given.batch)
         arrays |= {f"d_out_{name}": array.reshape(-1) for name, array in d_outputs.items()}
         for state, array in d_state.items():
             later = given.running % 2 * array.size
             arrays[f"d_all_{state}"][later : later + array.size] = array.reshape(-1)
-        for k in self.shapes.stages:  # steps that no row reaches
+        return arrays
+
+    def silence(self, arrays: Arrays, given: Sequences) -> None:
+        """The adjoints of the slots at steps that no row reaches are 0."""
+        for k in self.shapes.stages:
             beyond = given.running * given.batch * self.shapes.columns(k)
             arrays[f"slots_{k}"][beyond:] = arrays[f"low_slots_{k}"][beyond:] = 0
-        self._run("backward", arrays, 0, given.running)
-        inputs = {name: self._input_gradient(arrays, given, name) for name in self.spec.inputs}
+
+    def found(self, arrays: Arrays, given: Sequences, inputs: Arrays, flat: Any) -> Adjoints:
+        """What a backward found."""
         size, spaces = given.batch, self.spec.states.items()
         entering = {s: self._rows(arrays[f"d_all_{s}"], self.spaces[space], 0, size).copy() for s, space in spaces}
         restarts = {s: arrays[f"d_start_{s}"].reshape(size, self.spaces[space]) for s, space in spaces}
-        return Adjoints(inputs, entering, restarts, self._gradients(arrays, given))
+        return Adjoints(inputs, entering, restarts, flat)
 
     def _backward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
         for now in range(end - 1, begin - 1, -1):
             for kind, number, space in reversed(self.spec.program):
                 if kind == "pointwise":
-                    self._unit("backward", arrays, now, number, space)
+                    self.unit("backward", arrays, now, number, space)
                     continue
                 for operand in self.operands:
                     if operand.stage == number and operand.target:
-                        self._affine_transposed(arrays, operand, now)
+                        self.affine_transposed(arrays, operand, now)
 
-    def _affine_transposed(self, arrays: Arrays, operand: Operand, now: int) -> None:
-        """d_v += W' d_z."""
-        batch = arrays["batch"]
-        target = self._rows(arrays[operand.target], operand.depth, now % 2 * batch if operand.state else 0, batch)
-        d_slots = self._d_slots(arrays, operand, now * batch, batch)
-        self._multiply(target, d_slots, arrays[f"weights_{operand.key}"])
+    def affine_transposed(
+        self, arrays: Arrays, operand: Operand, now: int, target: str = "", matrix: str = "", slots: str = ""
+    ) -> None:
+        """d_v += W' d_z, each of which may be `dot_`, a change."""
+        batch, array = arrays["batch"], arrays[f"{target}{operand.target}"]
+        d_vector = self._rows(array, operand.depth, now % 2 * batch if operand.state else 0, batch)
+        d_slots = self._d_slots(arrays, operand, now * batch, batch, slots)
+        self._multiply(d_vector, d_slots, arrays[f"{matrix}weights_{operand.key}"])
 
     # --- 4. after
 
     def _input_gradient(self, arrays: Arrays, given: Sequences, name: str) -> Any:
         """(T, B, space): through products, and through scalar mathematics."""
+        found = self.scalar_input_gradient(arrays, given, name)
+        self.add_input_gradient(arrays, given, name, found)
+        return self.shaped(self.device.to_low(found, self.types), given, self.spec.inputs[name])
+
+    def scalar_input_gradient(self, arrays: Arrays, given: Sequences, name: str) -> Any:
+        """(T B, space): what scalar mathematics gives."""
         size, rows = self.spaces[self.spec.inputs[name]], given.steps * given.batch
         found = arrays.get(f"d_seq_{name}")
-        found = (self.shapes.zeros(rows * size) if found is None else found).reshape(rows, size)
+        return (self.shapes.zeros(rows * size) if found is None else found).reshape(rows, size)
+
+    def add_input_gradient(self, arrays: Arrays, given: Sequences, name: str, found: Any) -> None:
+        """d_x += W' d_z."""
         for operand in self.operands:
             if operand.is_input and operand.name == name:
-                self._multiply(found, self._d_slots(arrays, operand, 0, rows), arrays[f"weights_{operand.key}"])
-        return self.device.to_low(found, self.types).reshape(given.steps, given.batch, size)
+                d_slots = self._d_slots(arrays, operand, 0, given.steps * given.batch)
+                self._multiply(found, d_slots, arrays[f"weights_{operand.key}"])
 
-    def _gradients(self, arrays: Arrays, given: Sequences) -> Any:
-        """The gradient of the flat vector of parameters: d_W = sum over steps and rows of d_z v', d_b of d_z."""
-        flat, rows = self.shapes.zeros(self.shapes.parameters), given.running * given.batch
+    def add_matrices(self, arrays: Arrays, given: Sequences, flat: Any) -> None:
+        """To the gradient of the flat vector of parameters: d_W = sum over steps and rows of d_z v'."""
+        rows = given.running * given.batch
         for operand in self.operands:
             sums = self.shapes.zeros(len(operand.matrices) * operand.units * operand.depth).reshape(-1, operand.depth)
             self._multiply(sums, self._d_slots(arrays, operand, 0, rows).T, self._operand(arrays, operand, 0, rows))
             self.packing.add_matrices(operand, sums, flat)
+
+    def add_others(self, arrays: Arrays, given: Sequences, flat: Any) -> None:
+        """The same of biases, d_b = sum of d_z, and of what scalar mathematics reads."""
         for k in self.shapes.stages:
-            self.packing.add_biases(k, self._slots(arrays, k, 0, rows).sum(axis=0), flat)
+            self.packing.add_biases(k, self.slots(arrays, k, 0, given.running * given.batch).sum(axis=0), flat)
         self.packing.add_pointwise(arrays, given.batch, flat)
-        return flat

@@ -4,7 +4,8 @@ What comes out is of the kind that came in.
 """
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,13 @@ class Host:
     def __init__(self, xp: Any, like: Any = None) -> None:
         self.xp, self.like = xp, like
 
-    def stream(self) -> AbstractContextManager[Any]:
-        return nullcontext()
+    def working(self, device: Any) -> AbstractContextManager[Any]:
+        """In it work goes to the caller's stream on this device."""
+        return device.active()
+
+    def free_bytes(self, device: Any) -> int:
+        """What new arrays can take."""
+        return device.free_bytes()
 
     def take(self, name: str, value: Any) -> tuple[Any, str]:
         """An array on the device, bfloat16 as its bits, and what its numbers are called."""
@@ -32,7 +38,7 @@ class Host:
 
     def give(self, array: Any) -> Any:
         """A result for the user."""
-        found = array if self.xp is np else self.xp.asnumpy(array)
+        found = on_host(array, self.xp)
         kind = getattr(self.like, "dtype", None)
         return found.view(kind) if found.dtype == np.uint16 and getattr(kind, "name", "") == "bfloat16" else found
 
@@ -55,9 +61,19 @@ class Torch(Host):
     def _torch(self) -> Any:
         return sys.modules["torch"]
 
-    def stream(self) -> AbstractContextManager[Any]:
-        pointer = self._torch.cuda.current_stream(self.like.device).cuda_stream
-        return self.xp.cuda.ExternalStream(pointer) if pointer else self.xp.cuda.Stream.null
+    @contextmanager
+    def working(self, device: Any) -> Iterator[None]:
+        """Torch's current stream, and arrays from torch's memory: it keeps what it has freed, and lets nobody else
+        have it; inside of a graph that torch records it knows which memory the graph may have."""
+        cuda = self._torch.cuda
+        pointer = cuda.current_stream(self.like.device).cuda_stream
+        taken = device.memory(cuda.caching_allocator_alloc, lambda address, _: cuda.caching_allocator_delete(address))
+        with cuda.device(self.like.device), device.active(), device.stream(pointer), taken:
+            yield
+
+    def free_bytes(self, device: Any) -> int:
+        cuda, place = self._torch.cuda, self.like.device
+        return device.unused_bytes() + cuda.memory_reserved(place) - cuda.memory_allocated(place)
 
     def take(self, name: str, value: Any) -> tuple[Any, str]:
         tensor, kind = value.detach().contiguous(), str(value.dtype).removeprefix("torch.")
@@ -69,6 +85,11 @@ class Torch(Host):
         if array.dtype == np.uint16:
             return self._torch.from_dlpack(array.view(np.int16)).view(self._torch.bfloat16)
         return self._torch.from_dlpack(array)
+
+
+def on_host(array: Any, xp: Any) -> Any:
+    """A device's array as one of NumPy, which waits for it."""
+    return array if xp is np else xp.asnumpy(array)
 
 
 def kind_of(value: Any, xp: Any) -> Host:

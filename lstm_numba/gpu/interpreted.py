@@ -6,6 +6,7 @@ both half types.
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -26,13 +27,22 @@ class Interpreter:
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits
 
+    def active(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def is_capturing(self) -> bool:
+        return False
+
     def free_bytes(self) -> int:
         return 2**40
+
+    def holds(self, module: ModuleType, kinds: Types, name: str, found: Plan) -> bool:
+        return True
 
     def to_low(self, array: Any, kinds: Types) -> Any:
         return array.astype(kinds.stored)
 
-    def steps(self, run: Callable[..., None], arrays: dict[str, Any], begin: int, end: int) -> None:
+    def steps(self, graphs: Any, run: Callable[..., None], arrays: dict[str, Any], begin: int, end: int) -> None:
         run(arrays, begin, end)
 
     def multiply(self, target: Any, left: Any, right: Any, kinds: Types) -> None:

@@ -39,6 +39,12 @@ def backward_bytes(shapes: Shapes, steps: int, batch: int) -> int:
     return found + total(shapes, lambda counting: counting.adjoints(steps, batch))
 
 
+def tangent_bytes(shapes: Shapes, steps: int, batch: int, backward: bool) -> int:
+    """What a direction takes besides the tape and itself; with `backward`, what its transpose takes too."""
+    forward = forward_bytes(shapes, steps, batch, save=True)
+    return forward + 2 * backward_bytes(shapes, steps, batch) if backward else forward
+
+
 def check_free(needed: int, free: int, what: str, cures: str) -> None:
     """Refuse what does not fit.
 

@@ -36,6 +36,11 @@ class Operand:
         return f"{self.stage}_{self.name}"
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether it is read under stop(), and so receives no adjoint."""
+        return not self.is_input and not self.target
+
+    @property
     def slots(self) -> slice:
         """Its columns in a row of slots."""
         return slice(self.low * self.units, (self.low + len(self.matrices)) * self.units)

@@ -1,5 +1,7 @@
 """Steps 1 and 5 of the engine: parameters to one matrix for each product, and sums back to the parameters."""
 
+from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 from lstm_numba.gpu.operands import Operand
@@ -8,35 +10,34 @@ from lstm_numba.parameters import Parameters
 
 
 class Packing:
-    """Of one layer; `theta` has all parameters and constants in their places."""
+    """Of one layer; `places` says where parameters and constants lie in a flat vector of them all."""
 
-    def __init__(self, shapes: Shapes, theta: Parameters, device: Any) -> None:
-        self.shapes, self.spec, self.theta, self.device = shapes, shapes.spec, theta, device
+    def __init__(self, shapes: Shapes, places: Parameters, device: Any) -> None:
+        self.shapes, self.spec, self.places, self.device = shapes, shapes.spec, places, device
 
     def _part(self, flat: Any, name: str) -> Any:
-        offset = self.theta.offsets[name]
-        return flat[offset : offset + self.theta.sizes[name]]
+        offset = self.places.offsets[name]
+        return flat[offset : offset + self.places.sizes[name]]
 
     # --- 1. pack
 
-    def pack(self, flat: Any) -> Arrays:
+    def pack(self, theta: Mapping[str, Any]) -> Arrays:
         """Matrices, biases and pointwise parameters, by the names of the functions' arguments."""
-        found: Arrays = {f"param_{name}": self._part(flat, name).copy() for name in self.spec.pointwise}
+        found: Arrays = {f"param_{name}": theta[name].reshape(-1).copy() for name in self.spec.pointwise}
         for operand in self.shapes.operands:
-            blocks = [self._matrix(flat, name, operand) for name in operand.matrices]
+            blocks = [self._matrix(theta, name, operand) for name in operand.matrices]
             found[f"weights_{operand.key}"] = self.device.to_low(self._stacked(blocks), self.shapes.types)
         for k, stage in enumerate(self.spec.stages, start=1):
             size = self.shapes.spaces[stage.space]
-            found[f"bias_{k}"] = self._stacked([self._bias(flat, slot.bias, size) for slot in stage.slots])
+            found[f"bias_{k}"] = self._stacked([self._bias(theta, slot.bias, size) for slot in stage.slots])
         return found
 
-    def _matrix(self, flat: Any, name: str | None, operand: Operand) -> Any:
-        size = operand.units * operand.depth
-        part = self.shapes.zeros(size) if name is None else self._part(flat, name)
-        return part.reshape(operand.units, operand.depth)
+    def _matrix(self, theta: Mapping[str, Any], name: str | None, operand: Operand) -> Any:
+        shape = operand.units, operand.depth
+        return self.shapes.zeros(prod(shape)).reshape(shape) if name is None else theta[name]
 
-    def _bias(self, flat: Any, name: str | None, size: int) -> Any:
-        return self.shapes.zeros(size) if name is None else self._part(flat, name)
+    def _bias(self, theta: Mapping[str, Any], name: str | None, size: int) -> Any:
+        return self.shapes.zeros(size) if name is None else theta[name]
 
     def _stacked(self, parts: list[Any]) -> Any:
         return self.device.xp.concatenate(parts, axis=0)

@@ -71,12 +71,17 @@ class Method:
 
 @dataclass(frozen=True)
 class Held:
-    """A matrix that blocks keep: `gates` rows for each unit, `depth` long, under an argument's name."""
+    """A matrix that blocks keep: `gates` rows for each of `size` units, `depth` long, under an argument's name."""
 
     name: str
     gates: int
+    size: int
     depth: int
     stage: int
+
+    def rows(self, parts: int) -> int:
+        """Of one block."""
+        return self.gates * -(-self.size // parts)
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class Plan:
 def held_forward(operands: Sequence[Operand]) -> list[Held]:
     """Rows of the matrices of the time loop, all slots that any of a stage's products reaches."""
     recurrent = [o for o in operands if not o.is_input]
-    return [Held(f"hold_{o.key}", reach(recurrent, o.stage), o.depth, o.stage) for o in recurrent]
+    return [Held(f"hold_{o.key}", reach(recurrent, o.stage), o.units, o.depth, o.stage) for o in recurrent]
 
 
 def reach(recurrent: Sequence[Operand], stage: int) -> int:
@@ -115,21 +120,29 @@ def reach(recurrent: Sequence[Operand], stage: int) -> int:
 
 def held_backward(operands: Sequence[Operand]) -> list[Held]:
     """Columns of those that send an adjoint back."""
-    return [Held(f"turned_{o.key}", 1, len(o.matrices) * o.units, o.stage) for o in operands if o.target]
+    return [
+        Held(f"turned_{o.key}", 1, o.depth, len(o.matrices) * o.units, o.stage) for o in operands if o.target
+    ]
 
 
-def plan(held: Sequence[Held], size: int, batch: int, limits: Limits, kinds: Types) -> Plan | None:
-    """The division that should take the fewest cycles a step; None where the matrices do not fit, or not in pairs."""
+def plan(held: Sequence[Held], sizes: Sequence[int], batch: int, limits: Limits, kinds: Types) -> Plan | None:
+    """The division that should take the fewest cycles a step; None where the matrices do not fit, or not in pairs.
+
+    Args:
+        sizes: units of each pointwise stage.
+    """
     method = Method.of(kinds)
-    if not batch or (kinds.is_half and any(matrix.depth % 2 for matrix in held)):
+    if not batch or (kinds.is_half and any(size % 2 for size in sizes)):
         return None
+    size = max([*sizes, *(matrix.size for matrix in held)])
     found = [p for p in _divisions(held, size, batch, limits, kinds, method) if p.shared + RESERVED <= limits.shared]
-    return min(found, key=lambda p: (_cycles(p, held, size, batch, kinds, method), p.blocks), default=None)
+    return min(found, key=lambda p: (_cycles(p, held, sizes, batch, kinds, method), p.blocks), default=None)
 
 
 def _divisions(
     held: Sequence[Held], size: int, batch: int, limits: Limits, kinds: Types, method: Method
 ) -> Iterator[Plan]:
+    """Every number of parts that units of the largest space fall into, and one group of rows or as many as fit."""
     for units in range(1, size + 1):
         parts = -(-size // units)
         if parts > limits.processors or parts == -(-size // (units - 1) if units > 1 else 0):
@@ -137,35 +150,37 @@ def _divisions(
         for wanted in {1, limits.processors // parts}:
             rows = -(-batch // min(wanted, batch))
             groups, tile = -(-batch // rows), min(rows, MOST_ROWS)
-            shared, places = _regions(held, units, tile, kinds, method)
+            shared, places = _regions(held, parts, tile, kinds, method)
             yield Plan(parts, groups, tile, method.threads, shared, places)
 
 
-def _regions(held: Sequence[Held], units: int, tile: int, kinds: Types, method: Method) -> tuple[int, dict[str, int]]:
+def _regions(held: Sequence[Held], parts: int, tile: int, kinds: Types, method: Method) -> tuple[int, dict[str, int]]:
     """Bytes of shared memory, and where each region begins."""
     places, stored = {}, 0
     for matrix in held:
         places[matrix.name] = stored
-        stored += matrix.gates * units * method.row_length(matrix.depth)
+        stored += matrix.rows(parts) * method.row_length(matrix.depth)
     number = kinds.arithmetic.itemsize
     end = -(-stored * kinds.stored.itemsize // 16) * 16 // number
     for stage in dict.fromkeys(matrix.stage for matrix in held):
         places[f"at_{stage}"] = end
-        end += max(matrix.gates for matrix in held if matrix.stage == stage) * units * tile
+        end += max(matrix.rows(parts) for matrix in held if matrix.stage == stage) * tile
     places["scratch"] = end
     return (end + method.scratch) * number, places
 
 
-def _cycles(p: Plan, held: Sequence[Held], size: int, batch: int, kinds: Types, method: Method) -> float:
+def _cycles(
+    p: Plan, held: Sequence[Held], sizes: Sequence[int], batch: int, kinds: Types, method: Method
+) -> float:
     """What a step should take: products, the operands on their way, and the meetings."""
-    units, rows = -(-size // p.parts), -(-batch // p.groups)
-    total = float(-(-units * rows // p.threads) * POINTWISE_CYCLES)
+    rows = -(-batch // p.groups)
+    total = float(sum(-(-(-(-size // p.parts) * rows) // p.threads) * POINTWISE_CYCLES for size in sizes))
     for matrix in held:
         if method.tensor:
-            tiles = -(-matrix.gates * units // 16) * -(-rows // 16)
+            tiles = -(-matrix.rows(p.parts) // 16) * -(-rows // 16)
             total += tiles * -(-matrix.depth // method.step) * TILE_CYCLES / 4
         else:
-            total += matrix.gates * units * rows * matrix.depth / SUMS_A_CYCLE
+            total += matrix.rows(p.parts) * rows * matrix.depth / SUMS_A_CYCLE
         total += rows * matrix.depth * kinds.stored.itemsize / BYTES_A_CYCLE
         total += MEETING + MEETING_PER_BLOCK * p.parts if p.parts > 1 else 0
     return total

@@ -2,24 +2,23 @@
 
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lstm_numba.errors import OptionError
+from lstm_numba import checks
 from lstm_numba.gpu.engine import Adjoints, Sequences
-from lstm_numba.gpu.memory import check_free
+from lstm_numba.gpu.memory import check_free, tangent_bytes
+from lstm_numba.gpu.tangent import Tangent
 from lstm_numba.gpu.tapes import Segmented, Whole
-from lstm_numba.parameters import Parameters
-from lstm_numba.run import Gradients, of_outputs
+from lstm_numba.run import Gradients, Tangents, of_outputs
 
 if TYPE_CHECKING:
-    from lstm_numba.gpu.layer import Placed
+    from lstm_numba.gpu.layer import OnDevice
 
 Arrays = dict[str, Any]
 
 SMALLER = "take fewer steps or rows at once, or make the layer with dtype='bfloat16', which needs less"
-ON_CPU = "derivatives along a direction are computed on the CPU: make the layer with device='cpu'."
 KEEPING_LESS = 'call it with save="states" or, where no backward follows, save=False; '
 
 
@@ -28,7 +27,8 @@ class CudaRun:
 
     def __init__(
         self,
-        placed: "Placed",
+        layer: "OnDevice",
+        packed: Arrays,
         exchange: Any,
         inputs: Arrays,
         start: Arrays,
@@ -36,54 +36,50 @@ class CudaRun:
         resets: Any,
         save: bool | str,
     ) -> None:
-        self._placed, self._exchange, self._lock = placed, exchange, threading.Lock()
-        layer, engine, xp = placed.layer, placed.engine, placed.device.xp
-        self.steps, self.size = next(iter(inputs.values())).shape[:2]
-        ends = np.full(self.size, self.steps) if lengths is None else lengths
+        self._layer, self._exchange, self._lock = layer, exchange, threading.Lock()
+        engine, xp = layer.engine, layer.device.xp
+        self.steps, self.size = inputs[layer.spec.main].shape[:2]
+        full = lengths is None or int(lengths.min(initial=self.steps)) == self.steps
+        ends = xp.full(self.size, self.steps, np.int64) if lengths is None else xp.asarray(lengths)
         self._flip = self._reversal(ends) if layer.reverse else None
         kept: Any
         how: Any
-        kept, how = (Segmented, layer._periods or (1,)) if isinstance(save, str) else (Whole, save)
+        kept, how = (Segmented, layer.periods) if isinstance(save, str) else (Whole, save)
         needed, self._backward_bytes = kept.bytes(engine, self.steps, self.size, how)
         self._check_free(needed, "this forward", KEEPING_LESS if save is True else "")
-        given = Sequences(
+        self._valid = None if full else (xp.arange(self.steps)[:, None] < ends)[:, :, None]
+        self._given = Sequences(
             steps=self.steps,
             batch=self.size,
-            inputs={name: self._turned(self._without_ends(array, lengths)) for name, array in inputs.items()},
+            inputs={name: self._turned(_without_ends(xp, array, self._valid)) for name, array in inputs.items()},
             start=start,
             entering=start,
-            lengths=xp.asarray(ends.astype(np.int64)),
-            running=int(ends.max(initial=0)),
+            lengths=ends,
+            running=self.steps * (self.size > 0) if lengths is None else int(lengths.max(initial=0)),
             resets=xp.zeros(0, np.uint8) if resets is None else self._turned(resets).reshape(-1),
         )
-        self._kept = kept(engine, placed.packed(), given, how)
+        self._kept = kept(engine, packed, self._given, how)
         self.outputs = {name: exchange.give(self._turned(array)) for name, array in self._kept.outputs.items()}
         self.state = {name: exchange.give(array) for name, array in self._kept.state.items()}
 
     @property
     def output(self) -> Any:
-        return self.outputs[self._placed.layer.spec.outputs[0]]
+        return self.outputs[self._layer.spec.outputs[0]]
 
     def _check_free(self, needed: int, what: str, less: str = "") -> None:
-        check_free(needed, self._placed.device.free_bytes(), what, less + SMALLER)
-
-    def _without_ends(self, array: Any, lengths: Any) -> Any:
-        """The sequence with 0 past the rows' ends: what stands there takes no part, not even as a NaN."""
-        if lengths is None or int(lengths.min(initial=self.steps)) == self.steps:
-            return array
-        xp = self._placed.device.xp
-        valid = xp.asarray(np.arange(self.steps)[:, None] < lengths)
-        return xp.where(valid[:, :, None], array, array.dtype.type(0))
+        if not self._layer.device.is_capturing():  # a recorded graph has its own memory
+            check_free(needed, self._exchange.free_bytes(self._layer.device), what, less + SMALLER)
 
     def _reversal(self, ends: Any) -> Any:
         """(T, B): the step that stands at each place when the valid part of every row is turned round."""
-        time = np.arange(self.steps)[:, None]
-        return self._placed.device.xp.asarray(np.where(time < ends, ends - 1 - time, time))
+        xp = self._layer.device.xp
+        time = xp.arange(self.steps)[:, None]
+        return xp.where(time < ends, ends - 1 - time, time)
 
     def _turned(self, array: Any) -> Any:
         if self._flip is None:
             return array
-        xp = self._placed.device.xp
+        xp = self._layer.device.xp
         return xp.ascontiguousarray(array[self._flip, xp.arange(self.size)])
 
     # --- backward
@@ -94,32 +90,78 @@ class CudaRun:
         d_state: Mapping[str, Any] | None = None,
         *,
         d_outputs: Mapping[str, Any] | None = None,
-    ) -> Gradients[Parameters]:
+    ) -> Gradients[Any]:
         """As `lstm_numba.Run.backward`."""
         self._kept.require()
-        placed = self._placed
-        with self._exchange.stream(), self._lock:  # a backward works in the tape's own arrays
-            given = of_outputs(placed.layer.spec, "d_", d_output, d_outputs)
-            wanted = {name: self._turned(placed.output(what, d, name, self)) for name, (what, d) in given.items()}
-            last = placed.states("d_state", d_state, self.size)
+        with self._exchange.working(self._layer.device), self._lock:  # a backward works in the tape's own arrays
+            wanted, last = self._adjoints("d_", d_output, d_outputs, d_state)
             self._check_free(self._backward_bytes, "this backward")
             return self._gradients(self._kept.backward(wanted, last))
 
-    def _gradients(self, found: Adjoints) -> Gradients[Parameters]:
-        layer, give = self._placed.layer, self._exchange.give
-        parameters = Parameters(layer.parameters.shapes, layer.dtype, found.flat[: layer.parameters.flat.size])
-        layer._clear_masked(parameters)
-        parameters.flat = give(parameters.flat)
+    def _adjoints(self, kind: str, output: Any, outputs: Any, state: Any) -> tuple[Arrays, Arrays]:
+        """Adjoints of outputs and of last states (kind "d_"), or their changes ("dot_d_"), checked."""
+        layer = self._layer
+        given = of_outputs(layer.spec, kind, output, outputs)
+        wanted = {name: self._turned(layer.output(what, d, name, self)) for name, (what, d) in given.items()}
+        return wanted, layer.states(f"{kind}state", state, self.size)
+
+    def _gradients(self, found: Adjoints) -> Gradients[Any]:
+        layer, give = self._layer, self._exchange.give
+        parameters = layer.unpacked(found.flat, give)
         sequences = {name: give(self._turned(array)) for name, array in found.inputs.items()}
         state = {name: give(array + found.restarts[name]) for name, array in found.entering.items()}
         return Gradients(sequences[layer.spec.main], sequences, parameters, state)
 
     # --- along a direction
 
-    def jvp(self, *_: Any, **__: Any) -> NoReturn:
-        """Not on a device."""
-        raise OptionError(ON_CPU)
+    def jvp(self, direction: Mapping[str, Any]) -> Tangents:
+        """As `lstm_numba.Run.jvp`."""
+        self._kept.require(along=True)
+        with self._exchange.working(self._layer.device), self._lock:
+            changes = self._tangent(direction, backward=False).forward(dot_stop=0)
+            engine, tape, give = self._layer.engine, self._kept.tape, self._exchange.give
+            names = self._layer.spec.outputs
+            outputs = {name: give(self._turned(engine.output(tape, name, changes))) for name in names}
+            state = {name: give(array) for name, array in engine.last_states(tape, changes).items()}
+        return Tangents(outputs[names[0]], outputs, state)
 
-    def hvp(self, *_: Any, **__: Any) -> NoReturn:
-        """Not on a device."""
-        raise OptionError(ON_CPU)
+    def hvp(
+        self,
+        direction: Mapping[str, Any],
+        d_output: Any = None,
+        d_state: Mapping[str, Any] | None = None,
+        *,
+        d_outputs: Mapping[str, Any] | None = None,
+        dot_d_output: Any = None,
+        dot_d_state: Mapping[str, Any] | None = None,
+        dot_d_outputs: Mapping[str, Any] | None = None,
+    ) -> Gradients[Any]:
+        """As `lstm_numba.Run.hvp`."""
+        self._kept.require(along=True)
+        with self._exchange.working(self._layer.device), self._lock:
+            adjoints = self._adjoints("d_", d_output, d_outputs, d_state)
+            changes = self._adjoints("dot_d_", dot_d_output, dot_d_outputs, dot_d_state)
+            return self._gradients(self._tangent(direction, backward=True).backward(*adjoints, *changes))
+
+    def _tangent(self, direction: Mapping[str, Any], backward: bool) -> Tangent:
+        """A direction of this run, checked."""
+        layer = self._layer
+        found = checks.only("direction", direction, (*layer.spec.inputs, "parameters", "state"))
+        needed = tangent_bytes(layer.engine.shapes, self.steps, self.size, backward)
+        self._check_free(needed, "this derivative along a direction")
+        state = layer.states("direction['state']", found.get("state"), self.size)
+        packed = layer.packed(layer.direction(found.get("parameters")))
+        inputs = {name: self._moved(name, found.get(name)) for name in layer.spec.inputs}
+        return Tangent(layer.engine, self._kept.tape, packed, inputs, state)
+
+    def _moved(self, name: str, value: Any) -> Any:
+        """The direction of an input sequence."""
+        layer = self._layer
+        shape = self.steps, self.size, layer.spaces[layer.spec.inputs[name]]
+        array = layer.optional(f"direction[{name!r}]", value, layer.types.storage, shape, f"the shape of {name}")
+        return self._turned(_without_ends(layer.device.xp, array, self._valid))
+
+
+def _without_ends(xp: Any, array: Any, valid: Any) -> Any:
+    """The sequence with 0 past the rows' ends: what stands there takes no part, not even as a NaN."""
+    return array if valid is None else xp.where(valid, array, array.dtype.type(0))

@@ -6,6 +6,7 @@ adds a sum and a quotient to exp.  Nothing is compiled with fastmath, and every 
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from numba.cuda import types
@@ -22,6 +23,7 @@ Table = dict[str, Callable[..., Any]]
 inlined = register_jitable(forceinline=True)
 
 
+@cache
 def functions(number: Any) -> Table:
     """The functions that generated text may call, on this type."""
     zero, one = number(0), number(1)
@@ -43,6 +45,7 @@ def functions(number: Any) -> Table:
     return {name: inlined(function) for name, function in table.items()}
 
 
+@cache
 def words(kinds: Types) -> Table:
     """The words, on these types, for slots that hold their recurrent products already."""
     number = ARITHMETIC[kinds.arithmetic.name]

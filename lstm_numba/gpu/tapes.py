@@ -6,10 +6,11 @@ Arrays are on the device, steps in the order in which they run.
 from dataclasses import replace
 from typing import Any
 
+from lstm_numba.errors import TapeError
 from lstm_numba.gpu.engine import Adjoints, CudaEngine, Sequences
 from lstm_numba.gpu.memory import backward_bytes, forward_bytes, total
 from lstm_numba.gpu.shapes import Arrays
-from lstm_numba.recomputed import segments
+from lstm_numba.recomputed import STATES_ONLY, segments
 from lstm_numba.run import require_tape
 
 
@@ -22,7 +23,8 @@ class Whole:
         self.outputs = {name: engine.output(self.tape, name) for name in engine.spec.outputs}
         self.state = engine.last_states(self.tape)
 
-    def require(self) -> None:
+    def require(self, along: bool = False) -> None:
+        """Refuse a backward, or a derivative along a direction, where too little was kept."""
         require_tape(self.tape.saved)
 
     def backward(self, d_outputs: Arrays, d_state: Arrays) -> Adjoints:
@@ -41,7 +43,8 @@ class Segmented:
         self.engine, self.packed, self.given, self.xp = engine, packed, given, engine.device.xp
         self.segments, self.entering = tuple(segments(given.steps, turns)), []
         flat = engine.shapes.outputs(given.steps, given.batch)
-        self.outputs = {n: flat[f"out_{n}"].reshape(given.steps, given.batch, -1) for n in engine.spec.outputs}
+        spec = engine.spec
+        self.outputs = {n: engine.shaped(flat[f"out_{n}"], given, spec.states[n]) for n in spec.outputs}
         self.state = dict(given.entering)
         for steps in self.segments:
             self.entering.append(self._begun(steps, self.state))
@@ -77,8 +80,10 @@ class Segmented:
             return state
         return {name: self.xp.where(marks, self.given.start[name], array) for name, array in state.items()}
 
-    def require(self) -> None:
+    def require(self, along: bool = False) -> None:
         """There is always enough for a backward."""
+        if along:
+            raise TapeError(STATES_ONLY)
 
     def backward(self, d_outputs: Arrays, d_state: Arrays) -> Adjoints:
         given = self.given

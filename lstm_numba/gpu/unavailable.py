@@ -8,6 +8,14 @@ from lstm_numba.errors import CudaUnavailableError
 
 INSTALL = "install the extra: pip install 'lstm-numba[cuda]'"
 
+PACKAGES = {
+    "cuda": "cuda-bindings",
+    "cupy": "cupy-cuda13x",
+    "cupy_backends": "nvidia-cublas",
+    "numba": "numba-cuda",
+    "numba_cuda": "numba-cuda",
+}  # of a module
+
 
 @cache
 def require(name: str) -> ModuleType:
@@ -15,7 +23,5 @@ def require(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        package = {"numba": "numba-cuda", "cuda": "cuda-bindings", "numba_cuda": "numba-cuda"}.get(
-            name.split(".", maxsplit=1)[0], name
-        )
+        package = PACKAGES.get(name.split(".", maxsplit=1)[0], name)
         raise CudaUnavailableError(f"device='cuda' needs the package {package} ({error}): {INSTALL}.") from None

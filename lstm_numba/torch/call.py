@@ -11,6 +11,7 @@ from lstm_numba.torch.plan import Plan
 
 # The kernels compute in these; narrower numbers are widened for them.
 COMPUTED = (torch.float32, torch.float64)
+COMPUTED_ON_CUDA = (*COMPUTED, torch.bfloat16, torch.float16)
 
 
 def run(
@@ -21,7 +22,8 @@ def run(
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
 ) -> list[Tensor]:
-    """Outputs (T, B, space) and last states (B, space); under autocast in the parameters' type.
+    """Outputs (T, B, space) and last states (B, space); under autocast in the parameters' type, on a CUDA device in
+    autocast's, as torch's own layers.
 
     Raises:
         MixedTypesError: an input or a state has another type than the parameters.
@@ -29,11 +31,18 @@ def run(
     dtype = parameters[0].dtype if parameters else inputs[0].dtype
     if not torch._C._is_any_autocast_enabled():
         _require(dtype, plan, (*inputs, *state))
-    wide = dtype if dtype in COMPUTED else torch.float32
+    elif inputs[0].is_cuda:
+        dtype = _autocast(dtype)
+    wide = dtype if dtype in (COMPUTED_ON_CUDA if inputs[0].is_cuda else COMPUTED) else torch.float32
     primals = [t if t.dtype == wide else t.to(wide) for t in (*inputs, *state, *parameters)]
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in primals)
     *found, _ = eager.forward(eager.Call(plan, lengths, resets), primals, save)
     return found if wide == dtype else [tensor.to(dtype) for tensor in found]
+
+
+def _autocast(dtype: torch.dtype) -> torch.dtype:
+    lowered = torch.is_autocast_enabled("cuda") and dtype != torch.float64
+    return torch.get_autocast_dtype("cuda") if lowered else dtype
 
 
 def _require(dtype: torch.dtype, plan: Plan, tensors: Sequence[Tensor]) -> None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lstm_numba.errors import DeviceError, UnsupportedDerivativeError
-from lstm_numba.torch import cpu
+from lstm_numba.torch import cpu, cuda
 from lstm_numba.torch import plan as plans
 from lstm_numba.torch.each import each
 
@@ -29,7 +29,7 @@ Tensors = Sequence[Tensor]
 Mark = Optional[Tensor]  # noqa: UP045  (torch reads a schema from it, and knows this spelling in every version)
 
 # Kind of device -> what runs there.
-RUNTIMES: dict[str, ModuleType] = {"cpu": cpu}
+RUNTIMES: dict[str, ModuleType] = {"cpu": cpu, "cuda": cuda}
 
 
 def runtime(*groups: Tensors) -> ModuleType:
@@ -64,7 +64,7 @@ def forward(primals: Tensors, lengths: Mark, resets: Mark, plan: str, save: bool
 
 @forward.register_fake
 def _(primals: Tensors, lengths: Mark, resets: Mark, plan: str, save: bool) -> list[Tensor]:
-    return [*_like_results(primals, plan), primals[0].new_empty(1, dtype=torch.int64)]
+    return [*_like_results(primals, plan), torch.empty(1, dtype=torch.int64, device="cpu")]
 
 
 def _keep_forward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:

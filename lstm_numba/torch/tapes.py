@@ -13,9 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lstm_numba.run import Run
-
-RUNS: "WeakValueDictionary[int, Run]" = WeakValueDictionary()
+RUNS: "WeakValueDictionary[int, Any]" = WeakValueDictionary()
 
 
 class _Owner(np.ndarray):
@@ -24,7 +22,7 @@ class _Owner(np.ndarray):
     run: Any
 
 
-def reserve(run: Run | None) -> Tensor:
+def reserve(run: Any) -> Tensor:
     """A tensor (1,) of int64 that finds the run as long as it lives; with None, one that finds nothing."""
     memory = np.zeros(1, np.int64).view(_Owner)
     tensor = torch.from_numpy(memory)
@@ -34,6 +32,6 @@ def reserve(run: Run | None) -> Tensor:
     return tensor
 
 
-def kept(tensor: Tensor) -> Run | None:
+def kept(tensor: Tensor) -> Any:
     """The run of a reserve, or None where it is a copy or nothing was kept."""
     return RUNS.get(tensor.data_ptr())

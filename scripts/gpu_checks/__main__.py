@@ -1,31 +1,33 @@
 """./scripts/gpu_check: what can only be known on a CUDA device, in under eight minutes.
 
 1  compile every kernel, on all cores        compilation.py   needs no device
-2  the ladder, a process for each cell       ladder.py        results against the CPU's float64
-3  memory checked by compute-sanitizer       where it is installed
-4  speeds beside cuDNN and torch             speed.py, rows.py
+2  the ladder, a process for each cell       rungs.py         results against the CPU's float64 (ladder.py, modules.py)
+3  speeds beside cuDNN and torch             speed.py, rows.py, limits.py
+4  memory checked by compute-sanitizer       where it is installed, in the time that is left
 5  print Markdown, write JSON                report.py
 
-Each part runs in a process of its own: a kernel that fails takes only its own part with it.
+Each part runs in a process of its own: a kernel that fails takes only its own part with it.  What is found is written
+after every part: who stops it has that much.
 """
 
 import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import lstm_numba as ln
-from scripts.gpu_checks import compilation, report, rows
+from scripts.gpu_checks import compilation, processes, report, rows, rungs
 
-AT_ONCE = 3  # ladders that share the device
-LIMIT = 120  # seconds of one part
-ALL = 470  # seconds of everything
+AT_ONCE = 6  # ladders that share the device
+LIMIT = 90  # seconds of one part
+LADDERS, SPEEDS = 220, 400  # seconds after which no ladder is climbed on, and no row is begun
+ALL = 460  # seconds of everything
 
 
 def arguments() -> argparse.Namespace:
@@ -35,80 +37,69 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cells", default=",".join(ln.cells()), metavar="A,B", help="only these cells")
     parser.add_argument("--compile-only", action="store_true", help="only what needs no device")
     parser.add_argument(
-        "--architecture", default="", metavar="9.0", help="compile for this one instead of the device's"
+        "--architectures", default="", metavar="8.0,9.0", help="compile for these; else for the device's, or these two"
     )
     parser.add_argument("--part", metavar="NAME", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def part(name: str) -> Any:
-    """What one process does."""
-    kind, _, rest = name.partition(":")
+def part(name: str) -> Iterator[Any]:
+    """What one process does, and says line by line."""
+    kind, *rest = name.split(":")
     if kind == "ladder":
-        from scripts.gpu_checks import ladder
-
-        return ladder.climb(rest)
-    if kind == "sanitize":
-        from scripts.gpu_checks import ladder
-
-        return ladder.few(rest)
-    if kind == "machine":
+        yield from rungs.climb(rest[0], int(rest[1]))
+    elif kind == "sanitize":
+        yield rungs.few(rest[0])
+    elif kind == "machine":
         from scripts.gpu_checks import machine
 
-        return machine.describe()
-    from scripts.gpu_checks import speed
+        yield machine.describe()
+    else:
+        from scripts.gpu_checks import speed
 
-    return speed.measure(rows.ROWS[int(rest)])
-
-
-def in_process(name: str, seconds: float, before: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A part in its own process: what it found, or how it failed."""
-    command = [*before, sys.executable, "-m", "scripts.gpu_checks", "--part", name]
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=max(seconds, 1))
-    except subprocess.TimeoutExpired:
-        return {"part": name, "failed": f"took more than {seconds:.0f} s"}
-    lines = run.stdout.strip().splitlines()
-    if run.returncode or not lines:
-        return {"part": name, "failed": (run.stderr or run.stdout).strip()[-2000:] or f"exit {run.returncode}"}
-    return {"part": name, "found": json.loads(lines[-1])}
+        yield from speed.measured(int(rest[0]))
 
 
-def everything(cells: list[str], begun: float) -> dict[str, Any]:
+def everything(cells: list[str], begun: float, write: Callable[[dict[str, Any]], None]) -> None:
     """Parts 2 to 4."""
 
     def left() -> float:
         return min(LIMIT, ALL - (time.monotonic() - begun))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        ladders = list(pool.map(lambda cell: in_process(f"ladder:{cell}", left()), cells))
-    found = {"ladder": ladders, "sanitizer": []}
-    sanitizer = shutil.which("compute-sanitizer")
-    if sanitizer:
-        for tool in ("memcheck", "racecheck"):
-            before = (sanitizer, "--tool", tool, "--error-exitcode", "9")
-            found["sanitizer"].append({"tool": tool, **in_process("sanitize:lstm", min(left(), 60), before)})
-    found["speed"] = [in_process(f"speed:{number}", left()) for number in range(len(rows.ROWS)) if left() > 5]
-    return found
+        names, ends = [name for name, _ in rungs.rungs(cells[0])], begun + LADDERS
+        ladders = list(pool.map(lambda cell: processes.each(f"ladder:{cell}", names, ends), cells))
+    write({"ladder": ladders})
+    numbers = [str(number) for number in range(len(rows.ROWS))]
+    write({"speed": processes.each("speed", numbers, begun + SPEEDS)["found"]})
+    sanitizer, watched = shutil.which("compute-sanitizer"), []
+    for tool in ("memcheck", "racecheck") if sanitizer else ():
+        before = (str(sanitizer), "--tool", tool, "--error-exitcode", "9")
+        watched.append({"tool": tool, **processes.last("sanitize:lstm", left(), before)})
+        write({"sanitizer": watched})
 
 
 def main() -> int:
     options, begun = arguments(), time.monotonic()
     if options.part:
-        print(json.dumps(part(options.part)))
+        for found in part(options.part):
+            print(json.dumps(found), flush=True)
         return 0
     cells = options.cells.split(",")
-    machine = {} if options.compile_only else in_process("machine:", LIMIT)
-    architecture = options.architecture or machine.get("found", {}).get("architecture", "9.0")
-    found: dict[str, Any] = {"machine": machine, "architecture": architecture}
-    found["kernels"] = compilation.compile_all(cells, architecture, os.cpu_count() or 1)
+    machine = {} if options.compile_only else processes.last("machine:", LIMIT)
+    wanted = options.architectures or machine.get("found", {}).get("architecture", "8.0,9.0")
+    found = {"machine": machine, "architectures": wanted}
+
+    def write(more: dict[str, Any]) -> None:
+        found.update(more)
+        found["seconds"] = round(time.monotonic() - begun, 1)
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        options.markdown.write_text(report.markdown(found))
+
+    write({"kernels": compilation.compile_all(cells, wanted.split(","), os.cpu_count() or 1)})
     if not options.compile_only and "failed" not in machine:
-        found |= everything(cells, begun)
-    found["seconds"] = round(time.monotonic() - begun, 1)
-    text = report.markdown(found)
-    options.json.write_text(json.dumps(found, indent=1) + "\n")
-    options.markdown.write_text(text)
-    print(text)
+        everything(cells, begun, write)
+    print(report.markdown(found))
     return int(report.failed(found) or (not options.compile_only and "failed" in machine))
 
 

@@ -1,6 +1,10 @@
-"""Every kernel of some cells for one architecture, in every type, on all cores; kept on disk for what runs next."""
+"""Every kernel of some cells in every type, on all cores, for every architecture asked for; kept on disk for what runs
+next.
+"""
 
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 from lstm_numba import registry
@@ -8,29 +12,34 @@ from lstm_numba.gpu import compiler
 from lstm_numba.types import Types
 
 KINDS = (Types("float32"), Types("float32", "tf32"), Types("bfloat16"), Types("float16"), Types("float64"))
+WAYS = ("forward", "backward", "forward_tangent", "backward_tangent")
 
 
-def jobs(cells: list[str]) -> list[tuple[str, str, str, Types]]:
-    """(cell, kernel, space of its threads or "", types)."""
-    found = []
-    for cell in cells:
-        module = registry.find(cell, {})
-        units = [
-            (f"unit_{way}_{number}", space)
-            for kind, number, space in module.CELL.program
-            if kind == "pointwise"
-            for way in ("forward", "backward")
-        ]
-        sweeps = [(name, "") for name in ("sweep_forward", "sweep_backward") if hasattr(module, name)]
-        found += [(cell, name, space, kinds) for kinds in KINDS for name, space in sweeps + units]
-    return found
+def jobs(cells: Sequence[str]) -> list[tuple[str, Types]]:
+    """A process takes one cell in one type: its kernels have most of their functions in common."""
+    return [(cell, kinds) for kinds in KINDS for cell in cells]
 
 
-def compile_one(job: tuple[str, str, str, Types], architecture: tuple[int, int]) -> dict[str, Any]:
-    """What the linker says of one kernel."""
-    cell, name, space, kinds = job
-    module = registry.find(cell, {})
-    facts: dict[str, Any] = {"cell": cell, "kernel": name, "storage": kinds.storage, "products": kinds.products}
+def kernels(cell: str) -> list[tuple[str, str]]:
+    """(name, space of its threads or "")."""
+    program = registry.find(cell, {}).CELL.program
+    units = [(f"unit_{way}_{k}", space) for kind, k, space in program if kind == "pointwise" for way in WAYS]
+    return [("sweep_forward", ""), ("sweep_backward", ""), *units]
+
+
+def compile_one(job: tuple[str, Types], architectures: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    """What the linker says of one cell's kernels."""
+    cell, kinds = job
+    return [
+        _compiled(cell, kinds, name, space, architecture)
+        for name, space in kernels(cell)
+        for architecture in architectures
+    ]
+
+
+def _compiled(cell: str, kinds: Types, name: str, space: str, architecture: tuple[int, int]) -> dict[str, Any]:
+    module, facts = registry.find(cell, {}), {"cell": cell, "kernel": name, "storage": kinds.storage}
+    facts |= {"products": kinds.products, "architecture": ".".join(map(str, architecture))}
     try:
         if space:
             binary = compiler.unit_binary(module, kinds, name, space, architecture)
@@ -41,8 +50,8 @@ def compile_one(job: tuple[str, str, str, Types], architecture: tuple[int, int])
     return facts | {"registers": binary.registers, "spilled": binary.spilled, "bytes": len(binary.code)}
 
 
-def compile_all(cells: list[str], architecture: str, workers: int) -> list[dict[str, Any]]:
-    major, minor = map(int, architecture.split("."))
-    todo = jobs(cells)
+def compile_all(cells: Sequence[str], architectures: Sequence[str], workers: int) -> list[dict[str, Any]]:
+    wanted = [tuple(map(int, text.split("."))) for text in architectures]
     with ProcessPoolExecutor(workers) as pool:
-        return list(pool.map(compile_one, todo, [(major, minor)] * len(todo)))
+        found = pool.map(partial(compile_one, architectures=wanted), jobs(cells))
+        return [facts for entry in found for facts in entry]

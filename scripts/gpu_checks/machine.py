@@ -3,6 +3,7 @@
 from typing import Any
 
 from scripts.benchmarks.machine import versions
+from scripts.gpu_checks import limits
 
 PACKAGES = ("numba", "numba-cuda", "cupy-cuda13x", "torch", "numpy", "cuda-bindings")
 
@@ -20,7 +21,9 @@ def describe() -> dict[str, Any]:
         "processors": current.limits.processors,
         "shared": current.limits.shared,
         "second-level cache": facts["l2CacheSize"],
-        "clock MHz": facts.get("clockRate", 0) // 1000,
+        "clock MHz": runtime.deviceGetAttribute(limits.CLOCK, current.number) // 1000,
+        "memory MHz": runtime.deviceGetAttribute(limits.MEMORY_CLOCK, current.number) // 1000,
+        "memory bits": runtime.deviceGetAttribute(limits.BUS_WIDTH, current.number),
         "CUDA of the driver": runtime.driverGetVersion(),
         "CUDA of the runtime": runtime.runtimeGetVersion(),
         "versions": versions(PACKAGES),

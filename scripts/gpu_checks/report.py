@@ -5,6 +5,17 @@ from typing import Any
 
 from scripts.gpu_checks.rows import ROWS, Row
 
+COLUMNS = (
+    "what", "ours, ms", "us a step", "rival, ms", "theirs / ours", "goal", "others, ms", "blocks forward, backward",
+    "limit, us a step", "share of it", "most is lost in, us a step",
+)  # fmt: skip
+LIMITS = (
+    "The limit of a part is the longest of its arithmetic at the device's peak, the bytes that have to move once at "
+    "the memory's peak, and the meetings of its blocks, as long as one takes in a kernel that does nothing else. The "
+    "parts are waited for one by one to be timed, which the column `ours` is not. torch.compile runs 16 steps, scaled "
+    "to all."
+)
+
 
 def line(cells: list[Any]) -> str:
     return f"| {' | '.join(map(str, cells))} |"
@@ -28,15 +39,17 @@ def rungs(found: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
     """(part, rung, what is wrong)."""
     entries = []
     for entry in found.get("ladder", []):
-        entries += [(entry["part"], rung, wrong) for rung, wrong in entry.get("found", {}).items()]
-        entries += [(entry["part"], "the process", [entry["failed"]])] if "failed" in entry else []
+        for rung, wrong in entry["found"].items():
+            entries.append((entry["part"], rung, [wrong["failed"]] if isinstance(wrong, dict) else wrong))
     return entries
 
 
 def markdown(found: dict[str, Any]) -> str:
     parts = ["# CUDA", machine(found), kernels(found)]
     if "ladder" in found:
-        parts += [ladder(found), sanitizer(found), speeds(found)]
+        parts.append(ladder(found))
+    if "speed" in found:
+        parts += [speeds(found), sanitizer(found)]
     return "\n\n".join([*parts, f"All of it took {found['seconds']} s."]) + "\n"
 
 
@@ -44,7 +57,7 @@ def machine(found: dict[str, Any]) -> str:
     entry = found["machine"]
     if "found" not in entry:
         said = (entry.get("failed") or "none was asked for").splitlines()[-1]
-        compiled = f"Compiled for compute capability {found['architecture']}"
+        compiled = f"Compiled for compute capability {found['architectures']}"
         return f"No device: {said}. {compiled}; nothing of this has run on a GPU."
     return "\n".join(f"- {name}: {value}" for name, value in entry["found"].items())
 
@@ -70,45 +83,51 @@ def ladder(found: dict[str, Any]) -> str:
 
 def sanitizer(found: dict[str, Any]) -> str:
     if not watched(found):
-        return "compute-sanitizer is not installed."
+        return "compute-sanitizer has not run."
     return "\n".join(f"- compute-sanitizer {p['tool']}: {p.get('failed', 'clean')[-300:]}" for p in watched(found))
 
 
 def speeds(found: dict[str, Any]) -> str:
-    rows = [cells for entry in found["speed"] if (cells := _speed(entry))]
-    header = [
-        "what",
-        "ours, ms",
-        "us a step",
-        "first rival, ms",
-        "theirs / ours",
-        "goal",
-        "others, ms",
-        "blocks forward, backward",
-    ]
-    return "\n".join(["## Speed", "", table(header, rows)])
+    rows = [_speed(ROWS[int(number)], entry) for number, entry in found["speed"].items()]
+    return "\n".join(["## Speed", "", table(list(COLUMNS), rows), "", LIMITS])
 
 
-def _speed(entry: dict[str, Any]) -> list[Any]:
-    row: Row = ROWS[int(entry["part"].partition(":")[2])]
-    if "failed" in entry:
-        return [row.label, f"failed: {entry['failed'].splitlines()[-1][:200]}", *[""] * 6]
-    times = {name: statistics.median(values) for name, values in entry["found"]["milliseconds"].items()}
-    own, first = times["ours"], times.get(row.rivals[0])
+def _speed(row: Row, found: dict[str, Any]) -> list[Any]:
+    if "milliseconds" not in found:
+        return [row.label, f"failed: {found['failed'].splitlines()[-1][:200]}", *[""] * (len(COLUMNS) - 2)]
+    times = {name: statistics.median(values) for name, values in found["milliseconds"].items()}
+    own, first = times["this"], times.get(row.rivals[0])
     others = [f"{name} {times[name]:.3g}" for name in row.rivals[1:] if name in times]
-    others += [f"{name} failed" for name in entry["found"]["failed"]]
-    plans = [_blocks(entry["found"]["plans"][way]) for way in ("forward", "backward")]
-    ratio = f"{first / own:.2f}" if first else ""
-    ahead = f"{first:.3g}" if first else "failed"
+    others += [f"{name} failed" for name in found["failed"]]
+    plans = [_blocks(found["plans"][way]) for way in ("forward", "backward")]
     return [
         row.label,
         f"{own:.3g}",
         f"{1e3 * own / row.size[0]:.2f}",
-        ahead,
-        ratio,
+        f"{row.rivals[0]} {first:.3g}" if first else "failed",
+        f"{first / own:.2f}" if first else "",
         f"{row.goal:.2f}",
         "; ".join(others),
         ", ".join(plans),
+        *limit(found, own, row.size[0]),
+    ]
+
+
+def limit(found: dict[str, Any], milliseconds: float, steps: int) -> list[str]:
+    """The limit of a step, what each part's is, ours as a share of it, and where most is lost."""
+    least, taken = found["least"], found["taken"]
+    if not least:
+        return ["not known here", "", ""]
+    bounds = {part: max(costs, key=lambda name: costs[name]) for part, costs in least.items()}
+    floors = {part: least[part][bounds[part]] for part in least}
+    total = sum(floors.values())
+    lost = {part: spent - floors.get(part, 0.0) for part, spent in taken.items()}
+    worst = max(lost, key=lambda part: lost[part])
+    each = ", ".join(f"{part} {floors[part] / steps:.2f} ({bounds[part]})" for part in floors)
+    return [
+        f"{total / steps:.2f}: {each}",
+        f"{total / 1e3 / milliseconds:.0%}",
+        f"{worst}: {taken[worst] / steps:.2f}, at the least {floors.get(worst, 0.0) / steps:.2f}",
     ]
 
 

@@ -1,15 +1,18 @@
 """One row of the table: our layer and its rivals on the same arrays, in turn, each finished when the clock is read."""
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 import lstm_numba as ln
-from scripts.gpu_checks.rows import Row
+from lstm_numba.gpu.device import current
+from scripts.gpu_checks import limits
+from scripts.gpu_checks.rows import ROWS, Row
 
-SAMPLES, SECONDS = 15, 4.0
+SAMPLES, SECONDS = 15, 2.5
 COMPILED_STEPS = 16  # torch.compile unrolls the loop: minutes for more
 Call = Callable[[], Any]
 
@@ -24,12 +27,13 @@ def tensors(row: Row) -> dict[str, Any]:
         return torch.randn(steps, batch, size, device="cuda", generator=generator).to(kind)
 
     lengths = torch.linspace(steps // 4, steps, batch).round().long().flip(0) if row.unequal else None
-    return {"x": draw(inputs), "d_output": draw(hidden), "lengths": lengths}
+    return {"x": draw(inputs), "d_output": draw(row.projected.get("P", hidden)), "lengths": lengths}
 
 
 def ours(row: Row, given: dict[str, Any], cell: str) -> tuple[Call, Any]:
     _, _, inputs, hidden = row.size
-    layer = ln.Layer(cell, inputs, hidden, dtype=row.storage, products=row.products, device="cuda")
+    kinds = {"dtype": row.storage, "products": row.products, "device": "cuda"}
+    layer = ln.Layer(cell, inputs, hidden, **kinds, **row.projected)
     ends = None if given["lengths"] is None else given["lengths"].numpy()
 
     def forward() -> Any:
@@ -45,7 +49,8 @@ def cudnn(row: Row, given: dict[str, Any], _: Any) -> Call:
     """torch.nn.LSTM; with tf32 allowed where our products are tf32 too."""
     _, _, inputs, hidden = row.size
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = row.products == "tf32"
-    module = torch.nn.LSTM(inputs, hidden, device="cuda", dtype=given["x"].dtype)
+    projection = row.projected.get("P", 0)
+    module = torch.nn.LSTM(inputs, hidden, device="cuda", dtype=given["x"].dtype, proj_size=projection)
     x, d_output, lengths = given["x"].detach().clone(), given["d_output"], given["lengths"]
 
     def run() -> Any:
@@ -55,6 +60,14 @@ def cudnn(row: Row, given: dict[str, Any], _: Any) -> Call:
         return torch.nn.utils.rnn.pad_packed_sequence(packed, total_length=len(x))[0]
 
     return _called(row, run, x, d_output, module.parameters())
+
+
+def as_module(row: Row, given: dict[str, Any]) -> Call:
+    """`lstm_numba.torch.LSTM`, with all that torch does around it."""
+    from lstm_numba.torch import LSTM
+
+    module = LSTM(*row.size[2:], device="cuda", dtype=given["x"].dtype)
+    return _called(row, lambda: module(x)[0], x := given["x"].detach().clone(), given["d_output"], module.parameters())
 
 
 def loop(row: Row, given: dict[str, Any], layer: Any) -> Call:
@@ -102,6 +115,7 @@ RIVALS: dict[str, Callable[..., Call]] = {
     "loop": loop,
     "compile": compiled,
     "lstm": lambda row, given, _: ours(row, given, "lstm")[0],
+    "ours": lambda row, given, _: ours(row, given, row.cell)[0],
 }
 
 
@@ -113,11 +127,28 @@ def sample(call: Call) -> float:
     return time.perf_counter() - started
 
 
+def measured(first: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Row by row from one on, its number and what was found; until the device is lost to this process."""
+    for number, row in list(enumerate(ROWS))[first:]:
+        try:
+            found = measure(row)
+        except Exception as error:  # noqa: BLE001  (reported, and the rest goes on)
+            found = {"failed": f"{type(error).__name__}: {error}"[:500]}
+        yield str(number), found
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError:
+            return
+        gc.collect()
+        torch.cuda.empty_cache()
+        current().xp.get_default_memory_pool().free_all_blocks()
+
+
 def measure(row: Row) -> dict[str, Any]:
     """Milliseconds of each, and how ours was laid out."""
     given = tensors(row)
     call, layer = ours(row, given, row.cell)
-    calls, failed = {"ours": call}, {}
+    calls, failed = {"this": as_module(row, given) if row.module else call}, {}
     for name in row.rivals:
         try:
             calls[name] = RIVALS[name](row, given, layer)
@@ -126,9 +157,12 @@ def measure(row: Row) -> dict[str, Any]:
             calls.pop(name, None)
             failed[name] = f"{type(error).__name__}: {error}"[:500]
     times = interleaved(calls)
+    if "compile" in times:
+        times["compile"] = [taken * row.size[0] / COMPILED_STEPS for taken in times["compile"]]
     engine, batch = layer._placed.engine, row.size[1]
     plans = {way: _plan(engine.plan(way, batch)) for way in ("forward", "backward")}
-    return {"label": row.label, "milliseconds": times, "plans": plans, "failed": failed, "shares": _shares(row)}
+    found = {"label": row.label, "milliseconds": times, "plans": plans, "failed": failed}
+    return found | limits.shares(engine, call, row.size[0], batch, row.mode)
 
 
 def interleaved(calls: dict[str, Call]) -> dict[str, list[float]]:
@@ -144,8 +178,3 @@ def interleaved(calls: dict[str, Call]) -> dict[str, list[float]]:
 
 def _plan(found: Any) -> dict[str, int] | None:
     return found and {name: getattr(found, name) for name in ("parts", "groups", "tile", "shared")}
-
-
-def _shares(row: Row) -> dict[str, int]:
-    """Steps that were run, to compare what ran fewer."""
-    return {"steps": row.size[0], "compiled steps": COMPILED_STEPS}

@@ -3,11 +3,15 @@
 import threading
 from contextlib import contextmanager
 
+import numpy as np
+
+import derive
 import lstm_numba as ln
 from lstm_numba.gpu import device, words
 from lstm_numba.gpu.compiler import bound
 from lstm_numba.gpu.interpreted import Interpreter
 from lstm_numba.gpu.plan import Limits
+from tests import layers
 
 H100 = Limits((9, 0), 132, 232_448)
 
@@ -33,6 +37,27 @@ def twin(layer, stand_in, **settings):
         found = ln.Layer(cell, layer.input_size, layer.hidden_size, device="cuda", **kind)
     found._theta.flat[...] = layer._theta.flat
     return found
+
+
+def made(cell, **sizes):
+    """A layer of a cell that is not in the package."""
+    layer, random = derive.build(cell)(3, 4, dtype="float64", **sizes), np.random.default_rng(0)
+    for array in layer.parameters.values():
+        array[...] = random.normal(0, 0.6, array.shape)
+    return layer
+
+
+def along(layer, numbers, further, **options):
+    """What jvp and hvp give, by name, of a layer and a direction."""
+    run = layers.forward(layer, numbers, **options)
+    direction = {**further.inputs, "state": further.state}
+    direction["parameters"] = {n: np.cos(np.arange(a.size)).reshape(a.shape) for n, a in layer.parameters.items()}
+    pushed = run.jvp(direction)
+    changes = {"dot_d_output": further.d_output, "dot_d_state": further.d_state}
+    pulled = run.hvp(direction, numbers.d_output, numbers.d_state, **changes)
+    found = {"dot output": pushed.output, **{f"dot {n}": a for n, a in pushed.state.items()}}
+    found |= {f"change of d {n}": a for n, a in {**pulled.inputs, **pulled.parameters}.items()}
+    return found | {f"change of d first {n}": a for n, a in pulled.state.items()}
 
 
 class Turns:

@@ -5,6 +5,7 @@ Kernels are the generated functions in plain Python, on ctypes pointers to the a
 
 import ctypes
 import inspect
+from contextlib import contextmanager
 from types import FunctionType, SimpleNamespace
 
 import numpy as np
@@ -32,8 +33,11 @@ class Stream:
 
     current = None
 
-    def __init__(self, non_blocking=False):
-        self.recorded = None
+    def __init__(self, non_blocking=False, pointer=5):
+        self.recorded, self.ptr = None, pointer
+
+    def is_capturing(self):
+        return self.recorded is not None
 
     def __enter__(self):
         self.before, Stream.current = Stream.current, self
@@ -48,6 +52,57 @@ class Stream:
     def end_capture(self):
         work, self.recorded = self.recorded, None
         return SimpleNamespace(launch=lambda: [one() for one in work])
+
+
+Stream.null = Stream(pointer=0)
+
+
+class ExternalStream(Stream):
+    """Somebody else's, on a device."""
+
+    def __init__(self, pointer, number):
+        super().__init__(pointer=pointer)
+        self.number = number
+
+
+class Device:
+    """The current device, for as long as a `with` lasts."""
+
+    current = 0
+
+    def __init__(self, number=None):
+        self.id = Device.current if number is None else number
+
+    def __enter__(self):
+        self.before, Device.current = Device.current, self.id
+        return self
+
+    def __exit__(self, *_):
+        Device.current = self.before
+
+
+class Allocator:
+    """Memory by two functions."""
+
+    def __init__(self, take, release):
+        self.functions = take, release
+
+    def malloc(self, size):
+        raise NotImplementedError
+
+
+class Driver:
+    """Kernels' attributes; a multiprocessor has room for one block of them."""
+
+    room, allowed = 1, {}
+
+    def funcSetAttribute(self, pointer, attribute, value):
+        assert attribute == 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        self.allowed[pointer] = value
+
+    def occupancyMaxActiveBlocksPerMultiprocessor(self, pointer, threads, shared):
+        assert shared <= self.allowed[pointer]
+        return self.room
 
 
 def submit(work):
@@ -114,14 +169,15 @@ class Function:
         )
 
     def __call__(self, grid, block, values, shared_mem=0, enable_cooperative_groups=False):
-        assert all(isinstance(value, int) for value in values)
+        assert shared_mem <= max(48 * 1024, Driver.allowed.get(self.ptr, 0))
+        assert all(isinstance(value, (int, np.generic)) for value in values)
         assert len(values) == len(self.names)
         given = dict(zip(self.names, map(self.pointed, self.names, values), strict=True))
         submit(lambda: self.launched(given, grid[0] * block[0]))
 
     def pointed(self, name, value):
         kind = str(compiler.argument_type(name, self.kinds))
-        return value if kind == "int64" else ctypes.cast(value, ctypes.POINTER(CTYPES[kind.rstrip("*")]))
+        return value if not kind.endswith("*") else ctypes.cast(value, ctypes.POINTER(CTYPES[kind.rstrip("*")]))
 
     def launched(self, given, threads):
         if not self.space:  # one block of one thread does the work of all: its regions lie further apart
@@ -139,12 +195,23 @@ class Function:
 class Cupy:
     """The module."""
 
+    allocator = None
     float32, float64 = np.float32, np.float64
 
     def __init__(self):
         runtime = SimpleNamespace(memGetInfo=lambda: (2**34, 2**35))
         device = SimpleNamespace(get_cublas_handle=lambda: 7)
-        self.cuda = SimpleNamespace(runtime=runtime, device=device, Stream=Stream)
+        streams = {"Stream": Stream, "ExternalStream": ExternalStream}
+        streams["get_current_stream"] = lambda: Stream.current or Stream.null
+        memory = {"PythonFunctionAllocator": Allocator, "using_allocator": self.using}
+        self.cuda = SimpleNamespace(runtime=runtime, device=device, Device=Device, driver=Driver(), **streams, **memory)
+
+    @staticmethod
+    @contextmanager
+    def using(malloc):
+        Cupy.allocator = malloc.__self__
+        yield
+        Cupy.allocator = None
 
     def __getattr__(self, name):
         function = getattr(np, name)

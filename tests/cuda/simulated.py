@@ -179,6 +179,7 @@ CASES = [  # cell, dtype, products, hidden, device
     ("gru", "float64", "exact", 5, Simulator(ONE_BLOCK, 8)),
     ("lstm", "float32", "exact", 5, Simulator(THREE_BLOCKS, 8)),
     ("depth_gated", "float64", "exact", 6, Simulator(ONE_BLOCK, 12, lanes=4)),
+    ("lstm_projected", "float64", "exact", 6, Simulator(THREE_BLOCKS, 12, lanes=4)),
     ("lstm", "float32", "tf32", 9, Simulator(ONE_BLOCK, 64)),
     ("gru", "float16", "exact", 18, Simulator(ONE_BLOCK, 64)),
 ]
@@ -189,7 +190,8 @@ def check(cell, dtype, products, hidden, simulator):
     """Names of results that are not the CPU's."""
     device.current = lambda: simulator
     exact = layers.random_layer(cell, 3, hidden)
-    own = ln.Layer(cell, 3, hidden, dtype=dtype, products=products, device="cuda")
+    further = layers.FURTHER.get(cell, {})
+    own = ln.Layer(cell, 3, hidden, dtype=dtype, products=products, device="cuda", **further)
     for name, array in exact.parameters.items():
         array *= 0.5
         own.parameters[name] = array.astype(own.dtype)

@@ -1,16 +1,21 @@
 """What the device is asked to do, on a stand-in for CuPy: addresses, matrix layouts, argument orders, graphs."""
 
+from collections import OrderedDict
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 pytest.importorskip("numba_cuda")
 
+from lstm_numba.errors import ArgumentError
 from lstm_numba.gpu import compiler
 from lstm_numba.gpu.device import Device, Products, _laid_out
 from lstm_numba.types import Types
 from tests import layers
 from tests.cuda import fake_cupy
-from tests.cuda.devices import H100, twin
+from tests.cuda.devices import H100, along, made, twin
+from tests.derive import user_cells
 
 EXACT = Types("float64")
 
@@ -18,19 +23,16 @@ EXACT = Types("float64")
 class Stood(Device):
     """The device over the stand-in."""
 
-    number, limits = 0, H100
+    limits = H100
 
     def __init__(self):
-        super().__init__(fake_cupy.Cupy())
+        super().__init__(fake_cupy.Cupy(), 0)
         self._products = Products(self.xp, fake_cupy)
 
     def function(self, key, make):
         module, kinds, name = key
         space = next((s for kind, n, s in module.CELL.program if name.endswith(f"_{n}") and kind == "pointwise"), "")
         return fake_cupy.Function(module, kinds, name, space if name.startswith("unit") else "")
-
-    def allow_shared(self, function, count):
-        assert count <= H100.shared
 
 
 @pytest.mark.parametrize("sweep", [False, True], ids=["step by step", "at once"])
@@ -47,8 +49,16 @@ def test_a_layer_runs_through_the_device(cell, sweep, dtype):
     assert layers.farther_apart(found, expected, 1e-12 if dtype == "float64" else 5e-6) == []
 
 
+def test_along_a_direction_a_layer_runs_through_the_device():
+    """Of a cell that stops a gradient: a number goes with the addresses."""
+    exact = made(user_cells.half_held)
+    numbers, further = layers.numbers_for(exact, 3, 2), layers.numbers_for(exact, 3, 2, seed=7)
+    found = along(twin(exact, Stood()), numbers, further)
+    assert layers.farther_apart(found, along(exact, numbers, further), 1e-12) == []
+
+
 def test_a_time_loop_that_comes_again_with_the_same_arrays_is_replayed_as_a_graph():
-    device, counted = Stood(), []
+    device, counted, graphs = Stood(), [], OrderedDict()
     array = fake_cupy.own(np.zeros(3))
 
     def run(arrays, begin, end):
@@ -58,10 +68,10 @@ def test_a_time_loop_that_comes_again_with_the_same_arrays_is_replayed_as_a_grap
     arrays = {"c": fake_cupy.own(np.zeros((1, 1))), "a": array.reshape(1, 3), "batch": 2}
     array += 1
     for _ in range(5):
-        device.steps(run, arrays, 0, 1)
+        device.steps(graphs, run, arrays, 0, 1)
     assert arrays["c"] == 15
     assert len(counted) == 2  # once in earnest, once into the graph
-    device.steps(run, {**arrays, "batch": 3}, 0, 1)
+    device.steps(graphs, run, {**arrays, "batch": 3}, 0, 1)
     assert len(counted) == 3
 
 
@@ -93,3 +103,46 @@ def test_every_argument_of_every_kernel_has_a_type():
     for name in ("unit_forward_1", "unit_backward_1"):
         kinds = {str(compiler.argument_type(n, EXACT)) for n in compiler.unit_arguments(module, name, "H")}
         assert kinds == {"int64", "int64*", "uint8*", "float64*"}
+    known = {"dot_stop": "float32", "dot_low_h_prev": "uint16*", "dot_d_out_h": "uint16*", "dot_all_h": "float32*"}
+    assert {name: str(compiler.argument_type(name, Types("bfloat16"))) for name in known} == known
+
+
+def test_blocks_that_would_wait_for_ever_are_not_launched():
+    exact = layers.random_layer("gru", 3, 8)
+    device = Stood()
+    engine = twin(exact, device)._placed.engine
+    small = replace(H100, shared=34_500)  # several blocks share the units
+    engine.limits = small
+    assert engine.plan("forward", 3).parts > 1
+    device.xp.cuda.driver.room = 0
+    assert engine.plan("forward", 3) is None
+    engine.limits = H100
+    assert engine.plan("forward", 3).parts == 1  # nobody waits
+
+
+def test_into_a_graph_that_the_caller_records_the_steps_go_as_they_are():
+    device, counted, graphs = Stood(), [], OrderedDict()
+    with fake_cupy.Stream() as stream:
+        stream.begin_capture()
+        for _ in range(3):
+            device.steps(graphs, lambda *_: counted.append(1), {}, 0, 1)
+        stream.end_capture()
+    assert (len(counted), len(graphs)) == (3, 0)
+
+
+def test_lengths_cannot_be_recorded_in_a_graph():
+    own = twin(layers.random_layer("gru", 3, 4), Stood())
+    with fake_cupy.Stream() as stream:
+        stream.begin_capture()
+        with pytest.raises(ArgumentError, match="outside of the graph"):
+            own.forward(np.zeros((2, 3, 3)), lengths=[1, 2, 2])
+
+
+def test_work_goes_to_the_layers_device_whichever_is_current():
+    own, seen = twin(layers.random_layer("gru", 3, 4), Stood()), []
+    own._placed.device.number = 3
+    launch = own._placed.device.launch
+    own._placed.device.launch = lambda *a: (seen.append(fake_cupy.Device.current), launch(*a))
+    own._placed.engine.limits = None
+    own.forward(np.zeros((2, 1, 3))).backward(np.zeros((2, 1, 4)))
+    assert set(seen) == {3}

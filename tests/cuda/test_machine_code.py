@@ -1,5 +1,6 @@
 """Machine code, made without a device: it fits the registers, spills nothing, and multiplies as it should."""
 
+import inspect
 import re
 
 import pytest
@@ -11,16 +12,15 @@ from lstm_numba.gpu import compiler
 from lstm_numba.gpu.plan import Method
 from lstm_numba.types import Types
 
-SM_80, SM_90 = (8, 0), (9, 0)
+BOTH = ((8, 0), (9, 0))
 NEWEST_PTX = 9.0  # what a CUDA 13.0 driver reads
 CELLS = {name: registry.find(name, {}) for name in registry.cells()}  # of each cell the first variant
-SWEPT = [name for name, module in CELLS.items() if hasattr(module, "sweep_forward")]
 UNITS = [
     (name, f"unit_{direction}_{number}", space)
     for name, module in CELLS.items()
     for kind, number, space in module.CELL.program
     if kind == "pointwise"
-    for direction in ("forward", "backward")
+    for direction in ("forward", "backward", "forward_tangent", "backward_tangent")
 ]
 EXACT, TF32, HALF = Types("float32"), Types("float32", "tf32"), Types("bfloat16")
 EVERY = [EXACT, TF32, HALF, Types("float16"), Types("float64")]
@@ -32,52 +32,63 @@ INSTRUCTION = {
 }
 
 
-def compile_unit(cell, name, space, kinds, architecture):
-    kernel, names = compiler.unit_kernel(CELLS[cell], kinds, name, space)
-    return checked(kernel, names, kinds, architecture, compiler.THREADS)
+def compile_unit(cell, name, space, kinds, architectures=BOTH):
+    return checked(compiler.unit_ptx(CELLS[cell], kinds, name, space), kinds, architectures, compiler.THREADS)
 
 
-def compile_sweep(cell, direction, kinds, architecture):
-    kernel, names = compiler.sweep_kernel(CELLS[cell], kinds, f"sweep_{direction}")
-    return checked(kernel, names, kinds, architecture, Method.of(kinds).threads)
+def compile_sweep(cell, direction, kinds, architectures=BOTH):
+    ptx = compiler.sweep_ptx(CELLS[cell], kinds, f"sweep_{direction}")
+    return checked(ptx, kinds, architectures, Method.of(kinds).threads)
 
 
-def checked(kernel, names, kinds, architecture, threads):
-    """PTX of a kernel that keeps to the limits of its architecture."""
-    ptx = compiler.to_ptx(kernel, tuple(compiler.argument_type(n, kinds) for n in names), architecture)
-    binary = compiler.linked(ptx, architecture, threads)
+def checked(ptx, kinds, architectures, threads):
+    """PTX of a kernel that keeps to the limits of these architectures."""
     assert float(re.search(r"^\.version (\S+)", ptx, re.MULTILINE).group(1)) <= NEWEST_PTX
-    assert (binary.spilled, binary.stack) == (0, 0)
-    assert 0 < binary.registers * threads <= compiler.REGISTERS
-    assert binary.code.startswith(b"\x7fELF")
     assert (".f64" in ptx) == (kinds.storage == "float64")  # nothing is widened on the way
+    for architecture in architectures:
+        binary = compiler.linked(ptx, architecture, threads)
+        assert (binary.spilled, binary.stack) == (0, 0)
+        assert 0 < binary.registers * threads <= compiler.REGISTERS
+        assert binary.code.startswith(b"\x7fELF")
     return ptx
 
 
 @pytest.mark.parametrize(("cell", "name", "space"), UNITS)
-def test_every_unit_compiles_for_hopper(cell, name, space):
-    compile_unit(cell, name, space, HALF if len(cell) % 2 else EXACT, SM_90)
+def test_every_unit_compiles(cell, name, space):
+    compile_unit(cell, name, space, HALF if len(cell) % 2 else EXACT)
 
 
 @pytest.mark.parametrize("kinds", EVERY, ids=str)
-def test_units_compile_for_ampere_in_every_type(kinds):
-    compile_unit("peephole", "unit_backward_1", "H", kinds, SM_80)
+def test_units_compile_in_every_type(kinds):
+    compile_unit("peephole", "unit_backward_1", "H", kinds)
 
 
 @pytest.mark.parametrize(("cell", "direction", "kinds"), [("lstm", "forward", HALF), ("gru", "backward", TF32)])
 def test_sweeps_multiply_on_tensor_cores(cell, direction, kinds):
-    assert INSTRUCTION[kinds] in compile_sweep(cell, direction, kinds, SM_90)
+    assert INSTRUCTION[kinds] in compile_sweep(cell, direction, kinds)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "cell"), list(enumerate(SWEPT)))
-def test_every_sweep_compiles(number, cell):
-    """All types, directions and architectures: ./scripts/gpu_check --compile-only."""
-    kinds, direction = EVERY[number % 5], ("forward", "backward")[number // 5 % 2]
-    ptx = compile_sweep(cell, direction, kinds, (SM_80, SM_90)[number % 2])
-    assert (INSTRUCTION[kinds] in ptx) if kinds in INSTRUCTION else ("mma" not in ptx)
+@pytest.mark.parametrize("kinds", EVERY, ids=str)
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cells_sweeps_compile_in_every_type(cell, kinds):
+    """Directions in turn, each for both architectures; all of them: ./scripts/gpu_check --compile-only."""
+    nth, kind = [*CELLS].index(cell), EVERY.index(kinds)
+    direction, architecture = ("forward", "backward")[(nth + kind) % 2], BOTH[(nth + kind // 2) % 2]
+    ptx = compile_sweep(cell, direction, kinds, [architecture])
+    has_products = "multiply(" in inspect.getsource(getattr(CELLS[cell], f"sweep_{direction}"))
+    assert (INSTRUCTION[kinds] in ptx) == has_products if kinds in INSTRUCTION else ("mma" not in ptx)
     assert "red.release.gpu" in ptx
     assert "ld.acquire.gpu" in ptx
+
+
+def test_every_argument_of_a_kernel_is_one_of_eight_bytes_as_it_is_launched_with():
+    for name, space in (("unit_backward_1", "H"), ("sweep_forward", "")):
+        module = CELLS["lstm1997"]
+        names = compiler.unit_arguments(module, name, space) if space else compiler.signature(module, name)
+        ptx = compiler.unit_ptx(module, HALF, name, space) if space else compiler.sweep_ptx(module, HALF, name)
+        head = ptx[ptx.index(".entry") : ptx.index(")", ptx.index(".entry"))]
+        assert re.findall(r"\.param (\.\w+)", head) == [".u64"] * len(names)
 
 
 def test_a_kernel_from_the_disk_is_the_one_that_was_put_there(tmp_path):

@@ -1,25 +1,39 @@
 """The CUDA side in plain Python: the generated text and the engine around it give what the CPU's kernels give."""
 
 import copy
+import inspect
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import derive
 import lstm_numba as ln
-from lstm_numba.errors import OptionError, TapeError
+from derive import language
+from lstm_numba.errors import TapeError
 from lstm_numba.gpu import engine
 from lstm_numba.gpu.interpreted import Interpreter
 from lstm_numba.gpu.plan import Limits, Method, _divisions
 from tests import layers
-from tests.cuda.devices import H100, Blocks, on, twin
+from tests.cuda.devices import H100, Blocks, along, made, on, twin
 from tests.derive import user_cells
 
 STEP_BY_STEP, AT_ONCE = Interpreter(), Interpreter(H100)
 WAYS = pytest.mark.parametrize("way", [STEP_BY_STEP, AT_ONCE], ids=["step by step", "at once"])
 RESETS = np.random.default_rng(3).random((5, 3)) < 0.4
 CELLS = [cell for cell in vars(user_cells).values() if isinstance(cell, derive.Cell) and cell.inputs]
+
+
+def carried():
+    """A sum over P that is read two products later, and beside which there is no scalar mathematics."""
+    h, h_prev = language.state("h")
+    q, q_prev = language.state("q", "P")
+    a, x = language.value("a", "P"), language.x
+    (W,), (U,), (V, R) = (language.matrices(*given) for given in (("W", "H", "N"), ("U", "H", "H"), ("V R", "P", "H")))
+    equations = {a: V @ h_prev, h: language.tanh(W @ x + U @ h_prev), q: language.tanh(R @ h) * a + q_prev / 2}
+    equations = [language.Eq(name, value) for name, value in equations.items()]
+    return derive.Cell(name="carried", title="carried", year=2024, reference="test", equations=equations)
 
 
 def agree(layer, way, steps=5, rows=3, tolerance=1e-12, **options):
@@ -38,24 +52,50 @@ def test_every_cell_gives_what_the_cpu_gives(cell, way):
 @WAYS
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_unusual_cells_give_what_the_cpu_gives(cell, way):
-    sizes = {"P": 6} if cell.name == "projected" else {}
-    layer = derive.build(cell)(3, 4, dtype="float64", **sizes)
-    random = np.random.default_rng(0)
-    for array in layer.parameters.values():
-        array[...] = random.normal(0, 0.6, array.shape)
-    agree(layer, way, lengths=[4, 2, 0], resets=RESETS)
+    agree(made(cell, **({"P": 6} if cell.name == "projected" else {})), way, lengths=[4, 2, 0], resets=RESETS)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "depth_gated", "clockwork"])
-@pytest.mark.parametrize(("parts", "groups"), [(2, 1), (4, 1), (2, 3), (1, 2)])
-def test_blocks_that_share_the_units_meet_where_they_must(cell, parts, groups, monkeypatch):
-    def chosen(held, size, batch, limits, kinds):
-        found = _divisions(held, size, batch, limits, kinds, Method.of(kinds))
+def divided(parts, groups):
+    """Instead of `plan`: this division."""
+
+    def chosen(held, sizes, batch, limits, kinds):
+        found = _divisions(held, max(sizes), batch, limits, kinds, Method.of(kinds))
         return next(p for p in found if (p.parts, p.groups) == (parts, groups))
 
-    monkeypatch.setattr(engine, "plan", chosen)
-    layer = layers.random_layer(cell, 3, 8)
+    return chosen
+
+
+def test_a_sum_that_a_later_stage_reads_is_carried_there():
+    layer = made(carried(), P=6)
+    assert "slot = " in inspect.getsource(layer._module.sweep_forward)
+    agree(layer, AT_ONCE, lengths=[4, 2, 0], resets=RESETS)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "depth_gated", "clockwork", "lstm_projected", "carried"])
+@pytest.mark.parametrize(("parts", "groups"), [(2, 1), (4, 1), (2, 3), (1, 2), (8, 1)])
+def test_blocks_that_share_the_units_meet_where_they_must(cell, parts, groups, monkeypatch):
+    monkeypatch.setattr(engine, "plan", divided(parts, groups))
+    layer = made(carried(), P=8) if cell == "carried" else layers.random_layer(cell, 3, 8)
     agree(layer, Blocks(Limits((9, 0), parts * groups, 0)), steps=3, lengths=[3, 2, 0], resets=RESETS[:3])
+
+
+MEETING = "met = meet(barrier, parts, met)\n"
+
+
+@pytest.mark.parametrize("which", [1, 2])
+@pytest.mark.parametrize("sweep", ["sweep_forward", "sweep_backward"])
+def test_a_meeting_that_is_left_out_is_noticed(sweep, which, monkeypatch):
+    """A planted bug: the stand-in's blocks run one after the other, and in the other order after every meeting."""
+    monkeypatch.setattr(engine, "plan", divided(2, 1))
+    layer = layers.random_layer("lstm_projected", 3, 8)
+    numbers, own = layers.numbers_for(layer, 3, 2), twin(layer, Blocks(Limits((9, 0), 2, 0)))
+    module = vars(own._placed.engine.module).copy()
+    pieces = inspect.getsource(module[sweep]).split(MEETING)
+    exec(MEETING.join(pieces[:which]) + "pass\n" + MEETING.join(pieces[which:]), module)
+    own._placed.engine.module = SimpleNamespace(**module)
+    with np.errstate(all="ignore"):  # what is read too early may be anything
+        found = layers.everything(own, numbers)
+        assert layers.farther_apart(found, layers.everything(layer, numbers), 1e-12) != []
 
 
 @WAYS
@@ -121,11 +161,44 @@ def test_half_storage_keeps_states_and_parameters_in_float32():
     assert kinds == {"h": "float16", "final h": "float32", "d x": "float16", "d U_r": "float32"}
 
 
-def test_derivatives_along_a_direction_belong_to_the_cpu():
-    run = twin(layers.random_layer("lstm", 3, 4), STEP_BY_STEP).forward(np.zeros((2, 1, 3)))
-    for derivative in (run.jvp, run.hvp):
-        with pytest.raises(OptionError, match="device='cpu'"):
-            derivative({})
+def agree_along(layer, way):
+    numbers, further = layers.numbers_for(layer, 4, 3), layers.numbers_for(layer, 4, 3, seed=7)
+    for options in ({}, {"lengths": [4, 2, 0], "resets": RESETS[:4]}):
+        found = along(twin(layer, way), numbers, further, **options)
+        assert layers.farther_apart(found, along(layer, numbers, further, **options), 1e-12) == []
+
+
+@pytest.mark.parametrize("cell", ln.cells())
+def test_along_a_direction_every_cell_gives_what_the_cpu_gives(cell):
+    agree_along(layers.random_layer(cell, 3, 4, reverse=cell == "gru"), STEP_BY_STEP)
+
+
+@pytest.mark.parametrize("cell", [c for c in CELLS if c.name in ("half_held", "odd", "mut3")], ids=lambda c: c.name)
+def test_along_a_direction_unusual_cells_give_what_the_cpu_gives(cell):
+    agree_along(made(cell), AT_ONCE)
+
+
+def test_a_truncated_gradient_changes_as_it_is_computed():
+    agree_along(layers.random_layer("lstm1997", 3, 4, truncated=True), STEP_BY_STEP)
+
+
+def test_after_a_direction_a_backward_is_exact_and_where_states_only_were_kept_there_is_none():
+    layer = layers.random_layer("gru", 3, 4)
+    numbers, own = layers.numbers_for(layer, 5, 3), twin(layer, AT_ONCE)
+    run = layers.forward(own, numbers)
+    first = layers.parameter_gradients(layers.backward(run, numbers))
+    run.hvp({"x": numbers.inputs["x"]}, numbers.d_output)
+    assert layers.other_bits(layers.parameter_gradients(layers.backward(run, numbers)), first) == []
+    with pytest.raises(TapeError, match="states only"):
+        layers.forward(own, numbers, save="states").jvp({})
+
+
+@WAYS
+def test_no_steps_are_legal_where_states_only_are_kept_and_along_a_direction(way):
+    layer = layers.random_layer("gru", 3, 4)
+    numbers, own = layers.numbers_for(layer, 0, 3), twin(layer, way)
+    assert layers.forward(own, numbers, save="states").output.shape == (0, 3, 4)
+    assert layers.forward(own, numbers).jvp({}).output.shape == (0, 3, 4)
 
 
 def test_copies_have_parameters_of_their_own():

@@ -32,16 +32,13 @@ class Backward(Unit):
     """The transpose of a pointwise stage, of one unit."""
 
     direction = "backward"
+    said = "pointwise, transposed"
 
     def __init__(self, layout: Layout, stage: Pointwise, delivered: frozenset[str]) -> None:
         super().__init__(layout, stage)
         self.delivered = delivered
 
-    def body(self) -> Block:
-        self.summary = f"{self.stage.level}. pointwise, transposed, of one unit of one row at step `now`."
-        return self.per_row(self._running(), self._past())
-
-    def _running(self) -> Block:
+    def running(self) -> Block:
         step = self.step
         lines: Block = []
         if any(write.role == "state" for write in self.stage.writes):
@@ -52,9 +49,13 @@ class Backward(Unit):
         if not step.backward.results:
             return lines or ["pass"]
         lines += [f"{self.local(v.name)} = {self._saved(v)}" for v in step.vjp.saved]
-        names = [d.name for d in step.vjp.incoming] + [v.name for v in step.vjp.saved]
-        lines.append(self.call([d.name for _, d in step.vjp.outputs], step.backward.name, names))
+        lines += self._applied()
         return [*lines, *(self._deliver(v, self.local(d.name)) for v, d in step.vjp.outputs)]
+
+    def _applied(self) -> Block:
+        step = self.step
+        names = [d.name for d in step.vjp.incoming] + [v.name for v in step.vjp.saved]
+        return [self.call([d.name for _, d in step.vjp.outputs], step.backward.name, names)]
 
     def _incoming(self, write: Vector, name: str) -> Block:
         """What arrives for a write: from step t+1, from the loss at t, from later stages of this step."""
@@ -68,11 +69,6 @@ class Backward(Unit):
             # an array that no stage adds to stays 0
             found.append(f"take({self.at(f'd_kept_{write.name}', 'row', write.space)})")
         return [f"{name} = {found[0]}", *(f"{name} = {name} + {more}" for more in found[1:])]
-
-    def _saved(self, v: Vector) -> str:
-        if v.name in self.layout.homes:
-            return f"get({self.home(v.name, v.space if v.space != ONE else self.space)})"
-        return self.value(v, self.stage, "before")
 
     def _deliver(self, v: Vector, name: str) -> Block | str:
         """Add an adjoint where it belongs."""
@@ -90,7 +86,7 @@ class Backward(Unit):
             return self.at(f"d_all_{state_of(v)}", "earlier", v.space)
         return self.at(f"d_kept_{v.name}", "row", v.space if v.space != ONE else self.space)
 
-    def _past(self) -> Block:
+    def past(self) -> Block:
         """What arrives for a held state is handed on; a product receives nothing."""
         lines: Block = []
         for write in self.stage.writes:

@@ -68,17 +68,34 @@ class Function(Kernel):
         return f"{self.need(array)}, {rows} * {self.need(space)} + unit"
 
 
+# What every unit takes, read or not.
+ALWAYS = ("row", "unit", "now", "batch", "lengths")
+
+
 class Unit(Function):
     """What one thread does for one unit of one row at one step."""
 
     direction = ""
+    said = ""
 
     def __init__(self, layout: Layout, stage: Pointwise) -> None:
         super().__init__(layout)
         self.stage, self.step = stage, layout.steps[stage]
         self.place = list(layout.steps).index(stage) + 1
         self.name = f"unit_{self.direction}_{self.place}"
-        self.need("row", "unit", "now", "batch", "lengths")
+        self.summary = f"{stage.level}. {self.said}, of one unit of one row at step `now`."
+        self.need(*ALWAYS)
+
+    def body(self) -> Block:
+        return self.per_row(self.running(), self.past())
+
+    def running(self) -> Block:
+        """Before the row's end."""
+        raise TypeError(self.name)
+
+    def past(self) -> Block:
+        """After it."""
+        raise TypeError(self.name)
 
     @property
     def space(self) -> str:
@@ -115,6 +132,14 @@ class Unit(Function):
         if v.role in ("parameter", "constant"):
             return f"get({self.need(f'param_{v.name}')}, {'0' if v.space == ONE else 'unit'})"
         return f"get({self.home(v.name, v.space if v.space != ONE else stage.space)})"
+
+    def _saved(self, v: Vector) -> str:
+        """The expression that loads what a sweep reads of the forward step."""
+        if v.name in self.layout.homes:
+            return f"get({self.home(v.name, v.space if v.space != ONE else self.space)})"
+        if v.role == "slot":
+            return f"get({self.slot(self.own_slot(v))})"
+        return self.value(v, self.stage, "before")
 
     def is_operand(self, name: str) -> bool:
         """Whether a product of the time loop reads the value; h_prev for a state."""

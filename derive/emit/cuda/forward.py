@@ -1,6 +1,6 @@
 """What a thread does on the way forward."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from derive.emit.cuda.base import Unit
 from derive.emit.kernels.base import Block
@@ -16,26 +16,32 @@ class Forward(Unit):
     """A pointwise stage of one unit."""
 
     direction = "forward"
+    prefix = ""  # of the names of what is stored
+    said = "pointwise"
 
-    def body(self) -> Block:
-        self.summary = f"{self.stage.level}. pointwise, of one unit of one row at step `now`."
-        return self.per_row(self._running(), self._past())
+    def running(self) -> Block:
+        lines: Block = [*self._reading(), self._applied()]
+        if any(name in self.cell.states for name in self._results()):
+            self.need("marked", "resets")
+            lines.append("again = starts_again(marked, resets, given + batch, now + 1, length)")
+        for name in self._results():
+            lines += self._stores(name, self.local(self.prefix + name))
+        return lines
 
-    def _running(self) -> Block:
+    def _reading(self) -> Block:
         lines: Block = []
         for v in self.stage.reads:
             name = self.local(v.name)
             lines.append(f"{name} = {self._read(v)}")
             if v.role == "slot" and v.name in self.layout.homes and self._is_own(v):
                 lines.append(f"put({self.slot(self.own_slot(v))}, {name})")
-        names = [v.name for v in self.stage.reads]
-        lines.append(self.call(self.step.forward.results, self.step.forward.name, names))
-        if any(name in self.cell.states for name in self.step.forward.results):
-            self.need("marked", "resets")
-            lines.append("again = starts_again(marked, resets, given + batch, now + 1, length)")
-        for name in self.step.forward.results:
-            lines += self._stores(name)
         return lines
+
+    def _applied(self) -> str:
+        return self.call(self._results(), self.step.forward.name, [v.name for v in self.stage.reads])
+
+    def _results(self) -> Sequence[str]:
+        return self.step.forward.results
 
     def _is_own(self, v: Vector) -> bool:
         return self.own_slot(v).stage == self.layout.number(self.stage)
@@ -52,9 +58,8 @@ class Forward(Unit):
         offset = {0: "", 1: f" + apart_{k}"}.get(place, f" + {place} * apart_{k}")
         return f"summed({self.slot(home)}, sums_{k}, sum_{k}{offset})"
 
-    def _stores(self, name: str) -> Block:
+    def _stores(self, name: str, local: str) -> Block:
         lines: Block = []
-        local = self.local(name)
         if name in self.layout.homes:
             place = self.home(name, self.space)
             lines.append(f"put({place}, {local})")
@@ -76,10 +81,10 @@ class Forward(Unit):
             lines.append(f"copy_low({self.at(f'low_{state}_prev', 'after', self.space)}, {name})")
         return lines
 
-    def _past(self) -> Block:
+    def past(self) -> Block:
         """States are held; what a product reads is 0."""
         lines: Block = []
-        for name in self.step.forward.results:
+        for name in self._results():
             if name in self.cell.states:
                 before, after = (self.at(f"all_{name}", rows, self.space) for rows in ("before", "after"))
                 lines.append(f"put({after}, get({before}))")

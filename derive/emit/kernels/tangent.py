@@ -31,6 +31,8 @@ UNREAD = re.compile(r"store(_first)?\(d_(param|seq)_")
 class Tangent(Kernel):
     """What both kernels share: twins, and the product rule."""
 
+    moving = MOVING
+
     def body(self) -> Block:
         block = self.along(super().body())
         read = set(re.findall(r"\w+", "\n".join(lines_of(block))))
@@ -49,7 +51,7 @@ class Tangent(Kernel):
                 return name
             return self.need(f"dot_{name}") if name in self.arguments else f"dot_{name}"
 
-        return MOVING.sub(moved, line)
+        return self.moving.sub(moved, line)
 
     def is_trained(self, o: Operand) -> bool:
         """Whether any matrix that multiplies the operand has a direction."""

@@ -1,0 +1,78 @@
+"""Parts of the work in processes of their own: one that crashes, hangs or loses the device loses nothing else."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+QUIET = 90.0  # seconds without a line after which a process is taken to hang
+
+
+@dataclass
+class Told:
+    """What a process has printed, a JSON value a line, and why it ended early, if it did."""
+
+    values: list[Any] = field(default_factory=list)
+    failed: str = ""
+
+
+def told(part: str, seconds: float, before: tuple[str, ...] = ()) -> Told:
+    """Run one part for so many seconds at most."""
+    found, ends = Told(), time.monotonic() + seconds
+    if seconds < 5:
+        return Told(failed="no time was left for it")
+    command = [*before, sys.executable, "-m", "scripts.gpu_checks", "--part", part]
+    with tempfile.TemporaryFile("w+") as errors:
+        # in a session of its own, so that nothing of it outlives its time
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
+        lines: queue.Queue[str | None] = queue.Queue()
+        reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
+        reader.start()
+        try:
+            while (line := lines.get(timeout=max(0.1, min(QUIET, ends - time.monotonic())))) is not None:
+                if line.startswith(("{", "[")):  # a tool that watches may speak too
+                    found.values.append(json.loads(line))
+            if process.wait():
+                errors.seek(0)
+                found.failed = errors.read().strip()[-2000:] or f"exit {process.returncode}"
+        except queue.Empty:
+            found.failed = "took too long"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            reader.join()
+    return found
+
+
+def _read(output: Any, lines: Any) -> None:
+    with output:
+        for line in output:
+            lines.put(line.strip())
+    lines.put(None)
+
+
+def last(part: str, seconds: float, before: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What a part found, its last word, or how it failed."""
+    found = told(part, seconds, before)
+    if found.failed or not found.values:
+        return {"part": part, "failed": found.failed or "it said nothing"}
+    return {"part": part, "found": found.values[-1]}
+
+
+def each(part: str, names: list[str], ends: float) -> dict[str, Any]:
+    """A part that says one thing for each name: where it breaks off, another process goes on behind that."""
+    found: dict[str, Any] = {}
+    while len(found) < len(names):
+        answer = told(f"{part}:{len(found)}", ends - time.monotonic())
+        found.update(answer.values)
+        if len(found) < len(names) and (answer.failed or not answer.values):
+            found[names[len(found)]] = {"failed": answer.failed or "it said nothing"}
+    return {"part": part, "found": found}

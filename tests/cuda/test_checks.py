@@ -1,0 +1,98 @@
+"""The machinery of ./scripts/gpu_check, as far as it needs no device: processes that break off, limits, the report."""
+
+import json
+import time
+
+import pytest
+
+pytest.importorskip("numba_cuda")
+
+from lstm_numba.gpu import compiler
+from lstm_numba.gpu.interpreted import Interpreter
+from lstm_numba.types import Types
+from scripts.gpu_checks import limits, processes, report, rungs
+from scripts.gpu_checks.rows import ROWS
+from tests import layers
+from tests.cuda.devices import H100, twin
+
+NAMES = ["first", "second", "third"]
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """Instead of parts of the check, Python texts by their names."""
+    texts = {}
+
+    class Popen(processes.subprocess.Popen):
+        def __init__(self, command, **options):
+            super().__init__([command[0], "-c", texts[command[-1]]], **options)
+
+    monkeypatch.setattr(processes.subprocess, "Popen", Popen)
+    return texts
+
+
+def saying(*values, then=""):
+    return "import json\n" + "\n".join(f"print(json.dumps({value!r}), flush=True)" for value in values) + f"\n{then}"
+
+
+def test_behind_a_rung_that_kills_its_process_another_goes_on(parts):
+    parts["p:0"] = saying(["first", []], then="import os; os.abort()")
+    parts["p:2"] = saying(["third", ["wrong"]])
+    assert processes.each("p", NAMES, time.monotonic() + 60)["found"] == {
+        "first": [], "second": {"failed": "exit -6"}, "third": ["wrong"],
+    }  # fmt: skip
+
+
+def test_a_process_that_hangs_is_ended_and_what_it_has_said_is_kept(parts, monkeypatch):
+    monkeypatch.setattr(processes, "QUIET", 3.0)
+    parts["p"] = saying({"a": 1}, then="import time; time.sleep(100)")
+    answer = processes.told("p", 60)
+    assert (answer.values, answer.failed) == ([{"a": 1}], "took too long")
+
+
+def test_what_fails_says_how(parts):
+    parts["p"] = "raise RuntimeError('no such device')"
+    assert "no such device" in processes.last("p", 60)["failed"]
+    assert processes.last("p", 1) == {"part": "p", "failed": "no time was left for it"}
+
+
+def test_every_cell_has_the_same_rungs():
+    names = [name for name, _ in rungs.rungs("lstm")]
+    assert len(set(names)) == len(names)
+    assert [name for name, _ in rungs.rungs("gru")] == names
+
+
+def test_the_least_work_of_an_lstm_is_counted_from_its_sizes():
+    engine = twin(layers.random_layer("lstm", 3, 4, dtype="float32"), Interpreter(H100))._placed.engine
+    work = limits.work(engine, steps=5, batch=2, mode="train")
+    assert {part: sums for part, (sums, _, _) in work.items()} == {
+        "project": 10 * 4 * 4 * 3, "forward": 10 * 4 * 4 * 4, "backward": 10 * 4 * 4 * 4,
+        "after": 10 * 4 * 4 * (2 * 3 + 4),
+    }  # fmt: skip
+    assert [meetings for _, _, meetings in work.values()] == [0, 5, 5, 0]
+    assert work["project"][1] == 10 * (3 * 4 + 16 * 4)
+
+
+def test_the_kernel_that_only_meets_compiles():
+    assert compiler.meeting_binary(Types("float32"), (9, 0)).spilled == 0
+
+
+def test_the_report_names_the_limit_and_the_largest_loss():
+    least = {"project": {"arithmetic": 2.0, "bytes": 8.0, "meetings": 0.0}}
+    least["forward"] = {"arithmetic": 1.0, "bytes": 3.0, "meetings": 32.0}
+    found = {"milliseconds": {"this": [0.08], "cudnn": [0.1]}, "plans": {"forward": None, "backward": None}}
+    found |= {"failed": {}, "least": least, "taken": {"project": 10.0, "forward": 60.0, "the rest": 10.0}}
+    cells = report._speed(ROWS[0], found)
+    assert len(cells) == len(report.COLUMNS)
+    steps = ROWS[0].size[0]
+    assert cells[-3].endswith(f"forward {32 / steps:.2f} (meetings)")
+    assert cells[-2] == "50%"
+    assert cells[-1].startswith("forward: ")
+    text = report.markdown(
+        {"machine": {"failed": "none"}, "architectures": "9.0", "kernels": [], "seconds": 1}
+        | json.loads(json.dumps({"speed": {"0": found, "1": {"failed": "no"}}}))
+        | {"ladder": [{"part": "ladder:gru", "found": {"one": [], "two": {"failed": "it hung"}, "three": ["wrong"]}}]}
+    )
+    assert "| failed: no |" in text
+    assert "1 of 3 checks hold" in text
+    assert "two: it hung" in text
