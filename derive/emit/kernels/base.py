@@ -114,7 +114,7 @@ class Kernel:
         """The words of the kernel, the functions that it calls, its sizes."""
         layout = self.layout
         keys = [o.key for operands in layout.operands.values() for o in operands]
-        products = {f"{kind}_{key}" for kind in ("multiply", "transpose") for key in keys}
+        products = {f"{kind}_{key}" for kind in ("multiply", "biased", "transpose") for key in keys}
         called = {function.name for step in layout.steps.values() for function in step.functions}
         return {*self.words, *layout.spaces, *products, *called}
 
