@@ -50,17 +50,16 @@ def _clean(used: Path) -> None:
     for entry in used.parent.iterdir():
         if GONE.fullmatch(entry.name):
             shutil.rmtree(entry, ignore_errors=True)
-    idle = {entry: time.time() - entry.lstat().st_mtime for entry in used.parent.iterdir() if _is_ours(entry)}
-    by_age = sorted((entry for entry in idle if entry != used), key=idle.__getitem__)
-    for place, entry in enumerate(by_age, start=1):
-        if idle[entry] > OLD or (place >= MANY and idle[entry] > RECENT):
+    others = [entry for entry in used.parent.iterdir() if FOLDER.fullmatch(entry.name) and entry != used]
+    idle = {entry: time.time() - entry.lstat().st_mtime for entry in others}
+    for place, entry in enumerate(sorted(others, key=idle.__getitem__), start=1):
+        is_unused = idle[entry] > OLD or (place >= MANY and idle[entry] > RECENT)
+        if is_unused and _is_ours(entry):
             _remove(entry)
 
 
 def _is_ours(entry: Path) -> bool:
-    if not FOLDER.fullmatch(entry.name) or entry.is_symlink() or not entry.is_dir():
-        return False
-    return all(OURS.fullmatch(name) for name in os.listdir(entry))
+    return not entry.is_symlink() and entry.is_dir() and all(OURS.fullmatch(name) for name in os.listdir(entry))
 
 
 def _remove(folder: Path) -> None:

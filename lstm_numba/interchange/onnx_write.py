@@ -29,7 +29,8 @@ def _form(layer: Layer, form: str | None, resets: bool) -> str:
     if form not in (None, *FORMS):
         raise OptionError(f"form={form!r} is not one of {', '.join(map(repr, FORMS))}, or None for the best.")
     if form == "operator" and (resets or not has_operator(layer)):
-        what = f"there is one for {', '.join(OPERATORS)}, got {layer.name}, and none resets rows, got resets={resets}"
+        known = f"there is one for {', '.join(OPERATORS)}, where all gates apply the same function"
+        what = f"{known}, got {layer!r}, and none resets rows, got resets={resets}"
         raise NotExpressibleError(f"ONNX has no operator for this: {what}. Use form='scan'.")
     return form or ("operator" if has_operator(layer) and not resets and layer.dtype == np.float32 else "scan")
 

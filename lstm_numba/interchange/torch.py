@@ -66,10 +66,11 @@ def to_torch(layer: Layer | Stack) -> Arrays:
     Raises: NotExpressibleError if torch.nn has no module for this cell.
     """
     cell = unchanged_cell(layers_of(layer)[0])
-    layout = next((layout for layout in (*TORCH.values(), TORCH_PROJECTED) if layout.cell == cell), None)
+    layouts = (*TORCH.values(), TORCH_PROJECTED)
+    layout = next((layout for layout in layouts if layout.cell == cell), None)
     if layout is None or (isinstance(layer, Layer) and layer.reverse):
         what = f"the cell {cell}" if layout is None else "a layer that only reads backwards"
-        known = ", ".join(f"{one.cell} ({one.library})" for one in TORCH.values())
+        known = ", ".join(f"{one.cell} ({one.library})" for one in layouts)
         raise NotExpressibleError(f"torch.nn has no module for {what}; it has {known}, forwards or in both directions.")
     found: Arrays = {}
     for k, level in enumerate(levels_of(layer)):

@@ -94,7 +94,7 @@ LSTM = {"i": HARD, "f": HARD, "o": HARD, "g": "scaled_tanh(alpha=0.9, beta=1.3)"
 CHANGED = [
     ("lstm", {"activations": LSTM, "clip": 0.8}, "LSTM"),
     ("peephole", {"clip": 1.25}, "LSTM"),
-    ("coupled", {"clip": 0.3}, "LSTM"),
+    ("coupled", {"activations": {"i": "hard_sigmoid", "o": "hard_sigmoid", "h": "relu"}, "clip": 0.3}, "LSTM"),
     ("gru", {"clip": 0.5}, "GRU"),
     ("gru_reset_after", {"activations": {"r": "hard_sigmoid", "z": "hard_sigmoid", "n": "elu"}, "clip": 0.9}, "GRU"),
     ("rnn", {"activation": "relu", "clip": 0.7}, "RNN"),

@@ -26,7 +26,8 @@ NODES = [
 # The same, with activations that the cell does not have by itself, and clip.
 CHANGED = [
     ("LSTM", {"clip": 1.25}, True, r"'peephole'.*clip=1\.25"),
-    ("LSTM", {"clip": 0.3, "input_forget": 1}, False, r"'coupled'.*clip=0\.3"),
+    ("LSTM", {"activations": ["HardSigmoid", "Tanh", "Relu"], "clip": 0.3, "input_forget": 1}, False,
+     r"'coupled'.*'i': 'hard_sigmoid.*'o': 'hard_sigmoid.*'h': 'relu'.*clip=0\.3"),
     (
         "LSTM",
         {"activations": ["HardSigmoid", "ScaledTanh", "LeakyRelu"], "activation_alpha": [0.3, 0.9, 0.2],
