@@ -32,7 +32,7 @@ class Host:
 
     def take(self, name: str, value: Any) -> tuple[Any, str]:
         """An array on the device, bfloat16 as its bits, and what its numbers are called."""
-        array = np.ascontiguousarray(as_array(name, value))
+        array = _contiguous(as_array(name, value), np)
         kind = array.dtype.name
         return self.xp.asarray(array.view(np.uint16) if kind == "bfloat16" else array), kind
 
@@ -48,7 +48,7 @@ class OnDevice(Host):
 
     def take(self, name: str, value: Any) -> tuple[Any, str]:
         array = self.xp.from_dlpack(value)
-        return self.xp.ascontiguousarray(array), array.dtype.name
+        return _contiguous(array, self.xp), array.dtype.name
 
     def give(self, array: Any) -> Any:
         return array
@@ -85,6 +85,11 @@ class Torch(Host):
         if array.dtype == np.uint16:
             return self._torch.from_dlpack(array.view(np.int16)).view(self._torch.bfloat16)
         return self._torch.from_dlpack(array)
+
+
+def _contiguous(array: Any, xp: Any) -> Any:
+    """The same shape, also of a number: `ascontiguousarray` makes a vector of it."""
+    return array if array.flags.c_contiguous else xp.ascontiguousarray(array)
 
 
 def on_host(array: Any, xp: Any) -> Any:

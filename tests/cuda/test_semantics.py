@@ -55,6 +55,25 @@ def test_unusual_cells_give_what_the_cpu_gives(cell, way):
     agree(made(cell, **({"P": 6} if cell.name == "projected" else {})), way, lengths=[4, 2, 0], resets=RESETS)
 
 
+@WAYS
+def test_a_number_that_units_of_two_spaces_read_has_the_gradient_of_both(way):
+    """Held against a difference of the same runs."""
+    (h, h_prev), (q, q_prev), (alpha,) = language.state("h"), language.state("q", "P"), language.scalars("alpha")
+    W, V = language.matrix("W", "H", "N"), language.matrix("V", "P", "H")
+    equations = {h: language.tanh(W @ language.x + alpha * h_prev), q: language.tanh(V @ h_prev) + alpha * q_prev}
+    equations = [language.Eq(name, value) for name, value in equations.items()]
+    own = twin(made(derive.Cell(name="two", title="two", year=2024, reference="test", equations=equations), P=6), way)
+    x, ones = np.random.default_rng(0).normal(size=(3, 2, 3)), {"h": np.ones((2, 4)), "q": np.ones((2, 6))}
+    found = own.forward(x).backward(None, ones).parameters["alpha"]
+
+    def loss(change):
+        own.parameters["alpha"] = own.parameters["alpha"] + change
+        return sum(state.sum() for state in own.forward(x).state.values())
+
+    slope = (loss(1e-5) - loss(-2e-5)) / 2e-5
+    assert abs(found - slope) < 1e-7 * abs(slope)
+
+
 def divided(parts, groups):
     """Instead of `plan`: this division."""
 
@@ -173,7 +192,7 @@ def test_along_a_direction_every_cell_gives_what_the_cpu_gives(cell):
     agree_along(layers.random_layer(cell, 3, 4, reverse=cell == "gru"), STEP_BY_STEP)
 
 
-@pytest.mark.parametrize("cell", [c for c in CELLS if c.name in ("half_held", "odd", "mut3")], ids=lambda c: c.name)
+@pytest.mark.parametrize("cell", [c for c in CELLS if c.name in ("half_held", "odd", "mut3", "fast_grnn")], ids=lambda c: c.name)
 def test_along_a_direction_unusual_cells_give_what_the_cpu_gives(cell):
     agree_along(made(cell), AT_ONCE)
 
