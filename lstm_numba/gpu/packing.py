@@ -62,15 +62,7 @@ class Packing:
     def add_pointwise(self, arrays: Arrays, batch: int, flat: Any) -> None:
         """The gradients of what scalar mathematics reads, from those of every row."""
         for name in self.spec.accumulated:
-            shape = self.spec.parameters[name]
-            for rows in self._gradients_of(arrays, name):
-                if shape:
-                    size = self.shapes.spaces[shape[0]]
-                    rows = rows[: batch * size].reshape(batch, size)
-                self._part(flat, name)[...] += rows.sum(axis=0)
-
-    def _gradients_of(self, arrays: Arrays, name: str) -> list[Any]:
-        """One array, or one for each space that a number is read in."""
-        others = {f"d_param_{other}" for other in self.spec.accumulated if other != name}
-        keys = [f"d_param_{name}", *(f"d_param_{name}_over_{space}" for space in self.spec.spaces)]
-        return [arrays[key] for key in keys if key in arrays and key not in others]
+            for array, space in self.spec.adjoint_rows(name).items():
+                size = self.shapes.spaces[space]
+                rows = arrays[array][: batch * size].reshape(batch, size)
+                self._part(flat, name)[...] += rows.sum(axis=0) if self.spec.parameters[name] else rows.sum()

@@ -79,18 +79,12 @@ class Backward(Unit):
 
     def _target(self, v: Vector) -> str:
         if v.role == "parameter":
-            return self.at(self._gradient(v), "row", self.space)
+            return self.at(self.layout.adjoint_of(v, self.stage), "row", self.space)
         if v.role == "input":
             return self.at(f"d_seq_{v.name}", "given", v.space)
         if v.role == "previous":
             return self.at(f"d_all_{state_of(v)}", "earlier", v.space)
         return self.at(f"d_kept_{v.name}", "row", v.space if v.space != ONE else self.space)
-
-    def _gradient(self, v: Vector) -> str:
-        """The array of a parameter's gradient; a number has one for each space that it is read in, because units of
-        different spaces are added at the same time."""
-        read = {stage.space for stage, step in self.layout.steps.items() if v in dict(step.vjp.outputs)}
-        return f"d_param_{v}_over_{self.space}" if len(read) > 1 else f"d_param_{v}"
 
     def past(self) -> Block:
         """What arrives for a held state is handed on; a product receives nothing."""
