@@ -23,7 +23,7 @@ Arrays = dict[str, Any]
 LARGEST = 2**31 - 1  # rows that a product of cuBLAS can count
 
 
-class OnDevice:
+class DeviceLayer:
     """One generated cell at one size: what a forward reads is checked here, and its runs are made here.
 
     Args:
@@ -174,7 +174,7 @@ class DeviceParameters(Parameters):
         view[...] = array
 
 
-class Placed(OnDevice):
+class Placed(DeviceLayer):
     """A layer's own parameters moved to the current device."""
 
     def __init__(self, layer: "Layer") -> None:
@@ -215,7 +215,7 @@ class Placed(OnDevice):
         return on_host(self.layer._theta.flat, self.device.xp)
 
 
-class Bound(OnDevice):
+class Bound(DeviceLayer):
     """As `lstm_numba.bound.Bound`: a layer whose every forward is handed its parameters.
 
     Args:

@@ -14,7 +14,7 @@ from lstm_numba.gpu.tapes import Segmented, Whole
 from lstm_numba.run import Gradients, Tangents, of_outputs
 
 if TYPE_CHECKING:
-    from lstm_numba.gpu.layer import OnDevice
+    from lstm_numba.gpu.layer import DeviceLayer
 
 Arrays = dict[str, Any]
 
@@ -27,7 +27,7 @@ class CudaRun:
 
     def __init__(
         self,
-        layer: "OnDevice",
+        layer: "DeviceLayer",
         packed: Arrays,
         exchange: Any,
         inputs: Arrays,

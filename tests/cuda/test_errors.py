@@ -14,10 +14,12 @@ from lstm_numba.errors import (
     DtypeError,
     OptionError,
     ShapeError,
+    SizeError,
     UnknownNameError,
 )
 from lstm_numba.gpu import unavailable
 from lstm_numba.gpu.interpreted import Interpreter
+from lstm_numba.gpu.layer import _require_countable
 from scripts.sizes import ROOT
 from tests import layers
 from tests.conftest import cuda_devices
@@ -103,3 +105,9 @@ def test_too_little_memory_is_said_before_anything_is_taken(layer):
     layer._placed.device.free_bytes = lambda: 1000
     with pytest.raises(CudaMemoryError, match=r"this backward needs \d+ bytes"):
         run.backward(run.output)
+
+
+def test_more_rows_than_a_product_can_count_are_refused():
+    _require_countable(2**15, 2**15)
+    with pytest.raises(SizeError, match="T x B = 65536 x 65536 is more rows"):
+        _require_countable(2**16, 2**16)
