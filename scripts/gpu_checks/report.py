@@ -28,7 +28,18 @@ def table(header: list[str], rows: list[list[Any]]) -> str:
 def failed(found: dict[str, Any]) -> bool:
     """Whether anything that had to hold does not: speeds are told, not judged."""
     kernels = [k for k in found.get("kernels", []) if "failed" in k or k["spilled"]]
-    return bool(kernels or any(wrong for _, _, wrong in rungs(found)) or any("failed" in p for p in watched(found)))
+    return bool(kernels or any(wrong for _, _, wrong in rungs(found)) or any(said(p) != CLEAN for p in watched(found)))
+
+
+CLEAN = "clean"
+
+
+def said(entry: dict[str, Any]) -> str:
+    """What a tool that watches found."""
+    if "failed" in entry:
+        return entry["failed"][-300:]
+    wrong = [f"{rung}: {'; '.join(what[:3])}" for rung, what in entry["found"].items() if what]
+    return ", ".join(wrong) or CLEAN
 
 
 def watched(found: dict[str, Any]) -> list[dict[str, Any]]:
@@ -84,7 +95,7 @@ def ladder(found: dict[str, Any]) -> str:
 def sanitizer(found: dict[str, Any]) -> str:
     if not watched(found):
         return "compute-sanitizer has not run."
-    return "\n".join(f"- compute-sanitizer {p['tool']}: {p.get('failed', 'clean')[-300:]}" for p in watched(found))
+    return "\n".join(f"- compute-sanitizer {p['tool']}: {said(p)}" for p in watched(found))
 
 
 def speeds(found: dict[str, Any]) -> str:

@@ -94,5 +94,7 @@ def test_the_report_names_the_limit_and_the_largest_loss():
         | {"ladder": [{"part": "ladder:gru", "found": {"one": [], "two": {"failed": "it hung"}, "three": ["wrong"]}}]}
     )
     assert "| failed: no |" in text
+    tools = [{"found": {"at once": []}}, {"found": {"at once": ["dU"]}}, {"failed": "exit 9"}]
+    assert [report.said(tool) for tool in tools] == ["clean", "at once: dU", "exit 9"]
     assert "1 of 3 checks hold" in text
     assert "two: it hung" in text
