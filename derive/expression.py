@@ -23,6 +23,7 @@ from derive.symbols import Matrix
 
 LENGTH, NODES, DEPTH = 4000, 400, 40
 INTEGER, POWER = 10**6, 16
+REDUCTIONS = ("sum", "mean", "norm", "softmax", "layer_norm", "layernorm", "dot")
 
 
 class ParseError(DeriveError, ValueError):
@@ -185,6 +186,12 @@ def _call(node: ast.Call, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
     if not isinstance(node.func, ast.Name):
         raise Fault("only a function's plain name can be called", node)
     name = node.func.id
+    if name in REDUCTIONS:
+        raise Fault(
+            f"{name} is over all units, a function over one; a mean is a product, mean @ v, with constants: mean[S,H], "
+            "initial: mean=1/H, and S=1 where the layer is made",
+            node,
+        )
     if name not in TABLE:
         raise Fault(f"unknown function {name[:80]!r}.{suggestion(name[:80], TABLE)}", node)
     function = TABLE[name]

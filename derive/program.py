@@ -108,8 +108,10 @@ def _named(cell: Cell) -> Iterator[sympy.Eq]:
 
     That is a vector multiplied both as it is and under `stop`, an input under `stop`, a parameter.
     """
-    operands = dict.fromkeys(product.operand for product in _products(cell))
-    names = {o: _held(o, cell) for o in operands if _needs_a_name(o, operands)}
+    operands, names = dict.fromkeys(product.operand for product in _products(cell)), dict[Expr, Vector]()
+    for operand in operands:
+        if _needs_a_name(operand, operands):
+            names[operand] = _held(operand, {*cell.symbols, *(name.name for name in names.values())})
     renamed = {p: Product(p.matrix, names[p.operand]) for p in _products(cell) if p.operand in names}
     defined: set[Vector] = set()
     for equation in cell.equations:
@@ -130,11 +132,11 @@ def _needs_a_name(operand: Expr, operands: Collection[Expr]) -> bool:
     return operand.role in GIVEN
 
 
-def _held(operand: Expr, cell: Cell) -> Vector:
+def _held(operand: Expr, taken: Collection[str]) -> Vector:
     vector = operand.args[0] if isinstance(operand, stop) else operand
     stem = f"{vector}_held"
     numbered = chain([stem], (f"{stem}_{number}" for number in count(2)))
-    return Vector(next(name for name in numbered if name not in cell.symbols), "value", vector.space)
+    return Vector(next(name for name in numbered if name not in taken), "value", vector.space)
 
 
 @dataclass(frozen=True)

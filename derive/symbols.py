@@ -174,6 +174,8 @@ def matrices(
     check_among("structure", structure, STRUCTURES)
     for space in (rows, columns):
         check_space(space)
+        if space == ONE:
+            raise ShapeError(f"{names}: {rows} x {columns}; name the space of one number, say S, and make it with S=1")
     if structure and rows != columns:
         raise ShapeError(f"{names}: {structure} needs a square matrix, got {rows} x {columns}")
     return _each(names, lambda name: Matrix(name, role, rows, columns, structure))

@@ -280,6 +280,11 @@ def test_a_number_may_be_one_over_a_size():
     [
         ("inputs: x dt[1]\nstates: h\nparameters: W[H,N]\nh = dt * (W @ x)", "dt has one number in each row; give it"),
         ("states: h s[1]\nparameters: W[H,N]\nh = W @ x + s_prev\ns = h", "declare s over a space, one of size 1"),
+        (
+            "states: h\nparameters: W[H,N]\nh = softmax(W @ x)",
+            "softmax is over all units, a function over one; a mean is",
+        ),
+        ("states: h\nparameters: W[H,1]\nh = W @ x", "W: H x 1; name the space of one number, say S"),
         ("states: h c\nparameters: W[H,N]\nh = W @ x\nc = 1", "the right side has no name in it; declare a constant"),
         ("states: h\nparameters: W[H,N]\nh = tanh(2) * (W @ x)", "tanh(2) is one number; declare a scalar constant"),
     ],

@@ -75,6 +75,11 @@ def test_equal_sums_in_several_stages_are_one_value():
     assert "a_r" not in {v.name for v in second.reads if v.role == "slot"}
 
 
+def test_a_parameter_multiplied_as_it_is_and_under_stop_has_two_names():
+    first, *_ = split(make(Eq(h, tanh(U @ p + U @ stop(p) + W @ x) * h_prev))).stages
+    assert sorted(text(first)) == ["p_held = p", "p_held_2 = p"]
+
+
 def test_a_vector_has_one_matrix_in_a_slot():
     affine, pointwise = split(make(Eq(h, tanh(W @ x + U @ h_prev + matrix("V", H, N) @ x + b)))).stages
     assert text(affine) == ["z_h_2 = W @ x", "z_h = V @ x + U @ h_prev + b"]

@@ -29,8 +29,12 @@ class Draft:
         self.parameters[name] = shape
         return name
 
+    def name(self, names):
+        """One of the last three half of the time: cells are chains."""
+        return self.random.choice(names[-3:] if self.random.randrange(2) else names)
+
     def product(self, space):
-        vector = self.random.choice(sorted(self.known))
+        vector = self.name(list(self.known))
         operand = f"stop({vector})" if self.random.randrange(10) == 0 else vector
         return f"{self.parameter('M', space, self.known[vector])} @ {operand}"
 
@@ -40,10 +44,10 @@ class Draft:
         return " + ".join(terms)
 
     def atom(self, space):
-        names = [name for name, other in sorted(self.known.items()) if other == space]
+        names = [name for name, other in self.known.items() if other == space]
         choice = self.random.randrange(10)
         if names and choice < 6:
-            return self.random.choice(names)
+            return self.name(names)
         if choice < 7:
             return self.parameter("p", space)
         if choice < 8:
@@ -53,7 +57,7 @@ class Draft:
     def expression(self, space, depth):
         if depth == 0:
             return self.atom(space)
-        a, b, c, d = (self.expression(space, self.random.randrange(depth)) for _ in range(4))
+        a, b, c, d = (self.expression(space, depth - 1) for _ in range(4))
         forms = (
             f"tanh({a})", f"sigmoid({a})", f"({a} + {b})", f"({a} - {b})", f"({a} * {b})", f"{a} / (1 + ({b})**2)",
             f"relu({a})", f"absolute({a})", f"stop({a})", f"maximum({a}, {b})", f"minimum({a}, {b})",
@@ -62,10 +66,13 @@ class Draft:
         return self.random.choice(forms)
 
     def right_side(self, space):
-        form = self.random.randrange(4)
-        if form == 0:
-            return self.affine(space)
-        return f"tanh({self.affine(space)})" if form == 1 else self.expression(space, self.random.randint(1, 3))
+        forms = (
+            self.affine(space),
+            f"tanh({self.affine(space)})",
+            f"tanh({self.affine(space)}) * {self.atom(space)} + {self.atom(space)}",
+            self.expression(space, self.random.randint(1, 2)),
+        )
+        return self.random.choice(forms)
 
 
 def random_cell(random):
@@ -81,8 +88,9 @@ def random_cell(random):
     for name, space in defined:
         lines.append((name, draft.right_side(space)))
         draft.known[name] = space
-    # a value that nothing reads is a state
     read = set(re.findall(r"\w+", " ".join(right for _, right in lines)))
+    draft.parameters = {name: shape for name, shape in draft.parameters.items() if name in read}
+    # a value that nothing reads is a state
     draft.states |= {name: space for name, space in defined if name not in read}
     outputs = random.sample(sorted(draft.states), random.randint(1, len(draft.states)))
     return "\n".join(

@@ -3,10 +3,11 @@
 Truth: the equations, interpreted in complex numbers.  The kernels run as the text that they are, uncompiled.
 """
 
+from contextlib import suppress
 from functools import partial
+from random import Random
 
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+import pytest
 
 from derive.build import module_of
 from derive.errors import CellError
@@ -22,20 +23,17 @@ from tests.verify.random_cells import random_cell
 
 ALLOWED = 1e-12
 NOTHING = 1e-15  # what is exactly 0 may be the difference of two equal numbers, rounded
-repeatable = settings(
-    derandomize=True, database=None, deadline=None, max_examples=25, suppress_health_check=list(HealthCheck)
-)
+SEEDS = (0, 3, 6, 7, 11, 15, 19, 25, 30, 44, 53, 76)  # each has sums, spaces or stops of another kind
 
 
 def drawn(random):
-    """A cell and a problem, or no example: SymPy may find that nothing is left of an equation."""
-    try:
-        cell = parse(random_cell(random))
-        assume(cell.inputs)
-        marks = {"lengths": bool(random.randrange(2)), "resets": bool(random.randrange(2))}
-        return cell, make(cell, 3, 2, random.randint(1, 3), random.randint(1, 4), **marks)
-    except (CellError, ProblemError):
-        assume(False)
+    """The next cell that has an input and a problem: SymPy may find that nothing is left of an equation."""
+    while True:
+        with suppress(CellError, ProblemError):
+            cell = parse(random_cell(random))
+            marks = {"lengths": bool(random.randrange(2)), "resets": bool(random.randrange(2))}
+            if cell.inputs:
+                return cell, make(cell, 3, 2, random.randint(1, 3), random.randint(1, 4), **marks)
 
 
 def is_wrong(measurement):
@@ -43,10 +41,9 @@ def is_wrong(measurement):
     return not measurement.ok and (measurement.place is None or found > NOTHING)
 
 
-@repeatable
-@given(random=st.randoms(use_true_random=False))
-def test_a_random_cell_is_what_its_equations_say(random):
-    cell, problem = drawn(random)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_random_cell_is_what_its_equations_say(seed):
+    cell, problem = drawn(Random(seed))
     kernel, driver, along = Kernel(cell, partial(PlainLayer, module_of(cell))), Driver.of(cell), Along.random(problem)
     truth = along.hvp(driver)
     measured = [

@@ -4,6 +4,7 @@ Truth: the equations in complex numbers; for some, one step in NumPy from the pa
 """
 
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +19,9 @@ from derive.verify.kernel import Kernel
 from derive.verify.problem import make
 from derive.verify.rungs import numeric, second, symbolic
 from lstm_numba.cpu.interpreted import PlainLayer
-from tests.verify.zoo import ZOO
 
-CELLS = {cell.name: cell for cell in map(parse, ZOO.strip().split("\n\n"))}
+TEXTS = Path(__file__).with_name("zoo.cells").read_text(encoding="utf-8").split("\n\n")[1:]
+CELLS = {cell.name: cell for cell in map(parse, TEXTS)}
 ALLOWED = 2e-13
 
 
