@@ -10,7 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lstm_numba import checks
 from lstm_numba.cpu.engine import Adjoints
+from lstm_numba.cpu.memory import Loan
+from lstm_numba.cpu.packed import Whole
 from lstm_numba.cpu.tangent import Tangent
+from lstm_numba.cpu.workspace import Work
 from lstm_numba.direction import Direction
 from lstm_numba.errors import ArgumentError, TapeError
 from lstm_numba.parameters import Parameters
@@ -103,22 +106,24 @@ class Run:
     def _is_turned(self) -> bool:
         return self._layer.reverse
 
-    def _run(self, inputs: Arrays, start: Arrays, packed: Arrays, save: bool, entering: Arrays | None = None) -> None:
+    def _run(
+        self, inputs: Arrays, start: Arrays, packed: Loan[Whole], save: bool, entering: Arrays | None = None
+    ) -> None:
         ordered, first = self._sequences_to_ours(inputs), self._states_to_ours(start)
         entered = None if entering is None else self._states_to_ours(entering)
         self._tape = self._engine.forward(self._batch, packed, ordered, first, save, entered)
-        self.outputs, self.state = self._given(self._tape.arrays)
+        self.outputs, self.state = self._given(self._tape.arrays, self._tape.lent.work)
 
     @property
     def output(self) -> NDArray[Any]:
         return self.outputs[self._layer.spec.outputs[0]]
 
-    def _given(self, arrays: Arrays) -> tuple[Arrays, Arrays]:
+    def _given(self, arrays: Arrays, work: Work) -> tuple[Arrays, Arrays]:
         """Outputs and last states, or their changes, in the user's order."""
         spec, spaces = self._layer.spec, self._layer.spaces
         shapes = {name: (self.steps, self.size, spaces[spec.states[name]]) for name in spec.outputs}
         outputs = {name: self._to_theirs(arrays[f"out_{name}"].reshape(shape)) for name, shape in shapes.items()}
-        return outputs, self._states_to_theirs(self._engine.last_states(self._batch, arrays))
+        return outputs, self._states_to_theirs(self._engine.last_states(self._tape, work))
 
     # --- between the user's time and rows and the kernels'
 
@@ -137,16 +142,29 @@ class Run:
         return self._batch.arrange(self._turned(array), 1)
 
     def _to_theirs(self, array: NDArray[Any]) -> NDArray[Any]:
+        if self._keeps_order:
+            return array
         return self._turned(self._batch.restore(array, 1))
 
+    @property
+    def _keeps_order(self) -> bool:
+        """Whether the user's time and rows are the kernels'."""
+        return self._flip is None and self._batch.order is None
+
     def _sequences_to_ours(self, sequences: Arrays) -> Arrays:
+        if self._keeps_order:
+            return sequences
         return {name: np.ascontiguousarray(self._to_ours(array)) for name, array in sequences.items()}
 
     def _states_to_ours(self, states: Arrays) -> Arrays:
+        if self._batch.order is None:
+            return states
         return {name: self._batch.arrange(array, 0) for name, array in states.items()}
 
     def _states_to_theirs(self, states: Arrays) -> Arrays:
-        return {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in states.items()}
+        if self._batch.order is None:
+            return states
+        return {name: self._batch.restore(rows, 0) for name, rows in states.items()}
 
     # --- backward
 
@@ -229,8 +247,8 @@ class Run:
         self._require_tape()
         tangent = self._tangent(direction, backward=False)
         with self._lock:
-            changes = tangent.forward(dot_stop=0)
-        outputs, state = self._given({**changes, "depth": self._tape.arrays["depth"]})
+            lent, changes = tangent.forward(dot_stop=0)
+        outputs, state = self._given(changes, lent.work)
         return Tangents(outputs[self._layer.spec.outputs[0]], outputs, state)
 
     def hvp(

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lstm_numba.run import Run
 from lstm_numba.torch import tapes
 from lstm_numba.torch.plan import Plan
+from lstm_numba.torch.tensors import TensorLayer, array
 
 Tensors = Sequence[Tensor]
 
@@ -57,20 +57,19 @@ def direction(plan: Plan, tangents: Tensors) -> dict[str, Any]:
 def gradients(plan: Plan, primals: Tensors, found: Any) -> list[Tensor]:
     """In the order of the primals."""
     ordered = [found.inputs[name] for name in plan.inputs] + [found.state[name] for name in plan.spec.states]
-    parameters = plan.split(primals)[2]
-    theta = [part.flat.reshape(tensor.shape) for part, tensor in zip(found.parameters, parameters, strict=True)]
-    return list(map(torch.from_numpy, [*ordered, *theta]))
+    return [*map(torch.from_numpy, ordered), *layer_of(plan, primals).split(found.parameters)]
+
+
+def layer_of(plan: Plan, primals: Tensors) -> TensorLayer:
+    """The kernels for these sizes, type and number of threads."""
+    return plan.layer(plan.spaces(primals), primals[0].dtype, torch.get_num_threads())
 
 
 def run_of(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool) -> Run:
     """The run of one forward."""
-    inputs, state, theta = plan.split([array(tensor) for tensor in primals])
-    layer = plan.layer(plan.spaces(primals), inputs[0].dtype, torch.get_num_threads())
-    further, first = dict(zip(plan.further, inputs[1:], strict=True)), dict(zip(plan.spec.states, state, strict=True))
+    layer, (inputs, state, theta) = layer_of(plan, primals), plan.split(primals)
+    x, *others = map(array, inputs)
+    further = dict(zip(plan.further, others, strict=True))
+    first = dict(zip(plan.spec.states, map(array, state), strict=True))
     ends, marks = (None if mark is None else array(mark) for mark in (lengths, resets))
-    return layer.run(theta, inputs[0], further, first, ends, marks, save)
-
-
-def array(tensor: Tensor) -> np.ndarray:
-    """The tensor's memory."""
-    return tensor.numpy(force=True)
+    return layer.run_with(theta, x, further, first, ends, marks, save)
