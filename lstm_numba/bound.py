@@ -93,7 +93,7 @@ class Bound(Layer):
         return self.joined("direction['parameters']", given)
 
     def _clear_masked(self, parameters: Parameters) -> None:
-        for part in self._held:
+        for part in self._held if self._masks else ():
             super()._clear_masked(part.of(parameters.flat))
 
     def _zero_gradients(self) -> Parameters:

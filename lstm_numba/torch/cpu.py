@@ -12,6 +12,7 @@ from lstm_numba.torch.plan import Plan
 from lstm_numba.torch.tensors import TensorLayer, array
 
 Tensors = Sequence[Tensor]
+Adjoints = Sequence[Tensor | None]  # None is 0
 
 
 def forward(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool) -> list[Tensor]:
@@ -21,7 +22,7 @@ def forward(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool)
 
 
 def backward(
-    plan: Plan, adjoints: Tensors, primals: Tensors, reserve: Tensor, lengths: Any, resets: Any
+    plan: Plan, adjoints: Adjoints, primals: Tensors, reserve: Tensor, lengths: Any, resets: Any
 ) -> list[Tensor]:
     run = tapes.kept(reserve) or run_of(plan, primals, lengths, resets, True)
     return gradients(plan, primals, run.backward(**named_adjoints(plan, adjoints)))
@@ -42,8 +43,8 @@ def second(
 # --- between a list of tensors and names
 
 
-def named_adjoints(plan: Plan, adjoints: Tensors) -> dict[str, Any]:
-    arrays, spec = list(map(array, adjoints)), plan.spec
+def named_adjoints(plan: Plan, adjoints: Adjoints) -> dict[str, Any]:
+    arrays, spec = [None if tensor is None else array(tensor) for tensor in adjoints], plan.spec
     d_outputs = dict(zip(spec.outputs, arrays, strict=False))
     return {"d_outputs": d_outputs, "d_state": dict(zip(spec.states, arrays[len(d_outputs) :], strict=True))}
 
