@@ -9,7 +9,7 @@ from torch import Tensor
 from lstm_numba.run import Run
 from lstm_numba.torch import tapes
 from lstm_numba.torch.plan import Plan
-from lstm_numba.torch.tensors import TensorLayer, array
+from lstm_numba.torch.tensors import array
 
 Tensors = Sequence[Tensor]
 Adjoints = Sequence[Tensor | None]  # None is 0
@@ -25,7 +25,7 @@ def backward(
     plan: Plan, adjoints: Adjoints, primals: Tensors, reserve: Tensor, lengths: Any, resets: Any
 ) -> list[Tensor]:
     run = tapes.kept(reserve) or run_of(plan, primals, lengths, resets, True)
-    return gradients(plan, primals, run.backward(**named_adjoints(plan, adjoints)))
+    return gradients(plan, run, run.backward(**named_adjoints(plan, adjoints)))
 
 
 def tangent(plan: Plan, tangents: Tensors, primals: Tensors, lengths: Any, resets: Any) -> list[Tensor]:
@@ -37,7 +37,7 @@ def second(
     plan: Plan, tangents: Tensors, adjoints: Tensors, primals: Tensors, lengths: Any, resets: Any
 ) -> list[Tensor]:
     run = run_of(plan, primals, lengths, resets, True)
-    return gradients(plan, primals, run.hvp(direction(plan, tangents), **named_adjoints(plan, adjoints)))
+    return gradients(plan, run, run.hvp(direction(plan, tangents), **named_adjoints(plan, adjoints)))
 
 
 # --- between a list of tensors and names
@@ -55,20 +55,17 @@ def direction(plan: Plan, tangents: Tensors) -> dict[str, Any]:
     return {**named, "state": dict(zip(plan.spec.states, state, strict=True)), "parameters": theta}
 
 
-def gradients(plan: Plan, primals: Tensors, found: Any) -> list[Tensor]:
+def gradients(plan: Plan, run: Run, found: Any) -> list[Tensor]:
     """In the order of the primals."""
     ordered = [found.inputs[name] for name in plan.inputs] + [found.state[name] for name in plan.spec.states]
-    return [*map(torch.from_numpy, ordered), *layer_of(plan, primals).split(found.parameters)]
-
-
-def layer_of(plan: Plan, primals: Tensors) -> TensorLayer:
-    """The kernels for these sizes, type and number of threads."""
-    return plan.layer(plan.spaces(primals), primals[0].dtype, torch.get_num_threads())
+    layer: Any = run.layer
+    return [*map(torch.from_numpy, ordered), *layer.split(found.parameters)]
 
 
 def run_of(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool) -> Run:
     """The run of one forward."""
-    layer, (inputs, state, theta) = layer_of(plan, primals), plan.split(primals)
+    layer = plan.layer(plan.spaces(primals), primals[0].dtype, torch.get_num_threads())
+    inputs, state, theta = plan.split(primals)
     x, *others = map(array, inputs)
     further = dict(zip(plan.further, others, strict=True))
     first = dict(zip(plan.spec.states, map(array, state), strict=True))
