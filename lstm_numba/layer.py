@@ -292,7 +292,8 @@ class Layer:
         given = checks.only(what, state, tuple(self.spec.states))
         found = {}
         for name, space in self.spec.states.items():
-            value, shape = given.get(name), (size, self.spaces[space])
+            shape = size, self.spaces[space]
+            value: Any = given.get(name)
             if not checks.is_sound(value, self.dtype, shape):
                 source = f"B = {size} was read from x, {space} = {shape[1]} from the layer"
                 value = checks.optional(f"{what}[{name!r}]", value, self.dtype, shape, source)
@@ -309,7 +310,7 @@ class Layer:
         """The parameters as inference reads them, packed again only where a bit of them has changed."""
         bits = theta.flat.view(f"u{self.dtype.itemsize}")
         known = self._last_packed
-        if known is None or not np.array_equal(known[0], bits):
+        if known is None or not (known[0] == bits).all():
             known = self._last_packed = bits.copy(), self._packed(False, theta)
         return known[1]
 

@@ -67,7 +67,9 @@ class Adjoints:
     @property
     def first_states(self) -> Arrays:
         """Of first states that entered the first step too."""
-        return {name: rows + self.restarts[name] for name, rows in self.entering.items()} if self.restarts else self.entering
+        if not self.restarts:
+            return self.entering
+        return {name: rows + self.restarts[name] for name, rows in self.entering.items()}
 
 
 class Engine:

@@ -96,7 +96,7 @@ class Packing:
     def _sum_rows(self, targets: dict[str, int]) -> Iterator[Row]:
         for k, stage in enumerate(self.spec.stages):
             for place, slot in enumerate(stage.slots):
-                if slot.bias in self.spec.parameters:
+                if slot.bias is not None and slot.bias in self.spec.parameters:
                     packed = self._first_reaching(k, place)
                     for bias in self._places(slot.bias):
                         yield *bias, targets[packed.key], place - packed.product.low, packed.product.run, packed.units
