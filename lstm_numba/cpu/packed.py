@@ -1,6 +1,7 @@
 """Steps 1 and 5 of the engine: parameters into the kernels' order, and gradients back, one call over a table each."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -124,9 +125,9 @@ class Packing:
         """Add packed sums and the adjoints of pointwise parameters to the gradients."""
         pack.unpack(found, self._unpacked, self._sums, theta)
         for name in self.spec.accumulated:
-            for place in self._places(name):
-                for array, space in self.spec.adjoint_rows(name).items():
-                    pack.sum_rows(places, adjoints[array], self.sizes.row(space), self.sizes.spaces[space], theta, *place)
+            for (source, size), (array, space) in product(self._places(name), self.spec.adjoint_rows(name).items()):
+                row, units = self.sizes.row(space), self.sizes.spaces[space]
+                pack.sum_rows(places, adjoints[array], row, units, theta, source, size)
 
 
 def _table(columns: tuple[str, ...], rows: Iterator[Row]) -> NDArray[np.int64]:
