@@ -62,6 +62,11 @@ class Batch:
     def chunks(self) -> tuple[Chunk, ...]:
         return tuple(Chunk(first, rows, self._counts(first, rows)) for first, rows in self._chunks if rows)
 
+    @cached_property
+    def most_rows(self) -> int:
+        """Of any chunk."""
+        return max((chunk.rows for chunk in self.chunks), default=0)
+
     def _counts(self, first: int, rows: int) -> NDArray[np.int64]:
         """Step -> rows of the chunk that are longer."""
         if self.lengths is None:
@@ -69,7 +74,7 @@ class Batch:
         ended = np.bincount(self.sorted_lengths[first : first + rows], minlength=self.steps + 1)
         return rows - np.cumsum(ended)[: self.steps]
 
-    def table(self, key: tuple[str, str], make: Callable[[], V]) -> V:
+    def table(self, key: str, make: Callable[[], V]) -> V:
         """What a layer derives from its batch, made when first asked for: a batch serves many calls."""
         if key not in self._tables:
             self._tables[key] = make()

@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_numba import checks
-from lstm_numba.cpu.engine import Adjoints, flat
-from lstm_numba.cpu.packed import Packing, packed_sum
 from lstm_numba.layer import Layer, States
 from lstm_numba.parameters import Parameters
 from lstm_numba.run import Run
@@ -48,18 +46,33 @@ class Bound(Layer):
         self.spaces, self.threads, self.reverse = dict(spaces), threads, reverse
         self.options, self._periods = dict(self.spec.chosen), periods
         shapes = {**self.spec.parameters, **self.spec.constants}
-        self._parts = [self._places({name: self._shape(shapes[name]) for name in names}) for names in layout]
-        self._theta = self._places({name: self._shape(shape) for name, shape in shapes.items()})
+        self._layout, parts = layout, [{name: self._shape(shapes[name]) for name in names} for names in layout]
+        self.shapes = tuple(map(_joined, parts))
+        self._arrays = Parameters({str(k): shape for k, shape in enumerate(self.shapes)}, dtype, np.empty(0, dtype))
+        begins = self._arrays.offsets.values()
+        self._held = tuple(_placed(begin, part, dtype) for begin, part in zip(begins, parts, strict=True))
         self._make_engine()
-        self._packings = [Packing(self.spec, self._engine.sizes, part) for part in self._parts]
-        self.shapes = tuple(map(_joined, self._parts))
 
-    def _places(self, shapes: Mapping[str, tuple[int, ...]]) -> Parameters:
-        return Parameters(shapes, self.dtype, np.empty(0, self.dtype))
+    def joined(self, what: str, arrays: Sequence[NDArray[Any]]) -> Parameters:
+        """A copy of what the arrays hold, under the numbers of the arrays: "0", "1", ...
+
+        Raises:
+            ShapeError, DtypeError, ArgumentError: an array is not what the layout says.
+        """
+        theta = self._arrays.of(np.empty(self.length, self.dtype))
+        for k, (array, shape, names) in enumerate(zip(arrays, self.shapes, self._layout, strict=True)):
+            source = f"{', '.join(names)} lie in it"
+            theta[str(k)][...] = checks.array(f"{what}[{k}]", array, self.dtype, shape, source)
+        return theta
+
+    @property
+    def length(self) -> int:
+        """Numbers in all arrays."""
+        return sum(self._arrays.sizes.values())
 
     def run(
         self,
-        theta: Sequence[NDArray[Any]],
+        theta: Parameters,
         x: NDArray[Any],
         inputs: Mapping[str, Any],
         state: States,
@@ -67,49 +80,33 @@ class Bound(Layer):
         resets: Any,
         save: bool,
     ) -> Run:
-        """As `Layer.forward`, with the parameters in `theta`; its gradients' are one `Parameters` for each array."""
-        return self._run(self._checked("parameters", theta), x, inputs, state, lengths, resets, save)
+        """As `Layer.forward`, with the parameters in `theta`, from `joined`, which is not read later.
 
-    def _direction(self, given: Any) -> list[NDArray[Any]]:
-        return self._checked("direction['parameters']", given)
+        Its gradients of the parameters come as `theta` does.
+        """
+        return self._run(theta, x, inputs, state, lengths, resets, save)
 
-    def _checked(self, what: str, theta: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        if len(theta) == len(self.shapes) and all(map(self._is_sound, theta, self.shapes)):
-            return list(theta)
-        given = zip(theta, self.shapes, self._parts, strict=True)
-        return [
-            checks.array(f"{what}[{k}]", array, self.dtype, shape, f"{', '.join(part)} lie in it")
-            for k, (array, shape, part) in enumerate(given)
-        ]
+    def _parts(self) -> Sequence[Parameters]:
+        return self._held
 
-    def _is_sound(self, array: NDArray[Any], shape: tuple[int, ...]) -> bool:
-        """What `checks.array` would return as it is, found out at a tenth of the cost."""
-        return array.dtype == self.dtype and array.shape == shape and array.flags.c_contiguous
+    def _direction(self, given: Any) -> Parameters:
+        return self.joined("direction['parameters']", given)
 
-    def _packed(self, backward: bool, theta: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        flats = [self._cleared(part, flat(array)) for part, array in zip(self._parts, theta, strict=True)]
-        return packed_sum(list(zip(self._packings, flats, strict=True)), backward)
+    def _clear_masked(self, parameters: Parameters) -> None:
+        for part in self._held if self._masks else ():
+            super()._clear_masked(part.of(parameters.flat))
 
-    def _cleared(self, part: Parameters, values: NDArray[Any]) -> NDArray[Any]:
-        """The values, structure applied; a copy only where there is one."""
-        if self._masks.keys().isdisjoint(part):
-            return values
-        held = part._with(values.copy())
-        self._clear_masked(held)
-        return held.flat
-
-    def _packed_once(self, theta: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        return self._packed(False, theta)  # who owns the arrays may own others of these sizes
-
-    def _zero_gradients(self) -> list[Parameters]:
-        return [part._with(np.zeros(sum(part.sizes.values()), self.dtype)) for part in self._parts]
-
-    def _add_gradients(self, adjoints: Adjoints, places: NDArray[np.int64], gradients: list[Parameters]) -> None:
-        for packing, part in zip(self._packings, gradients, strict=True):
-            packing.unpack(adjoints.grads, adjoints.arrays, places, part)
-            self._clear_masked(part)
+    def _zero_gradients(self) -> Parameters:
+        return self._arrays.of(np.zeros(self.length, self.dtype))
 
 
-def _joined(part: Parameters) -> tuple[int, ...]:
-    first = next(iter(part.shapes.values()))
-    return (sum(shape[0] for shape in part.shapes.values()), *first[1:]) if first else ()
+def _placed(begin: int, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any]) -> Parameters:
+    """The places of parameters from `begin` on in a flat array."""
+    part = Parameters(shapes, dtype, np.empty(0, dtype))
+    part.offsets = {name: begin + offset for name, offset in part.offsets.items()}
+    return part
+
+
+def _joined(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    first = next(iter(shapes.values()))
+    return (sum(shape[0] for shape in shapes.values()), *first[1:]) if first else ()

@@ -79,6 +79,9 @@ def array(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int | None, 
 
     Anything with `__array__` or DLPack that is already such an array is taken without a copy; a strided one is copied.
     """
+    if is_sound(value, dtype, shape):
+        found: NDArray[Any] = value
+        return found
     found = as_array(name, value)
     if found.dtype != dtype:
         possible = found.dtype.isnative and found.dtype.name in DTYPES
@@ -89,6 +92,11 @@ def array(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int | None, 
         )
     fitting(name, found.shape, shape, read_from)
     return np.ascontiguousarray(found)
+
+
+def is_sound(value: Any, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> bool:
+    """Whether `array` returns it as it is: most calls, found out before any message is put together."""
+    return type(value) is np.ndarray and value.dtype == dtype and value.shape == shape and value.flags.c_contiguous
 
 
 def fitting(name: str, found: tuple[int, ...], shape: tuple[int | None, ...], read_from: str) -> None:
@@ -149,6 +157,8 @@ def only(what: str, given: Mapping[str, Any] | None, known: tuple[str, ...]) -> 
     """A mapping whose names are all known."""
     if given is None:
         return {}
+    if type(given) is dict and given.keys() <= frozenset(known):
+        return given
     if not isinstance(given, Mapping):
         raise ArgumentError(f"{what} must be a dict with keys from {', '.join(known)}, got {type(given).__name__}.")
     unknown = [name for name in given if name not in known]

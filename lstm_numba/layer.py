@@ -12,6 +12,8 @@ from lstm_numba import checks, clock, copies, registry
 from lstm_numba.batch import Batch
 from lstm_numba.cpu.engine import Adjoints, Engine
 from lstm_numba.cpu.kernels import kernels_of
+from lstm_numba.cpu.memory import Loan
+from lstm_numba.cpu.packed import Whole
 from lstm_numba.errors import ArgumentError, OptionError
 from lstm_numba.parameters import Parameters, initialise
 from lstm_numba.recomputed import Recomputed
@@ -115,10 +117,14 @@ class Layer:
             self._placed = Placed(self)
             self._masks = self._placed.masks
             return
-        self._engine = Engine(module, self._kernels(module), self.spaces, self._theta, self._periods)
+        self._engine = Engine(module, self._kernels(module), self.spaces, self.dtype, self._parts(), self._periods)
         self._masks = self._engine.activity.masks()
         self._last_batch: Batch | None = None
-        self._last_packed: tuple[NDArray[Any], dict[str, NDArray[Any]]] | None = None
+        self._last_packed: tuple[NDArray[Any], Loan[Whole]] | None = None
+
+    def _parts(self) -> Sequence[Parameters]:
+        """Where the parameters lie in a flat array of them."""
+        return (self._theta,)
 
     # --- copying: kernels and packed views are made anew
 
@@ -205,10 +211,7 @@ class Layer:
         self, theta: Any, x: Any, inputs: Mapping[str, Any], state: States | None, lengths: Any, resets: Any, save: Any
     ) -> Run:
         """Check what a forward reads, and run it with these parameters."""
-        space = self.spec.inputs[self.spec.main]
-        called = {"N": "input_size", "H": "hidden_size"}.get(space, space)
-        source = f"it is (T, B, {space}), {space} = {self.spaces[space]} the layer's {called}"
-        x = checks.array(self.spec.main, x, self.dtype, (None, None, self.spaces[space]), source)
+        x = self._sequence(x)
         steps, size = x.shape[:2]
         checks.countable("the batch's slots", steps + 1, size, self.hidden_size, 8, len(self.spec.stages) + 1)
         given = self._inputs(x, inputs)
@@ -261,6 +264,16 @@ class Layer:
             dot_d_outputs=dot_d_outputs,
         )
 
+    def _sequence(self, x: Any) -> NDArray[Any]:
+        """The main input, (T, B, space)."""
+        main, space = self.spec.main, self.spec.inputs[self.spec.main]
+        if type(x) is np.ndarray and checks.is_sound(x, self.dtype, (*x.shape[:2], self.spaces[space])):
+            found: NDArray[Any] = x
+            return found
+        called = {"N": "input_size", "H": "hidden_size"}.get(space, space)
+        source = f"it is (T, B, {space}), {space} = {self.spaces[space]} the layer's {called}"
+        return checks.array(main, x, self.dtype, (None, None, self.spaces[space]), source)
+
     def _inputs(self, x: NDArray[Any], inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         main, further = self.spec.main, [name for name in self.spec.inputs if name != self.spec.main]
         checks.only("the layer's inputs", inputs, tuple(further))
@@ -277,22 +290,25 @@ class Layer:
         given = checks.only(what, state, tuple(self.spec.states))
         found = {}
         for name, space in self.spec.states.items():
-            shape = (size, self.spaces[space])
-            source = f"B = {size} was read from x, {space} = {shape[1]} from the layer"
-            found[name] = checks.optional(f"{what}[{name!r}]", given.get(name), self.dtype, shape, source)
+            shape = size, self.spaces[space]
+            value: Any = given.get(name)
+            if not checks.is_sound(value, self.dtype, shape):
+                source = f"B = {size} was read from x, {space} = {shape[1]} from the layer"
+                value = checks.optional(f"{what}[{name!r}]", value, self.dtype, shape, source)
+            found[name] = value
         return found
 
-    def _packed(self, backward: bool, theta: Any) -> dict[str, NDArray[Any]]:
+    def _packed(self, backward: bool, theta: Any) -> Loan[Whole]:
         """Parameters, or their direction, in the kernels' order, structure applied."""
         theta = theta.copy() if self._masks else theta
         self._clear_masked(theta)
-        return self._engine.packing.pack(theta, backward)
+        return self._engine.packing.pack(theta.flat, backward)
 
-    def _packed_once(self, theta: Any) -> dict[str, NDArray[Any]]:
+    def _packed_once(self, theta: Any) -> Loan[Whole]:
         """The parameters as inference reads them, packed again only where a bit of them has changed."""
         bits = theta.flat.view(f"u{self.dtype.itemsize}")
         known = self._last_packed
-        if known is None or not np.array_equal(known[0], bits):
+        if known is None or not (known[0] == bits).all():
             known = self._last_packed = bits.copy(), self._packed(False, theta)
         return known[1]
 
@@ -309,7 +325,8 @@ class Layer:
 
     def _add_gradients(self, adjoints: Adjoints, places: NDArray[np.int64], gradients: Any) -> None:
         """Add what a backward found for parameters to theirs, structure applied."""
-        self._engine.packing.unpack(adjoints.grads, adjoints.arrays, places, gradients)
+        found = adjoints.lent.work
+        self._engine.packing.unpack(found.whole, found.arrays, places, gradients.flat)
         self._clear_masked(gradients)
 
     def _batch(

@@ -30,12 +30,13 @@ class Parameters(Mapping[str, NDArray[Any]]):
 
     def zeros_like(self) -> Self:
         """The same names and shapes, all 0."""
-        return self._with(np.zeros_like(self.flat))
+        return self.of(np.zeros(self.flat.size, self.flat.dtype))
 
     def copy(self) -> Self:
-        return self._with(self.flat.copy())
+        return self.of(self.flat.copy())
 
-    def _with(self, flat: NDArray[Any]) -> Self:
+    def of(self, flat: NDArray[Any]) -> Self:
+        """The same names and places in another flat vector."""
         other = object.__new__(type(self))
         other.shapes, other.sizes, other.offsets, other.flat = self.shapes, self.sizes, self.offsets, flat
         return other

@@ -36,8 +36,8 @@ class _Segment(Run):
         inputs = {name: array[steps] for name, array in whole._inputs.items()}
         lengths = None if whole._lengths is None else (whole._lengths - steps.start).clip(0, steps.stop - steps.start)
         marks = None if whole._marks is None else whole._marks[steps]
-        self._open(whole._layer, inputs, lengths)
-        self._batch = whole._layer._batch(self.steps, self.size, lengths, marks)
+        self._open(whole.layer, inputs, lengths)
+        self._batch = whole.layer._batch(self.steps, self.size, lengths, marks)
         self._run(inputs, whole._start, whole._packed, save, entering)
 
     def _is_turned(self) -> bool:
@@ -57,9 +57,9 @@ class Recomputed(Run):
         self._forward()
 
     def _forward(self) -> None:
-        spec, spaces = self._layer.spec, self._layer.spaces
+        spec, spaces = self.layer.spec, self.layer.spaces
         shapes = {name: (self.steps, self.size, spaces[spec.states[name]]) for name in spec.outputs}
-        outputs = {name: np.empty(shape, self._layer.dtype) for name, shape in shapes.items()}
+        outputs = {name: np.empty(shape, self.layer.dtype) for name, shape in shapes.items()}
         self._entering, self.state = [], dict(self._start)
         for steps in self._segments:
             self._entering.append(self.state)
@@ -78,7 +78,7 @@ class Recomputed(Run):
     ) -> Gradients[Parameters]:
         """As of `Run`."""
         arriving, state = self._adjoints_to_ours("d_", d_output, d_outputs, d_state)
-        parameters = self._layer._zero_gradients()
+        parameters = self.layer._zero_gradients()
         inputs = {name: np.empty_like(array) for name, array in self._inputs.items()}
         restarts = {name: np.zeros_like(array) for name, array in state.items()}
         for steps, entering in zip(reversed(self._segments), reversed(self._entering), strict=True):

@@ -10,7 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lstm_numba import checks
 from lstm_numba.cpu.engine import Adjoints
+from lstm_numba.cpu.memory import Loan
+from lstm_numba.cpu.packed import Whole
 from lstm_numba.cpu.tangent import Tangent
+from lstm_numba.cpu.workspace import Work
 from lstm_numba.direction import Direction
 from lstm_numba.errors import ArgumentError, TapeError
 from lstm_numba.parameters import Parameters
@@ -80,6 +83,7 @@ class Run:
     """What one forward gave.
 
     Attributes:
+        layer: what ran.
         output: (T, B, H), the cell's first output at every step; 0 past a row's end.
         outputs: every output of the cell by its state's name.
         state: each row's state after its last valid step.
@@ -95,30 +99,32 @@ class Run:
         self._run(inputs, start, packed, save)
 
     def _open(self, layer: "Layer", inputs: Arrays, lengths: Any) -> None:
-        self._layer, self._engine, self._lock = layer, layer._engine, threading.Lock()
+        self.layer, self._engine, self._lock = layer, layer._engine, threading.Lock()
         self._main = next(iter(inputs))
         self.steps, self.size = inputs[self._main].shape[:2]
         self._flip = self._reversal(lengths) if self._is_turned() else None
 
     def _is_turned(self) -> bool:
-        return self._layer.reverse
+        return self.layer.reverse
 
-    def _run(self, inputs: Arrays, start: Arrays, packed: Arrays, save: bool, entering: Arrays | None = None) -> None:
+    def _run(
+        self, inputs: Arrays, start: Arrays, packed: Loan[Whole], save: bool, entering: Arrays | None = None
+    ) -> None:
         ordered, first = self._sequences_to_ours(inputs), self._states_to_ours(start)
         entered = None if entering is None else self._states_to_ours(entering)
         self._tape = self._engine.forward(self._batch, packed, ordered, first, save, entered)
-        self.outputs, self.state = self._given(self._tape.arrays)
+        self.outputs, self.state = self._given(self._tape.arrays, self._tape.lent.work)
 
     @property
     def output(self) -> NDArray[Any]:
-        return self.outputs[self._layer.spec.outputs[0]]
+        return self.outputs[self.layer.spec.outputs[0]]
 
-    def _given(self, arrays: Arrays) -> tuple[Arrays, Arrays]:
+    def _given(self, arrays: Arrays, work: Work) -> tuple[Arrays, Arrays]:
         """Outputs and last states, or their changes, in the user's order."""
-        spec, spaces = self._layer.spec, self._layer.spaces
+        spec, spaces = self.layer.spec, self.layer.spaces
         shapes = {name: (self.steps, self.size, spaces[spec.states[name]]) for name in spec.outputs}
         outputs = {name: self._to_theirs(arrays[f"out_{name}"].reshape(shape)) for name, shape in shapes.items()}
-        return outputs, self._states_to_theirs(self._engine.last_states(self._batch, arrays))
+        return outputs, self._states_to_theirs(self._engine.last_states(self._tape, work))
 
     # --- between the user's time and rows and the kernels'
 
@@ -137,16 +143,29 @@ class Run:
         return self._batch.arrange(self._turned(array), 1)
 
     def _to_theirs(self, array: NDArray[Any]) -> NDArray[Any]:
+        if self._keeps_order:
+            return array
         return self._turned(self._batch.restore(array, 1))
 
+    @property
+    def _keeps_order(self) -> bool:
+        """Whether the user's time and rows are the kernels'."""
+        return self._flip is None and self._batch.order is None
+
     def _sequences_to_ours(self, sequences: Arrays) -> Arrays:
+        if self._keeps_order:
+            return sequences
         return {name: np.ascontiguousarray(self._to_ours(array)) for name, array in sequences.items()}
 
     def _states_to_ours(self, states: Arrays) -> Arrays:
+        if self._batch.order is None:
+            return states
         return {name: self._batch.arrange(array, 0) for name, array in states.items()}
 
     def _states_to_theirs(self, states: Arrays) -> Arrays:
-        return {name: np.ascontiguousarray(self._batch.restore(rows, 0)) for name, rows in states.items()}
+        if self._batch.order is None:
+            return states
+        return {name: self._batch.restore(rows, 0) for name, rows in states.items()}
 
     # --- backward
 
@@ -182,14 +201,14 @@ class Run:
 
     def _gradients(self, adjoints: Adjoints) -> Gradients[Parameters]:
         """What a backward found, or its change, in the user's order and shapes."""
-        parameters = self._layer._zero_gradients()
+        parameters = self.layer._zero_gradients()
         self._add_gradients(adjoints, parameters)
         found = {name: self._to_theirs(array) for name, array in adjoints.inputs.items()}
         return Gradients(found[self._main], found, parameters, self._states_to_theirs(adjoints.first_states))
 
     def _add_gradients(self, adjoints: Adjoints, parameters: Any) -> None:
         """Add what a backward found for parameters to theirs."""
-        self._layer._add_gradients(adjoints, self._batch.places, parameters)
+        self.layer._add_gradients(adjoints, self._batch.places, parameters)
 
     def _adjoints_to_ours(
         self,
@@ -199,11 +218,11 @@ class Run:
         state: Mapping[str, ArrayLike] | None,
     ) -> tuple[Arrays, Arrays]:
         """Adjoints of outputs and of last states (kind "d_"), or their changes ("dot_d_"), checked."""
-        last = self._layer._state(f"{kind}state", state, self.size)
+        last = self.layer._state(f"{kind}state", state, self.size)
         return self._outputs_to_ours(kind, output, outputs), self._states_to_ours(last)
 
     def _outputs_to_ours(self, kind: str, output: ArrayLike | None, outputs: Mapping[str, ArrayLike] | None) -> Arrays:
-        spec, spaces, dtype = self._layer.spec, self._layer.spaces, self._layer.dtype
+        spec, spaces, dtype = self.layer.spec, self.layer.spaces, self.layer.dtype
         found = {}
         for name, (what, value) in of_outputs(spec, kind, output, outputs).items():
             shape = (self.steps, self.size, spaces[spec.states[name]])
@@ -229,9 +248,9 @@ class Run:
         self._require_tape()
         tangent = self._tangent(direction, backward=False)
         with self._lock:
-            changes = tangent.forward(dot_stop=0)
-        outputs, state = self._given({**changes, "depth": self._tape.arrays["depth"]})
-        return Tangents(outputs[self._layer.spec.outputs[0]], outputs, state)
+            lent, changes = tangent.forward(dot_stop=0)
+        outputs, state = self._given(changes, lent.work)
+        return Tangents(outputs[self.layer.spec.outputs[0]], outputs, state)
 
     def hvp(
         self,
@@ -267,8 +286,8 @@ class Run:
         return self._gradients(found)
 
     def _tangent(self, direction: Mapping[str, Any], backward: bool) -> Tangent:
-        along = Direction.of(self._layer, direction, self.steps, self.size)
-        packed = self._layer._packed(backward, along.theta)
+        along = Direction.of(self.layer, direction, self.steps, self.size)
+        packed = self.layer._packed(backward, along.theta)
         return Tangent(
             self._engine,
             self._tape,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lstm_numba as ln
-from scripts.benchmarks import check, groups, measure, peak, peers, table
+from scripts.benchmarks import check, groups, measure, overhead, peak, peers, table
 from scripts.benchmarks.candidate import Candidate
 from scripts.benchmarks.cases import Case, Data
 from scripts.benchmarks.timing import Timing
@@ -107,3 +107,11 @@ def test_a_wrong_request_is_one_clear_line(arguments):
     assert ran.returncode != 0
     assert arguments[0] in ran.stderr.splitlines()[-1]
     assert "Traceback" not in ran.stderr
+
+
+def test_the_torch_modules_stand_beside_the_layer_that_they_wrap():
+    pytest.importorskip("torch")
+    (measured,) = overhead.rows("rnn", seconds=0)
+    assert measured.keys() == {"cell", overhead.LAYER, overhead.LEAST, overhead.RECURRENT, overhead.DROP_IN}
+    row = {"cell": "lstm", "layer": 100.0, "least wrapper": 130.0, "Recurrent": 170.0, "drop-in": 160.0}
+    assert overhead.markdown([row]).endswith("| lstm | 100 | 130 | 30 | 170 | 70 | 160 | 60 | <= 40 |")

@@ -4,7 +4,9 @@ Panels, or rows, are divided among threads; every sum runs in the same order who
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,23 @@ Arrays = dict[str, Any]
 Task = Callable[[], None]
 
 
+@dataclass(frozen=True)
+class Outer:
+    """What the gradient of a packed matrix is computed from: names of arrays, and numbers."""
+
+    kernel: Callable[..., None]
+    starts: NDArray[np.int64]
+    depth: int
+    operand_row: int
+    slots_row: int
+    arrays: Callable[[Arrays], tuple[NDArray[Any], ...]]  # operand, slots, gradients, sums
+
+    def tasks(self, shares: list[tuple[Any, ...]], arrays: Arrays) -> list[Task]:
+        operand, slots, *sums = self.arrays(arrays)
+        given = self.starts, self.depth, operand, self.operand_row, slots, self.slots_row, *sums
+        return [partial(self.kernel, *share, *given) for share in shares]
+
+
 class After:
     """Gradients of packed matrices and of input sequences."""
 
@@ -29,20 +48,26 @@ class After:
 
     # --- matrices
 
-    def outer(self, batch: Batch, arrays: Arrays, grads: Arrays) -> None:
+    def outer(self, batch: Batch, arrays: Arrays) -> None:
         """Add up the gradients of all packed matrices and the sums of their slots."""
-        threads = len(batch.chunks)
-        tasks = [task for packed in self.sizes.packed for task in self._outer_tasks(batch, arrays, packed, grads)]
+        threads, shares = len(batch.chunks), batch.table("outer", lambda: self._all_shares(batch))
+        found = zip(self._outers, shares, strict=True)
+        tasks = [task for one, own in found for task in one.tasks(own, arrays)]
         pool.run([partial(_run_all, tasks[k::threads]) for k in range(threads)], threads)
 
-    def _outer_tasks(self, batch: Batch, arrays: Arrays, packed: Packed, grads: Arrays) -> list[Task]:
+    @cached_property
+    def _outers(self) -> list[Outer]:
+        return [self._outer(packed) for packed in self.sizes.packed]
+
+    def _outer(self, packed: Packed) -> Outer:
         kernel = outer_of(packed.product.run, packed.product.gates, packed.product.low)
-        a, a_row = self._operand(arrays, packed)
-        slots = arrays[f"slots_{packed.stage}"], arrays[f"slots_{packed.stage}_row"]
-        grad = grads[f"grad_{packed.key}"], grads[f"sums_{packed.key}"]
-        starts = self.activity.starts[packed.key]
-        shares = batch.table(("outer", packed.key), lambda: list(self._shares(batch, packed)))
-        return [partial(kernel, *share, starts, packed.depth, a, a_row, *slots, *grad) for share in shares]
+        operand, row = self._operand(packed)
+        slots_row, starts = self.sizes.slot_rows[packed.stage - 1], self.activity.starts[packed.key]
+        names = itemgetter(operand, f"slots_{packed.stage}", f"grad_{packed.key}", f"sums_{packed.key}")
+        return Outer(kernel, starts, packed.depth, row, slots_row, names)
+
+    def _all_shares(self, batch: Batch) -> list[list[tuple[Any, ...]]]:
+        return [list(self._shares(batch, packed)) for packed in self.sizes.packed]
 
     def _shares(self, batch: Batch, packed: Packed) -> Iterator[tuple[Any, ...]]:
         """(first panel, last panel, rows, how many of them each panel takes) of every task."""
@@ -50,13 +75,13 @@ class After:
             for low, count in pool.parts(stop - first, len(batch.chunks)):
                 yield first + low, first + low + count, index, counts
 
-    def _operand(self, arrays: Arrays, packed: Packed) -> tuple[NDArray[Any], int]:
-        """The rows (t, b) of what an operand's matrices multiply."""
+    def _operand(self, packed: Packed) -> tuple[str, int]:
+        """The array whose rows (t, b) an operand's matrices multiply, and how long they are."""
         name, space = packed.operand, self.sizes.space_of(packed.operand)
         if name in self.spec.inputs:
-            return arrays[f"seq_{name}"], self.sizes.spaces[space]
+            return f"seq_{name}", self.sizes.spaces[space]
         state = self.spec.state_of(name)
-        return arrays[f"all_{state}" if state else f"kept_{name}"], self.sizes.row(space)
+        return f"all_{state}" if state else f"kept_{name}", self.sizes.row(space)
 
     # --- inputs
 
@@ -80,13 +105,13 @@ class After:
         rows = np.zeros(batch.steps * batch.size * row, self.sizes.dtype)
         for packed in self._reached(name):
             self._input_gradient(batch, arrays, packed, rows, row)
-        return np.ascontiguousarray(rows.reshape(-1, row)[:, :size]).reshape(shape)
+        return rows.reshape(shape) if row == size else rows.reshape(*shape[:2], row)[:, :, :size].copy()
 
     def _input_gradient(self, batch: Batch, arrays: Arrays, packed: Packed, rows: NDArray[Any], row: int) -> None:
         kernel = transposed_of(packed.product.run, packed.product.gates, packed.product.low)
         slots = arrays[f"slots_{packed.stage}"], arrays[f"slots_{packed.stage}_row"]
         fixed = (packed.panels, self.activity.ends[packed.key], *slots, arrays[f"back_{packed.key}"], rows, row)
-        shares = batch.table(("inputs", packed.key), lambda: self._segments(batch, packed))
+        shares = batch.table(f"inputs_{packed.key}", lambda: self._segments(batch, packed))
         pool.run([partial(kernel, share, *fixed, packed.depth) for share in shares], len(batch.chunks))
 
     def _segments(self, batch: Batch, packed: Packed) -> list[NDArray[np.int64]]:

@@ -11,9 +11,10 @@ Nothing is summed across chunks, so every number of threads gives the same bits.
 
 import ctypes
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from types import ModuleType
 from typing import Any
 
@@ -25,9 +26,10 @@ from lstm_numba.cpu import pool
 from lstm_numba.cpu.activity import Activity
 from lstm_numba.cpu.after import After
 from lstm_numba.cpu.kernels import KERNELS
-from lstm_numba.cpu.memory import Memory
-from lstm_numba.cpu.packed import Packing
+from lstm_numba.cpu.memory import Loan
+from lstm_numba.cpu.packed import Packing, Whole
 from lstm_numba.cpu.target import HEIGHTS, WIDE
+from lstm_numba.cpu.workspace import Work, Workspaces
 from lstm_numba.parameters import Parameters
 from lstm_numba.sizes import Sizes
 from lstm_numba.spec import CellSpec
@@ -47,13 +49,10 @@ class Tape:
     batch: Batch
     arrays: Arrays
     saved: bool
-    memory: Memory
-    lent: Arrays  # those that only the kernels see
+    lent: Loan[Work]
+    packed: Loan[Whole]
     spent: bool = False
     chunk_arrays: list[Arrays] = field(default_factory=list)
-
-    def __del__(self) -> None:
-        self.memory.give(list(self.lent.values()))
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,14 @@ class Adjoints:
     inputs: Arrays
     entering: Arrays  # of the states that entered the first step
     restarts: Arrays  # of the first states, from rows that were reset to them; none where no row was
-    grads: NDArray[Any]
-    arrays: Arrays
+    lent: Loan[Work]  # where the sums are, packed
 
     @property
     def first_states(self) -> Arrays:
         """Of first states that entered the first step too."""
-        return {name: rows + self.restarts.get(name, 0) for name, rows in self.entering.items()}
+        if not self.restarts:
+            return self.entering
+        return {name: rows + self.restarts[name] for name, rows in self.entering.items()}
 
 
 class Engine:
@@ -77,7 +77,7 @@ class Engine:
 
     Args:
         module: the generated module; `kernels` holds its project, forward and backward as they are to be run.
-        theta: parameters and constants, for their places only.
+        parts: of parameters and constants, for their places only; see `Packing`.
         periods: of the modules of units, for a cell with a clock.
     """
 
@@ -86,20 +86,23 @@ class Engine:
         module: ModuleType,
         kernels: Any,
         spaces: dict[str, int],
-        theta: Parameters,
+        dtype: np.dtype[Any],
+        parts: Sequence[Parameters],
         periods: tuple[int, ...] | None,
     ) -> None:
         self.spec: CellSpec = module.CELL
-        self.dtype, self.kernels, self.memory = theta.flat.dtype, kernels, Memory(theta.flat.dtype)
+        self.dtype, self.kernels = dtype, kernels
         products = {name: value for name, value in vars(module).items() if isinstance(value, Product)}
-        self.sizes = Sizes(self.spec, products, spaces, self.dtype)
+        self.sizes = Sizes(self.spec, products, spaces, dtype)
         self.activity = Activity(self.spec, self.sizes, periods)
-        self.packing = Packing(self.spec, self.sizes, theta)
+        self.packing = Packing(self.spec, self.sizes, parts)
         self.after = After(self.spec, self.sizes, self.activity)
-        self._names = {name: tuple(inspect.signature(getattr(module, name)).parameters) for name in KERNELS}
+        names = {name: tuple(inspect.signature(getattr(module, name)).parameters) for name in KERNELS}
+        self._arguments = {name: itemgetter(*known) for name, known in names.items()}
         self._fixed = self._fixed_arguments()
-        summed = [name for name in self._names["backward"] if name.startswith(("d_kept_", "d_param_"))]
-        self._summed = {name: self.sizes.row(self._space_of_adjoint(name)) for name in summed}
+        summed = [name for name in names["backward"] if name.startswith(("d_kept_", "d_param_"))]
+        rows = {name: self.sizes.row(self._space_of_adjoint(name)) for name in summed}
+        self.work = Workspaces(self.spec, self.sizes, self.packing, rows)
 
     def _fixed_arguments(self) -> Arrays:
         """Arguments that no call changes."""
@@ -115,7 +118,7 @@ class Engine:
     def forward(
         self,
         batch: Batch,
-        packed: Arrays,
+        packed: Loan[Whole],
         inputs: Arrays,
         start: Arrays,
         save: bool,
@@ -133,21 +136,19 @@ class Engine:
         hoisted = self._is_short(batch)
         block = batch.steps if save else min(batch.steps, AHEAD) if hoisted else 1
         depth, kept = batch.steps + 1 if save else 2, max(block, 1)
-        lent = self._lent(batch, depth, kept)
-        arrays = {**self._fixed, **packed, **lent, **self._outputs(batch), **self.start(start, batch)}
+        lent = self.work.tapes.lend(batch.size, depth, kept)
+        arrays = {**self._fixed, **packed.work[1], **lent.work.arrays, **self._outputs(batch)}
         arrays |= {f"seq_{name}": flat(array) for name, array in inputs.items()}
         arrays |= {"depth": depth, "kept": kept, "batch": batch.size, "resets": batch.resets, "hoisted": hoisted}
-        entered = arrays if entering is None else self.start(entering, batch)
-        arrays |= {f"enter_{state}": entered[f"start_{state}"] for state in self.spec.states}
-        tape = Tape(batch, arrays, save, self.memory, lent)
-        tape.chunk_arrays = [self._scratch(batch) for _ in batch.chunks]
+        self.enter(lent.work, batch, start, entering)
+        tape = Tape(batch, arrays, save, lent, packed)
+        tape.chunk_arrays = [self._own(batch, chunk) for chunk in batch.chunks]
         self.replay(tape)
         return tape
 
     def replay(self, tape: Tape) -> None:
         """Fill the tape by running all steps."""
-        chunks = range(len(tape.batch.chunks))
-        pool.run([partial(self._forward_chunk, tape, k) for k in chunks], len(chunks))
+        self._on_chunks(tape, tape.arrays, self._forward_chunk)
         tape.spent = False
 
     def renew(self, tape: Tape) -> None:
@@ -159,20 +160,7 @@ class Engine:
             self.replay(tape)
 
     def _is_short(self, batch: Batch) -> bool:
-        rows = max((chunk.rows for chunk in batch.chunks), default=0)
-        return rows < HEIGHTS[WIDE][0] and batch.steps > 1 and not self.spec.sleeping
-
-    def _lent(self, batch: Batch, depth: int, kept: int) -> Arrays:
-        """Work arrays, any contents, for the states of `depth` steps and the slots of `kept`."""
-        spec, sizes, take = self.spec, self.sizes, self.memory.take
-        arrays: Arrays = {}
-        for k, row in enumerate(sizes.slot_rows, start=1):
-            arrays[f"slots_{k}"] = take(kept * batch.size * row)
-        for name, space in spec.kept.items():
-            arrays[f"kept_{name}"] = take(kept * batch.size * sizes.row(space))
-        for state, space in spec.states.items():
-            arrays[f"all_{state}"] = take(depth * batch.size * sizes.row(space))
-        return arrays
+        return batch.most_rows < HEIGHTS[WIDE][0] and batch.steps > 1 and not self.spec.sleeping
 
     def _outputs(self, batch: Batch) -> Arrays:
         """What the user gets; past a row's end it must be 0."""
@@ -180,48 +168,52 @@ class Engine:
         make = np.empty if batch.lengths is None else np.zeros
         return {f"out_{name}": make(rows * spaces[spec.states[name]], self.dtype) for name in spec.outputs}
 
-    def start(self, start: Arrays, batch: Batch) -> Arrays:
-        """First states in padded rows."""
-        found = {}
-        for state, space in self.spec.states.items():
-            rows = np.zeros((batch.size, self.sizes.row(space)), self.dtype)
-            rows[:, : self.sizes.spaces[space]] = start[state]
-            found[f"start_{state}"] = rows.reshape(-1)
-        return found
-
-    def _scratch(self, batch: Batch) -> Arrays:
-        """What a chunk of a cell with a clock needs for itself, and which panels are awake."""
-        if self.activity.periods is None:
-            return {}
-        tick = np.zeros(max(self.sizes.row(space) for space in self.sizes.spaces), self.dtype)
-        table = self.activity.awake(batch.steps).reshape(-1) if self.spec.sleeping else EMPTY_BYTES
-        return {"tick": tick, "awake": table}
-
-    def _forward_chunk(self, tape: Tape, k: int) -> None:
-        chunk, arrays = tape.batch.chunks[k], {**tape.arrays, **tape.chunk_arrays[k]}
+    def enter(self, work: Work, batch: Batch, start: Arrays, entering: Arrays | None = None) -> None:
+        """Put states where the first step reads them, and where resets do."""
         for state, space in self.spec.states.items():
             row = self.sizes.row(space)
-            rows = slice(chunk.first * row, (chunk.first + chunk.rows) * row)
-            arrays[f"all_{state}"][rows] = arrays[f"enter_{state}"][rows]
-        block = arrays["kept"] if arrays["hoisted"] else max(tape.batch.running, 1)
-        for begin in range(0, tape.batch.running, block):
-            end = min(begin + block, tape.batch.running)
+            work.set_rows(f"all_{state}", batch.size, (start if entering is None else entering)[state], row)
+            if batch.resets.size:
+                work.set_rows(f"start_{state}", batch.size, start[state], row)
+
+    def _own(self, batch: Batch, chunk: Chunk) -> Arrays:
+        """What a chunk has for itself; of a cell with a clock, which units and panels are awake."""
+        own = {"first": chunk.first, "rows": chunk.rows, "counts": chunk.counts}
+        if self.activity.periods is None:
+            return own
+        tick = np.zeros(max(self.sizes.row(space) for space in self.sizes.spaces), self.dtype)
+        table = self.activity.awake(batch.steps).reshape(-1) if self.spec.sleeping else EMPTY_BYTES
+        return {**own, "tick": tick, "awake": table}
+
+    def _on_chunks(self, tape: Tape, arrays: Arrays, work: Callable[[int, Arrays], None]) -> None:
+        """Each chunk on its own thread, with the arrays of all and its own."""
+        tasks = [partial(work, tape.batch.running, {**arrays, **own}) for own in tape.chunk_arrays]
+        pool.run(tasks, len(tasks))
+
+    def _forward_chunk(self, running: int, arrays: Arrays) -> None:
+        block = arrays["kept"] if arrays["hoisted"] else max(running, 1)
+        for begin in range(0, running, block):
+            steps = begin, min(begin + block, running)
             if arrays["hoisted"]:
-                self.call("project", arrays, chunk, begin, end)
-            self.call("forward", arrays, chunk, begin, end)
+                self._call("project", arrays, *steps)
+            self._call("forward", arrays, *steps)
 
-    def call(self, name: str, arrays: Mapping[str, Any], chunk: Chunk, begin: int, end: int) -> None:
-        own = {"begin": begin, "end": end, "first": chunk.first, "rows": chunk.rows, "counts": chunk.counts}
-        getattr(self.kernels, name)(*[own[n] if n in own else arrays[n] for n in self._names[name]])
+    def _call(self, name: str, arrays: Arrays, begin: int, end: int) -> None:
+        arrays["begin"], arrays["end"] = begin, end
+        getattr(self.kernels, name)(*self._arguments[name](arrays))
 
-    def last_states(self, batch: Batch, arrays: Arrays) -> Arrays:
+    def sweep(self, name: str, tape: Tape, arrays: Arrays) -> None:
+        """Run one kernel over all steps of all chunks."""
+        self._on_chunks(tape, arrays, lambda running, own: self._call(name, own, 0, running))
+
+    def last_states(self, tape: Tape, work: Work) -> Arrays:
         """Each row's state after its last step, in the batch's order."""
-        places = (batch.sorted_lengths % arrays["depth"]) * batch.size + np.arange(batch.size)
-        return {state: self._rows(arrays[f"all_{state}"], space)[places] for state, space in self.spec.states.items()}
-
-    def _rows(self, array: NDArray[Any], space: str) -> NDArray[Any]:
-        """A padded flat array as rows without padding."""
-        return array.reshape(-1, self.sizes.row(space))[:, : self.sizes.spaces[space]]
+        batch, depth = tape.batch, tape.arrays["depth"]
+        if batch.lengths is None:
+            first = batch.steps % depth * batch.size
+            return {state: work.rows[f"all_{state}"][first : first + batch.size].copy() for state in self.spec.states}
+        places = (batch.sorted_lengths % depth) * batch.size + np.arange(batch.size)
+        return {state: work.rows[f"all_{state}"][places] for state in self.spec.states}
 
     # --- 3. backward
 
@@ -229,29 +221,24 @@ class Engine:
         """Pull adjoints of outputs and last states, in the batch's order, back through all steps."""
         self.renew(tape)
         tape.spent = True
-        batch, arrays = tape.batch, {**tape.arrays, **self.adjoints(tape.batch, d_outputs, d_state)}
-        chunks = range(len(batch.chunks))
-        pool.run([partial(self._backward_chunk, arrays, tape, k) for k in chunks], len(chunks))
-        grads, named = self.packing.new_grads()
-        self.after.outer(batch, arrays, named)
-        return Adjoints(self.after.inputs(batch, arrays), *self.first_states(batch, arrays), grads, arrays)
+        batch, (lent, arriving) = tape.batch, self.adjoints(tape.batch, d_outputs, d_state)
+        arrays = {**tape.arrays, **arriving}
+        self.sweep("backward", tape, arrays)
+        self.after.outer(batch, arrays)
+        return Adjoints(self.after.inputs(batch, arrays), *self.first_states(batch, lent.work), lent)
 
-    def adjoints(self, batch: Batch, d_outputs: Arrays, d_state: Arrays) -> Arrays:
+    def adjoints(self, batch: Batch, d_outputs: Arrays, d_state: Arrays) -> tuple[Loan[Work], Arrays]:
         """What arrives, and zeros for what is to be found."""
-        spec, sizes = self.spec, self.sizes
-        arrays: Arrays = {f"d_out_{name}": flat(array) for name, array in d_outputs.items()}
-        for state, space in spec.states.items():
-            rows = np.zeros((2, batch.size, sizes.row(space)), self.dtype)
-            rows[:, :, : sizes.spaces[space]] = d_state[state]
-            arrays[f"d_all_{state}"] = rows.reshape(-1)
-            arrays[f"d_start_{state}"] = self._zeros(batch.size * sizes.row(space) if batch.resets.size else 0)
-        arrays |= {name: self._zeros(batch.size * row) for name, row in self._summed.items()}
-        for name in spec.pointwise_inputs:
-            arrays[f"d_seq_{name}"] = self._zeros(batch.steps * batch.size * sizes.spaces[spec.inputs[name]])
-        return arrays
-
-    def _zeros(self, length: int) -> NDArray[Any]:
-        return np.zeros(length, self.dtype)
+        lent = self.work.adjoints.lend(batch.size)
+        lent.work.whole.fill(0)
+        for state, rows in d_state.items():
+            both = lent.work.rows[f"d_all_{state}"]  # a row may end at an odd or an even step
+            both[: batch.size] = both[batch.size :] = rows
+        arrays = {**lent.work.arrays, **{f"d_out_{name}": flat(array) for name, array in d_outputs.items()}}
+        for name in self.spec.pointwise_inputs:
+            length = batch.steps * batch.size * self.sizes.spaces[self.spec.inputs[name]]
+            arrays[f"d_seq_{name}"] = np.zeros(length, self.dtype)
+        return lent, arrays
 
     def _space_of_adjoint(self, name: str) -> str:
         """The space of a value or parameter whose adjoint has rows."""
@@ -259,18 +246,11 @@ class Engine:
         rows = {array: space for parameter in spec.accumulated for array, space in spec.adjoint_rows(parameter).items()}
         return rows.get(name) or {**spec.kept, **spec.states}.get(name.removeprefix("d_kept_"), "H")
 
-    def _backward_chunk(self, arrays: Arrays, tape: Tape, k: int) -> None:
-        self.call("backward", {**arrays, **tape.chunk_arrays[k]}, tape.batch.chunks[k], 0, tape.batch.running)
-
-    def first_states(self, batch: Batch, arrays: Arrays) -> tuple[Arrays, Arrays]:
+    def first_states(self, batch: Batch, work: Work) -> tuple[Arrays, Arrays]:
         """Adjoints of the states that entered the first step, and of those to which resets returned."""
-        entering, restarts = {}, {}
-        for state, space in self.spec.states.items():
-            entering[state] = self._rows(arrays[f"d_all_{state}"], space)[: batch.size].copy()
-            extra = arrays[f"d_start_{state}"]
-            if extra.size:
-                restarts[state] = self._rows(extra, space)
-        return entering, restarts
+        states, reset = self.spec.states, self.spec.states if batch.resets.size else ()
+        entering = {state: work.rows[f"d_all_{state}"][: batch.size].copy() for state in states}
+        return entering, {state: work.rows[f"d_start_{state}"].copy() for state in reset}
 
 
 def flat(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,17 +1,21 @@
-"""Large work arrays, used again: fresh memory costs a page fault every few kilobytes, a tenth of a training step.
+"""Work arrays, used again: fresh memory costs a page fault every few kilobytes, a tenth of a training step.
 
-An array comes back when the tape that holds it is no longer used.  Only sizes of the latest batch are kept, so that a
-layer's memory is what its last shape needs.
+What is lent comes back when nobody holds the loan any more.  Only what the latest shape needs is kept, so that memory
+does not grow with the number of shapes.
 """
 
 import threading
-from collections import defaultdict
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_numba.cpu.target import LINE_BYTES
+
+Arrays = dict[str, NDArray[Any]]
+W = TypeVar("W")
 
 
 def aligned(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -21,40 +25,61 @@ def aligned(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     return memory[begin : begin + length]
 
 
-def zeros(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The same filled with zeros."""
-    array = aligned(length, dtype)
-    array[...] = 0
-    return array
-
-
-class Memory:
-    """Arrays of one type by their length."""
+class Pieces:
+    """Named pieces of one array, one after the other, each from the start of a cache line."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        # Reentrant: a tape that the garbage collector finds while the lock is held gives its arrays back right there.
-        self._dtype, self._lock = dtype, threading.RLock()
-        self._free: dict[int, list[NDArray[Any]]] = defaultdict(list)
+        self.dtype, self.length = dtype, 0
+        self._line = LINE_BYTES // dtype.itemsize
+        self._slices: dict[str, slice] = {}
 
-    def take(self, length: int) -> NDArray[Any]:
-        """An array with any contents."""
+    def add(self, name: str, length: int) -> int:
+        """Where the piece begins."""
+        begin = self.length
+        self._slices[name] = slice(begin, begin + length)
+        self.length += -(-length // self._line) * self._line
+        return begin
+
+    def copy(self) -> "Pieces":
+        other = Pieces(self.dtype)
+        other.length, other._slices = self.length, dict(self._slices)
+        return other
+
+    def make(self) -> tuple[NDArray[Any], Arrays]:
+        """The array, any numbers in it, and its pieces."""
+        whole = aligned(self.length, self.dtype)
+        return whole, {name: whole[piece] for name, piece in self._slices.items()}
+
+
+class Memory(Generic[W]):
+    """What `make(*key)` makes, for one borrower at a time."""
+
+    def __init__(self, make: Callable[..., W]) -> None:
+        # Reentrant: a loan that the garbage collector finds while the lock is held is given back right there.
+        self._make, self._lock = make, threading.RLock()
+        self._latest: tuple[Any, ...] = ()
+        self._free: list[W] = []
+
+    def lend(self, *key: Any) -> "Loan[W]":
+        """With the contents that the last borrower left."""
         with self._lock:
-            found = self._free.get(length)
-            if found:
-                return found.pop()
-        return aligned(length, self._dtype)
+            work = self._free.pop() if self._free and key == self._latest else None
+        return Loan(self, key, self._make(*key) if work is None else work)
 
-    def give(self, arrays: list[NDArray[Any]]) -> None:
-        """Arrays that nobody reads any more; those of other lengths are dropped."""
-        lengths = {array.size for array in arrays}
+    def take_back(self, key: tuple[Any, ...], work: W) -> None:
         with self._lock:
-            for length in set(self._free) - lengths:
-                self._free.pop(length, None)
-            for array in arrays:
-                self._free[array.size].append(array)
+            if key != self._latest:
+                self._latest, self._free = key, []
+            self._free.append(work)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"dtype": self._dtype}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["dtype"])  # type: ignore[misc]
+@dataclass(eq=False, slots=True)
+class Loan(Generic[W]):
+    """The right to work in something, as long as anybody holds this."""
+
+    memory: Memory[W]
+    key: tuple[Any, ...]
+    work: W
+
+    def __del__(self) -> None:
+        self.memory.take_back(self.key, self.work)

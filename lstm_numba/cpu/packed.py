@@ -1,51 +1,60 @@
 """Steps 1 and 5 of the engine: parameters into the kernels' order, and gradients back, one call over a table each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_numba.cpu.kernels import pack
-from lstm_numba.cpu.memory import zeros
+from lstm_numba.cpu.memory import Arrays, Loan, Memory, Pieces
 from lstm_numba.cpu.packing import MATRIX, SUM, VECTOR
 from lstm_numba.cpu.target import WIDE
 from lstm_numba.parameters import Parameters
 from lstm_numba.sizes import Packed, Sizes
 from lstm_numba.spec import CellSpec
 
-Arrays = dict[str, NDArray]
-Slices = dict[str, slice]
-
-
-class _Buffer:
-    """Consecutive named pieces of one array."""
-
-    def __init__(self) -> None:
-        self.slices: Slices = {}
-        self.length = 0
-
-    def add(self, name: str, length: int) -> int:
-        """Where the piece begins."""
-        begin, self.length = self.length, self.length + length
-        self.slices[name] = slice(begin, self.length)
-        return begin
+Row = tuple[int, ...]
+Whole = tuple[NDArray[Any], Arrays]  # an array, and its pieces by the names of the kernels' arguments
 
 
 class Packing:
-    """The tables of one layer; of what `theta` holds, if that is not all of its parameters."""
+    """The tables of one layer.
 
-    def __init__(self, spec: CellSpec, sizes: Sizes, theta: Parameters) -> None:
-        self.spec, self.sizes = spec, sizes
-        self._forward, self._back, self._grads = _Buffer(), _Buffer(), _Buffer()
-        held = set(theta)
-        self._matrices = _table(MATRIX, self._matrix_rows(theta, self._forward, "weights_", _weights, held))
-        self._vectors = _table(VECTOR, self._vector_rows(theta))
-        self._transposes = _table(MATRIX, self._matrix_rows(theta, self._back, "back_", self._transposed_length, held))
-        trained = held & set(spec.parameters)
-        self._unpacked = _table(MATRIX, self._matrix_rows(theta, self._grads, "grad_", _weights, trained))
-        self._sums = _table(SUM, self._sum_rows(theta, trained))
+    Args:
+        parts: which parameters and constants there are, and where in one flat array.  One that lies in two parts is
+            their sum, one that lies in none is 0.
+    """
+
+    def __init__(self, spec: CellSpec, sizes: Sizes, parts: Sequence[Parameters]) -> None:
+        self.spec, self.sizes, self.parts = spec, sizes, parts
+        self._forward = Pieces(sizes.dtype)
+        weights = {packed.key: self._forward.add(f"weights_{packed.key}", packed.length) for packed in sizes.packed}
+        vectors = [*self._add_biases(), *self._add_pointwise()]
+        self._both = self._forward.copy()
+        back = {packed.key: self._both.add(f"back_{packed.key}", self._turned(packed)) for packed in sizes.packed}
+        self._grads = Pieces(sizes.dtype)
+        grads = {packed.key: self._grads.add(f"grad_{packed.key}", packed.length) for packed in sizes.packed}
+        sums = {packed.key: self._grads.add(f"sums_{packed.key}", packed.columns) for packed in sizes.packed}
+        self._vectors = _table(VECTOR, self._vector_rows(vectors))
+        self._matrices, self._transposes = (_table(MATRIX, self._matrix_rows(at)) for at in (weights, back))
+        self._unpacked = _table(MATRIX, self._matrix_rows(grads, only=spec.parameters))
+        self._sums = _table(SUM, self._sum_rows(sums))
+        self._memory = Memory(self._make)
+
+    def _make(self, backward: bool) -> Whole:
+        return (self._both if backward else self._forward).make()
+
+    def gradient_pieces(self) -> Pieces:
+        """Those that `unpack` reads, with room for others behind them."""
+        return self._grads.copy()
 
     # --- tables
+
+    def _places(self, name: str) -> Iterator[tuple[int, int]]:
+        """(offset, size) of a parameter in every part that has it."""
+        return ((part.offsets[name], part.sizes[name]) for part in self.parts if name in part)
 
     def _terms(self, packed: Packed) -> Iterator[tuple[str, int]]:
         """(matrix, place in the run) of an operand."""
@@ -54,40 +63,44 @@ class Packing:
                 if operand == packed.operand:
                     yield matrix, place - packed.product.low
 
-    def _matrix_rows(self, theta, buffer, prefix, length_of, only) -> Iterator[tuple[int, ...]]:
+    def _matrix_rows(self, targets: dict[str, int], only: Iterable[str] | None = None) -> Iterator[Row]:
         for packed in self.sizes.packed:
-            target = buffer.add(prefix + packed.key, length_of(packed))
             for matrix, place in self._terms(packed):
-                if matrix in only:
-                    shape = (theta.offsets[matrix], packed.size, packed.depth, target, place)
+                for source, _ in self._places(matrix) if only is None or matrix in only else ():
+                    shape = (source, packed.size, packed.depth, targets[packed.key], place)
                     yield (*shape, packed.product.run, packed.units, packed.width, packed.panels)
 
-    def _transposed_length(self, packed: Packed) -> int:
+    def _turned(self, packed: Packed) -> int:
+        """Numbers in a transposed matrix."""
         lanes = self.sizes.lanes
         return packed.columns * -(-packed.depth // lanes) * lanes
 
-    def _vector_rows(self, theta: Parameters) -> Iterator[tuple[int, ...]]:
+    def _add_biases(self) -> Iterator[tuple[str, Row]]:
+        """Bias -> its slot among those of the stage."""
         for k, stage in enumerate(self.spec.stages):
             gates, columns, units = len(stage.slots), self.sizes.slot_columns(k), self.sizes.units(k)
             target = self._forward.add(f"bias_{k + 1}", gates * columns)
             for place, slot in enumerate(stage.slots):
-                if slot.bias is not None and slot.bias in theta:
-                    bias = theta.offsets[slot.bias], theta.sizes[slot.bias]
-                    yield (*bias, target, place, gates, units, columns // units)
+                if slot.bias is not None:
+                    yield slot.bias, (target, place, gates, units, columns // units)
+
+    def _add_pointwise(self) -> Iterator[tuple[str, Row]]:
         length = max(self.sizes.row(space) for space in self.sizes.spaces)
         for name in self.spec.pointwise:
-            target = self._forward.add(f"param_{name}", length)
-            if name in theta:
-                yield theta.offsets[name], theta.sizes[name], target, 0, 1, length, 1
+            yield name, (self._forward.add(f"param_{name}", length), 0, 1, length, 1)
 
-    def _sum_rows(self, theta: Parameters, trained: set[str]) -> Iterator[tuple[int, ...]]:
-        begins = {packed.key: self._grads.add(f"sums_{packed.key}", packed.columns) for packed in self.sizes.packed}
+    def _vector_rows(self, vectors: list[tuple[str, Row]]) -> Iterator[Row]:
+        for name, target in vectors:
+            for place in self._places(name):
+                yield *place, *target
+
+    def _sum_rows(self, targets: dict[str, int]) -> Iterator[Row]:
         for k, stage in enumerate(self.spec.stages):
             for place, slot in enumerate(stage.slots):
-                if slot.bias in trained:
+                if slot.bias is not None and slot.bias in self.spec.parameters:
                     packed = self._first_reaching(k, place)
-                    bias = theta.offsets[slot.bias], theta.sizes[slot.bias]
-                    yield (*bias, begins[packed.key], place - packed.product.low, packed.product.run, packed.units)
+                    for bias in self._places(slot.bias):
+                        yield *bias, targets[packed.key], place - packed.product.low, packed.product.run, packed.units
 
     def _first_reaching(self, k: int, place: int) -> Packed:
         """The first operand of a stage whose run holds the slot: its sums are the bias's gradient."""
@@ -96,44 +109,26 @@ class Packing:
 
     # --- 1. pack
 
-    def pack(self, theta: Parameters, backward: bool) -> Arrays:
-        """Parameters and constants in the kernels' order, by the names of the kernels' arguments."""
-        return packed_sum([(self, theta.flat)], backward)
+    def pack(self, theta: NDArray[Any], backward: bool) -> Loan[Whole]:
+        """Parameters and constants in the kernels' order."""
+        loan = self._memory.lend(backward)
+        packed, _ = loan.work
+        packed.fill(0)
+        pack.pack_forward(theta, self._matrices, self._vectors, packed)
+        if backward:
+            pack.pack_backward(theta, self._transposes, packed, WIDE, self.sizes.lanes)
+        return loan
 
     # --- 5. unpack
 
-    def new_grads(self) -> tuple[NDArray, Arrays]:
-        """Zeros for the packed gradients: all of them, and each by name."""
-        grads = zeros(self._grads.length, self.sizes.dtype)
-        return grads, {name: grads[piece] for name, piece in self._grads.slices.items()}
-
-    def unpack(self, grads: NDArray, adjoints: Arrays, places: NDArray[np.int64], gradients: Parameters) -> None:
-        """Packed sums and the adjoints of pointwise parameters -> gradients."""
-        pack.unpack(grads, self._unpacked, self._sums, gradients.flat)
-        for name in filter(gradients.__contains__, self.spec.accumulated):
-            target = gradients.flat, gradients.offsets[name], gradients.sizes[name]
-            for array, space in self.spec.adjoint_rows(name).items():
-                pack.sum_rows(places, adjoints[array], self.sizes.row(space), self.sizes.spaces[space], *target)
+    def unpack(self, found: NDArray[Any], adjoints: Arrays, places: NDArray[np.int64], theta: NDArray[Any]) -> None:
+        """Add packed sums and the adjoints of pointwise parameters to the gradients."""
+        pack.unpack(found, self._unpacked, self._sums, theta)
+        for name in self.spec.accumulated:
+            for (source, size), (array, space) in product(self._places(name), self.spec.adjoint_rows(name).items()):
+                row, units = self.sizes.row(space), self.sizes.spaces[space]
+                pack.sum_rows(places, adjoints[array], row, units, theta, source, size)
 
 
-def packed_sum(parts: Sequence[tuple[Packing, NDArray]], backward: bool) -> Arrays:
-    """As `Packing.pack`, for parameters in several arrays: one that lies in two is their sum, one in none is 0."""
-    tables = parts[0][0]
-    packed = zeros(tables._forward.length, tables.sizes.dtype)
-    for part, flat in parts:
-        pack.pack_forward(flat, part._matrices, part._vectors, packed)
-    arrays = {name: packed[piece] for name, piece in tables._forward.slices.items()}
-    if backward:
-        back = zeros(tables._back.length, tables.sizes.dtype)
-        for part, flat in parts:
-            pack.pack_backward(flat, part._transposes, back, WIDE, tables.sizes.lanes)
-        arrays |= {name: back[piece] for name, piece in tables._back.slices.items()}
-    return arrays
-
-
-def _weights(packed: Packed) -> int:
-    return packed.length
-
-
-def _table(columns: tuple[str, ...], rows: Iterator[tuple[int, ...]]) -> NDArray[np.int64]:
+def _table(columns: tuple[str, ...], rows: Iterator[Row]) -> NDArray[np.int64]:
     return np.array(list(rows), np.int64).reshape(-1, len(columns))

@@ -16,6 +16,13 @@ SUM = ("source", "size", "target", "place", "run", "units")
 
 
 @register_jitable
+def _add(found, to):
+    """to += found, of views: what counts from 0 needs no look at negative indices, and becomes vector code."""
+    for k in range(len(found)):
+        to[k] += found[k]
+
+
+@register_jitable
 def _pack_matrix(theta, source, rows, depth, packed, target, place, run, units, n, panels):
     """W (rows, depth) -> slot `place` of `run` in all panels."""
     groups = run * units // n
@@ -24,8 +31,7 @@ def _pack_matrix(theta, source, rows, depth, packed, target, place, run, units, 
             line = source + min(p * units + u, rows - 1) * depth
             column = place * units + u
             base = target + (p * groups + column // n) * depth * n + column % n
-            for k in range(depth):
-                packed[base + k * n] += theta[line + k]
+            _add(theta[line : line + depth], packed[base : base + depth * n : n])
 
 
 @register_jitable
@@ -44,8 +50,8 @@ def _pack_transposed(theta, source, rows, depth, packed, target, place, run, uni
         used = min(n, depth - column)
         for j in range(rows):
             line = base + (j // units * run * units + place * units + j % units) * n
-            for v in range(used):
-                packed[line + v] += theta[source + j * depth + column + v]
+            first = source + j * depth + column
+            _add(theta[first : first + used], packed[line : line + used])
         base, column = base + panels * run * units * n, column + n
 
 
@@ -56,8 +62,8 @@ def _unpack_matrix(packed, target, theta, source, rows, depth, place, run, units
     for j in range(rows):
         column = place * units + j % units
         base = target + (j // units * groups + column // n) * depth * n + column % n
-        for k in range(depth):
-            theta[source + j * depth + k] += packed[base + k * n]
+        line = source + j * depth
+        _add(packed[base : base + depth * n : n], theta[line : line + depth])
 
 
 @register_jitable

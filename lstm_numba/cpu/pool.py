@@ -51,13 +51,11 @@ def _workers(process: int, threads: int) -> Workers:
 
 def run(tasks: Sequence[Callable[[], None]], threads: int) -> None:
     """Run the tasks, the last one in this thread; an error of any of them is raised when all have ended."""
-    if not tasks:
-        return
-    *others, last = tasks
-    if threads == 1 or not others:
-        for task in (*others, last):
+    if threads == 1 or len(tasks) < 2:
+        for task in tasks:
             task()
         return
+    *others, last = tasks
     waiting = _workers(os.getpid(), threads - 1).submit(others)
     try:
         last()

@@ -10,16 +10,17 @@ An array's change has the array's name with `dot_` before it.  Nothing is summed
 """
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 
 from lstm_numba.batch import Batch
-from lstm_numba.cpu import pool
 from lstm_numba.cpu.engine import Adjoints, Arrays, Engine, Tape, flat
+from lstm_numba.cpu.memory import Loan
+from lstm_numba.cpu.packed import Whole
+from lstm_numba.cpu.workspace import Work
 
 OPERANDS = ("seq_", "all_", "kept_")
+GRADIENTS = ("grad_", "sums_")
 
 
 @dataclass(frozen=True)
@@ -33,64 +34,55 @@ class Tangent:
 
     engine: Engine
     tape: Tape
-    packed: Arrays
+    packed: Loan[Whole]
     inputs: Arrays
     start: Arrays
 
     # --- 2. forward
 
-    def forward(self, dot_stop: int) -> Arrays:
-        """The changes, by the names of what changes.
+    def forward(self, dot_stop: int) -> tuple[Loan[Work], Arrays]:
+        """The changes, by the names of what changes, and the loan of those that only kernels see.
 
         Args:
             dot_stop: 1 where what stop() holds back moves too, as the values of the tape do; else 0.
         """
         self.engine.renew(self.tape)
-        arrays = {**self.tape.arrays, **_dotted(self._made()), "dot_stop": dot_stop}
-        self._run("forward_tangent", arrays)
-        return {name.removeprefix("dot_"): array for name, array in arrays.items() if name.startswith("dot_")}
+        lent, changes = self._made()
+        self.engine.sweep("forward_tangent", self.tape, {**self.tape.arrays, **_dotted(changes), "dot_stop": dot_stop})
+        return lent, changes
 
-    def _made(self) -> Arrays:
+    def _made(self) -> tuple[Loan[Work], Arrays]:
         """The direction, and arrays for what it changes; past a row's end the change of an output is 0."""
-        tape, batch = self.tape, self.tape.batch
-        made = {name: np.empty_like(array) for name, array in tape.lent.items()}
-        made |= {name: np.zeros_like(array) for name, array in tape.arrays.items() if name.startswith("out_")}
+        tape, engine = self.tape, self.engine
+        lent = engine.work.tapes.lend(*tape.lent.key)
+        engine.enter(lent.work, tape.batch, self.start)
+        made = {name: np.zeros_like(array) for name, array in tape.arrays.items() if name.startswith("out_")}
         made |= {f"seq_{name}": flat(array) for name, array in self.inputs.items()}
-        start = self.engine.start(self.start, batch)
-        for name, rows in start.items():
-            made[name.replace("start_", "all_", 1)][: rows.size] = rows
-        return {**made, **start, **self.packed}
-
-    def _run(self, kernel: str, arrays: Arrays) -> None:
-        batch, own = self.tape.batch, self.tape.chunk_arrays
-        pieces = zip(batch.chunks, own, strict=True)
-        calls = [partial(self.engine.call, kernel, {**arrays, **a}, c, 0, batch.running) for c, a in pieces]
-        pool.run(calls, len(calls))
+        return lent, {**made, **lent.work.arrays, **self.packed.work[1]}
 
     # --- 3. backward
 
     def backward(self, d_outputs: Arrays, d_state: Arrays, dot_d_outputs: Arrays, dot_d_state: Arrays) -> Adjoints:
         """The changes of all that a backward finds, from adjoints of outputs and last states and their changes."""
         engine, tape, batch = self.engine, self.tape, self.tape.batch
-        changes = self.forward(dot_stop=1)
+        _held, changes = self.forward(dot_stop=1)
         tape.spent = True
-        changes |= engine.adjoints(batch, dot_d_outputs, dot_d_state)
-        arrays = {**tape.arrays, **engine.adjoints(batch, d_outputs, d_state)}
-        self._run("backward_tangent", {**arrays, **_dotted(changes)})
-        inputs, first = self._inputs(batch, arrays, changes), engine.first_states(batch, changes)
-        return Adjoints(inputs, *first, self._gradients(batch, arrays, changes), changes)
+        _also_held, arriving = engine.adjoints(batch, d_outputs, d_state)
+        lent, dot_arriving = engine.adjoints(batch, dot_d_outputs, dot_d_state)
+        arrays, changes = {**tape.arrays, **arriving}, {**changes, **dot_arriving}
+        engine.sweep("backward_tangent", tape, {**arrays, **_dotted(changes)})
+        self._add_gradients(batch, arrays, changes)
+        return Adjoints(self._inputs(batch, arrays, changes), *engine.first_states(batch, lent.work), lent)
 
     # --- 4. after
 
-    def _gradients(self, batch: Batch, arrays: Arrays, changes: Arrays) -> Any:
+    def _add_gradients(self, batch: Batch, arrays: Arrays, changes: Arrays) -> None:
         """Packed: the sums of d_z dot_v', then those of dot_d_z v' and, for the biases, of dot_d_z."""
-        engine = self.engine
-        grads, named = engine.packing.new_grads()
-        engine.after.outer(batch, {**arrays, **_those(changes, OPERANDS)}, named)
-        for sums in _those(named, "sums_").values():
+        engine, gradients = self.engine, _those(changes, GRADIENTS)
+        engine.after.outer(batch, {**arrays, **_those(changes, OPERANDS), **gradients})
+        for sums in _those(gradients, "sums_").values():
             sums[...] = 0
-        engine.after.outer(batch, {**arrays, **_those(changes, "slots_")}, named)
-        return grads
+        engine.after.outer(batch, {**arrays, **_those(changes, "slots_"), **gradients})
 
     def _inputs(self, batch: Batch, arrays: Arrays, changes: Arrays) -> Arrays:
         """dot_d_x = W' dot_d_z + dot_W' d_z, and what scalar mathematics gives."""

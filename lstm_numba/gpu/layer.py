@@ -70,7 +70,7 @@ class DeviceLayer:
 
     def cleared(self, flat: Any) -> Parameters:
         """A flat vector by name, 0 where the structure says so."""
-        found = self.places._with(flat)
+        found = self.places.of(flat)
         for name, mask in self.masks.items():
             found[name][mask] = 0
         return found

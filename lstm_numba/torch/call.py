@@ -28,13 +28,15 @@ def run(
     Raises:
         MixedTypesError: an input or a state has another type than the parameters.
     """
+    primals = [*inputs, *state, *parameters]
     dtype = parameters[0].dtype if parameters else inputs[0].dtype
     if not torch._C._is_any_autocast_enabled():
-        _require(dtype, plan, (*inputs, *state))
+        _require(dtype, plan, primals[: len(primals) - len(parameters)])
     elif inputs[0].is_cuda:
         dtype = _autocast(dtype)
     wide = dtype if dtype in (COMPUTED_ON_CUDA if inputs[0].is_cuda else COMPUTED) else torch.float32
-    primals = [t if t.dtype == wide else t.to(wide) for t in (*inputs, *state, *parameters)]
+    if any(tensor.dtype != wide for tensor in primals):
+        primals = [tensor.to(wide) for tensor in primals]
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in primals)
     *found, _ = eager.forward(eager.Call(plan, lengths, resets), primals, save)
     return found if wide == dtype else [tensor.to(dtype) for tensor in found]
@@ -46,8 +48,9 @@ def _autocast(dtype: torch.dtype) -> torch.dtype:
 
 
 def _require(dtype: torch.dtype, plan: Plan, tensors: Sequence[Tensor]) -> None:
-    for name, tensor in zip((*plan.inputs, *plan.spec.states), tensors, strict=True):
+    for k, tensor in enumerate(tensors):
         if tensor.dtype != dtype:
+            name = (*plan.inputs, *plan.spec.states)[k]
             raise MixedTypesError(
                 f"{name} must be {dtype}, the type of the parameters, got {tensor.dtype}: convert it with "
                 f"{name}.to({dtype}), or the module with .to({tensor.dtype})."

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lstm_numba.run import Run
 from lstm_numba.torch import tapes
 from lstm_numba.torch.plan import Plan
+from lstm_numba.torch.tensors import array
 
 Tensors = Sequence[Tensor]
+Adjoints = Sequence[Tensor | None]  # None is 0
 
 
 def forward(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool) -> list[Tensor]:
@@ -21,10 +22,10 @@ def forward(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool)
 
 
 def backward(
-    plan: Plan, adjoints: Tensors, primals: Tensors, reserve: Tensor, lengths: Any, resets: Any
+    plan: Plan, adjoints: Adjoints, primals: Tensors, reserve: Tensor, lengths: Any, resets: Any
 ) -> list[Tensor]:
     run = tapes.kept(reserve) or run_of(plan, primals, lengths, resets, True)
-    return gradients(plan, primals, run.backward(**named_adjoints(plan, adjoints)))
+    return gradients(plan, run, run.backward(**named_adjoints(plan, adjoints)))
 
 
 def tangent(plan: Plan, tangents: Tensors, primals: Tensors, lengths: Any, resets: Any) -> list[Tensor]:
@@ -36,14 +37,14 @@ def second(
     plan: Plan, tangents: Tensors, adjoints: Tensors, primals: Tensors, lengths: Any, resets: Any
 ) -> list[Tensor]:
     run = run_of(plan, primals, lengths, resets, True)
-    return gradients(plan, primals, run.hvp(direction(plan, tangents), **named_adjoints(plan, adjoints)))
+    return gradients(plan, run, run.hvp(direction(plan, tangents), **named_adjoints(plan, adjoints)))
 
 
 # --- between a list of tensors and names
 
 
-def named_adjoints(plan: Plan, adjoints: Tensors) -> dict[str, Any]:
-    arrays, spec = list(map(array, adjoints)), plan.spec
+def named_adjoints(plan: Plan, adjoints: Adjoints) -> dict[str, Any]:
+    arrays, spec = [None if tensor is None else array(tensor) for tensor in adjoints], plan.spec
     d_outputs = dict(zip(spec.outputs, arrays, strict=False))
     return {"d_outputs": d_outputs, "d_state": dict(zip(spec.states, arrays[len(d_outputs) :], strict=True))}
 
@@ -54,23 +55,19 @@ def direction(plan: Plan, tangents: Tensors) -> dict[str, Any]:
     return {**named, "state": dict(zip(plan.spec.states, state, strict=True)), "parameters": theta}
 
 
-def gradients(plan: Plan, primals: Tensors, found: Any) -> list[Tensor]:
+def gradients(plan: Plan, run: Run, found: Any) -> list[Tensor]:
     """In the order of the primals."""
     ordered = [found.inputs[name] for name in plan.inputs] + [found.state[name] for name in plan.spec.states]
-    parameters = plan.split(primals)[2]
-    theta = [part.flat.reshape(tensor.shape) for part, tensor in zip(found.parameters, parameters, strict=True)]
-    return list(map(torch.from_numpy, [*ordered, *theta]))
+    layer: Any = run.layer
+    return [*map(torch.from_numpy, ordered), *layer.split(found.parameters)]
 
 
 def run_of(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool) -> Run:
     """The run of one forward."""
-    inputs, state, theta = plan.split([array(tensor) for tensor in primals])
-    layer = plan.layer(plan.spaces(primals), inputs[0].dtype, torch.get_num_threads())
-    further, first = dict(zip(plan.further, inputs[1:], strict=True)), dict(zip(plan.spec.states, state, strict=True))
+    layer = plan.layer(plan.spaces(primals), primals[0].dtype, torch.get_num_threads())
+    inputs, state, theta = plan.split(primals)
+    x, *others = map(array, inputs)
+    further = dict(zip(plan.further, others, strict=True))
+    first = dict(zip(plan.spec.states, map(array, state), strict=True))
     ends, marks = (None if mark is None else array(mark) for mark in (lengths, resets))
-    return layer.run(theta, inputs[0], further, first, ends, marks, save)
-
-
-def array(tensor: Tensor) -> np.ndarray:
-    """The tensor's memory."""
-    return tensor.numpy(force=True)
+    return layer.run_with(theta, x, further, first, ends, marks, save)

@@ -14,6 +14,7 @@ from lstm_numba import registry
 from lstm_numba.bound import Layout
 from lstm_numba.torch import call
 from lstm_numba.torch.plan import Plan
+from lstm_numba.torch.tensors import values
 
 States = tuple[Tensor, ...]
 
@@ -114,7 +115,7 @@ class _DropIn(torch.nn.RNNBase):
             outputs = []
             for d, plan in enumerate(self._plans):
                 place = k * count + d
-                weights = [getattr(self, name) for name in self._all_weights[place]]
+                weights = values(self, self._all_weights[place])
                 output, *states = call.run(plan, [x], [states[place] for states in given], weights, lengths)
                 outputs.append(output)
                 last.append(states)

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
-from lstm_numba.torch import operators
+from lstm_numba.torch import cpu, operators
 from lstm_numba.torch.each import each
-from lstm_numba.torch.operators import Tensors, no_third_order, nothing_kept, runtime
+from lstm_numba.torch.operators import Tensors, like_results, no_third_order, nothing_kept, runtime
 from lstm_numba.torch.plan import Plan
 
 PLAIN = (Tensor, Parameter)
@@ -44,6 +44,11 @@ def is_eager(tensors: Tensors) -> bool:
 def is_transformed() -> bool:
     """Whether a transform of torch.func or forward mode is at work."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def is_plain(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether only numbers are wanted of a backward: nobody differentiates it, transforms it or traces it."""
+    return not torch.is_grad_enabled() and not is_transformed() and is_eager([t for t in tensors if t is not None])
 
 
 def applied(function: Any) -> Callable[..., tuple[Tensor, ...]]:
@@ -90,14 +95,20 @@ class Forward(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.call, _, *primals = inputs
+        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(output[-1])
         ctx.save_for_backward(output[-1], *primals)
         ctx.save_for_forward(output[-1], *primals)
 
     @staticmethod
-    def backward(ctx: Any, *adjoints: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Any, ...]:
         reserve, *primals = ctx.saved_tensors
-        return None, None, *backward(ctx.call, adjoints[:-1], primals, reserve)
+        *arrived, _ = adjoints
+        if is_plain(arrived) and primals[0].is_cpu:  # without zeros for what did not arrive
+            where = reserve, ctx.call.lengths, ctx.call.resets
+            return None, None, *cpu.backward(ctx.call.plan, arrived, primals, *where)
+        like = like_results(primals, ctx.call.plan.key)
+        return None, None, *backward(ctx.call, _zeros_for_none(arrived, like), primals, reserve)
 
     @staticmethod
     def jvp(ctx: Any, _call: None, _save: None, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -110,7 +121,7 @@ class Forward(torch.autograd.Function):
 
 def backward(call: Call, adjoints: Tensors, primals: Tensors, reserve: Tensor) -> Sequence[Tensor]:
     if is_eager(adjoints):
-        plain = not torch.is_grad_enabled() and not is_transformed()
+        plain = is_plain(adjoints)
         return (Backward.forward if plain else apply_backward)(call, len(adjoints), reserve, *adjoints, *primals)
     return operators.backward(adjoints, primals, reserve, *call.last_arguments)
 

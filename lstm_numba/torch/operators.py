@@ -38,6 +38,8 @@ def runtime(*groups: Tensors) -> ModuleType:
     Raises:
         DeviceError: the tensors lie on several devices, or on one that has no kernels.
     """
+    if all(tensor.is_cpu for group in groups for tensor in group):  # most calls
+        return cpu
     devices = {tensor.device for group in groups for tensor in group}
     if len(devices) > 1:
         raise DeviceError(f"all tensors must be on one device, got {', '.join(sorted(map(str, devices)))}.")
@@ -64,7 +66,7 @@ def forward(primals: Tensors, lengths: Mark, resets: Mark, plan: str, save: bool
 
 @forward.register_fake
 def _(primals: Tensors, lengths: Mark, resets: Mark, plan: str, save: bool) -> list[Tensor]:
-    return [*_like_results(primals, plan), torch.empty(1, dtype=torch.int64, device="cpu")]
+    return [*like_results(primals, plan), torch.empty(1, dtype=torch.int64, device="cpu")]
 
 
 def _keep_forward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
@@ -114,7 +116,7 @@ def tangent(tangents: Tensors, primals: Tensors, lengths: Mark, resets: Mark, pl
 
 @tangent.register_fake
 def _(tangents: Tensors, primals: Tensors, lengths: Mark, resets: Mark, plan: str) -> list[Tensor]:
-    return _like_results(primals, plan)
+    return like_results(primals, plan)
 
 
 def _keep_tangent(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
@@ -161,7 +163,7 @@ def _like(tensors: Tensors) -> list[Tensor]:
     return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
 
 
-def _like_results(primals: Tensors, plan: str) -> list[Tensor]:
+def like_results(primals: Tensors, plan: str) -> list[Tensor]:
     """Outputs and last states."""
     found, x = plans.find(plan), primals[0]
     spec, spaces = found.spec, dict(zip(found.spec.spaces, found.spaces(primals), strict=True))

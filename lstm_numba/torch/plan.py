@@ -11,10 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 
 from lstm_numba import copies
-from lstm_numba.bound import Bound, Layout
+from lstm_numba.bound import Layout
 from lstm_numba.errors import ArgumentError, ShapeError, UnsupportedDerivativeError
+from lstm_numba.torch.tensors import TensorLayer
 
 PLANS: dict[str, "Plan"] = {}
 
@@ -50,10 +52,11 @@ class Plan:
     def __reduce__(self) -> tuple[Any, ...]:
         return again, (*copies.reference(self.module), self.layout, self.reverse, self.periods)
 
-    def _layer(self, spaces: tuple[int, ...], dtype: np.dtype[Any], threads: int) -> Bound:
+    def _layer(self, spaces: tuple[int, ...], dtype: torch.dtype, threads: int) -> TensorLayer:
         sizes = dict(zip(self.spec.spaces, spaces, strict=True))
         settings: dict[str, Any] = {"threads": threads, "reverse": self.reverse, "periods": self.periods}
-        return Bound(self.module, sizes, dtype, self.layout, **settings)
+        kind = np.dtype(str(dtype).removeprefix("torch."))
+        return TensorLayer(self.module, sizes, kind, self.layout, **settings)
 
     def split(self, primals: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
         """Inputs, first states, parameters."""

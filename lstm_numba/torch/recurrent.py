@@ -13,6 +13,7 @@ from lstm_numba.layer import Layer
 from lstm_numba.torch import call, init
 from lstm_numba.torch.cells import module_of
 from lstm_numba.torch.plan import Plan
+from lstm_numba.torch.tensors import values
 
 States = Mapping[str, Tensor]
 KEEP, ZONE = "keep_", "zone_"
@@ -77,7 +78,8 @@ class Recurrent(torch.nn.Module):
         layer = self._fresh(module)
         self.spaces = layer.spaces
         periods = clock.module_periods(self._settings.get("periods"), hidden_size) if layer.spec.clock else None
-        self._plan = Plan.of(module, tuple((name,) for name in layer._theta), reverse, periods)
+        self._names = tuple(layer._theta)
+        self._plan = Plan.of(module, tuple((name,) for name in self._names), reverse, periods)
         self._register(layer, device, dtype or torch.get_default_dtype())
         self._set_biases()
 
@@ -108,7 +110,7 @@ class Recurrent(torch.nn.Module):
     @property
     def plans(self) -> tuple[tuple[Plan, tuple[Tensor, ...]], ...]:
         """The plan of each layer, with the tensors that it lays out."""
-        return ((self._plan, tuple(getattr(self, name) for (name,) in self._plan.layout)),)
+        return ((self._plan, tuple(values(self, self._names))),)
 
     @property
     def states(self) -> tuple[str, ...]:

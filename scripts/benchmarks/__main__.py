@@ -6,7 +6,8 @@
      build the candidates on shared arrays   cases.py, candidate.py, peers/
      check that their results agree          check.py
      time them in turn                       timing.py
-4  print Markdown, write JSON                table.py
+4  the torch modules over the layer          overhead.py
+5  print Markdown, write JSON                table.py
 """
 
 import argparse
@@ -41,7 +42,7 @@ def wanted(groups: list[Any], cells: str | None) -> list[Any]:
 def main() -> int:
     options = arguments()
     threads.pin(options.threads)  # before anything below is imported
-    from scripts.benchmarks import groups, machine, measure, peak, peers, table
+    from scripts.benchmarks import groups, machine, measure, overhead, peak, peers, table
 
     found = peers.installed()
     if not options.compile:
@@ -57,6 +58,8 @@ def main() -> int:
         "machine": machine.describe(),
         "peak": {dtype: peak.measure(dtype, options.threads) for dtype in ("float32", "float64")},
     }
+    modules = list(overhead.rows(options.cells, options.seconds)) if "torch.nn" in found else []
+    head["torch modules, us"] = modules
     results, count = [], sum(len(group.rows) for group in todo)
     for group in todo:
         rows = []
@@ -68,6 +71,8 @@ def main() -> int:
         if options.json:  # after every group: a long run that is interrupted has not been in vain
             options.json.write_text(table.as_json(results, head))
     print(table.markdown(results, head))
+    if modules:
+        print(overhead.markdown(modules))
     return int(any(row.wrong for result in results for row in result.rows))
 
 

@@ -257,3 +257,45 @@ def test_a_compiled_model_serves_other_lengths_without_being_compiled_each_time(
         torch.testing.assert_close(compiled(symbols), model(symbols))
         counts.append(counter.frame_count)
     assert counts[1:] == counts[:-1]
+
+
+# --- what is shared by the calls of one plan
+
+
+def test_a_plan_first_used_in_inference_mode_trains_afterwards():
+    layer, x = lt.LSTM(3, 11), torch.randn(T, B, 3)
+    with torch.inference_mode():
+        inferred = layer(x)[0]
+    output = layer(x)[0]
+    output.sum().backward()
+    assert torch.equal(inferred, output)
+    assert layer.weight_ih_l0.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("turned", [lambda w: w.t().contiguous().t(), lambda w: torch.complex(w, -w).conj().imag])
+def test_parameters_may_lie_in_memory_in_any_way(turned):
+    layer, x = lt.Recurrent("lstm", N, H), torch.randn(T, B, N)
+    expected = layer(x)[0]
+    moved = {name: turned(w) for name, w in layer.named_parameters() if w.dim() == 2}
+    assert not any(w.is_contiguous() and not w.is_neg() for w in moved.values())
+    assert torch.equal(torch.func.functional_call(layer, moved, (x,))[0], expected)
+
+
+def test_weights_that_change_between_inferences_are_noticed():
+    layer, other, x = lt.GRU(N, H), lt.GRU(N, H), torch.randn(T, B, N)
+    with torch.no_grad():
+        before = layer(x)[0]
+        assert not torch.equal(other(x)[0], before)
+        assert torch.equal(layer(x)[0], before)
+        layer.weight_hh_l0[0, 0] += 1
+        assert not torch.equal(layer(x)[0], before)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_an_adjoint_that_does_not_arrive_is_zero(create_graph):
+    layer, x = lt.LSTM(N, H, dtype=torch.float64), torch.randn(T, B, N, dtype=torch.float64, requires_grad=True)
+    output, (h, c) = layer(x)
+    (found,) = torch.autograd.grad(c.sum(), x, create_graph=create_graph, retain_graph=True)
+    (expected,) = torch.autograd.grad((c.sum() + 0 * output.sum() + 0 * h.sum()), x, create_graph=create_graph)
+    assert torch.equal(found, expected)
+    assert found.requires_grad == create_graph
