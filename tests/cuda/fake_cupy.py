@@ -88,7 +88,7 @@ class Allocator:
         self.functions = take, release
 
     def malloc(self, size):
-        raise NotImplementedError
+        raise AssertionError("the two functions give the memory")
 
 
 class Driver:
