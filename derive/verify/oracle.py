@@ -71,9 +71,9 @@ class Interpreter:
         if name == "stop":
             return self.stop(*operands)
         arrays = [np.asarray(operand) for operand in operands]
-        if name in KINKS and arrays[0].size and arrays[0].dtype != object:
+        if name in KINKS and arrays[0].dtype != object:
             distances = KINKS[name](*(array.real for array in arrays))
-            self.kink = min(self.kink, float(np.min(distances)))
+            self.kink = float(np.min(distances, initial=self.kink))
             self.near = min(self.near, float(np.min(distances, where=distances != 0, initial=np.inf)))
         return self.functions[name](*arrays)
 
@@ -153,7 +153,7 @@ def run(
         known = interpreter.step(cell, _known_at(t, cell, parameters, inputs, entering, interpreter.periods))
         current = {name: np.where(alive, known[name], value) for name, value in entering.items()}
         for name, values in history.items():
-            values.append(np.where(alive, known[name], np.zeros(state[name].shape[-1], int)))
+            values.append(np.where(alive, known[name], np.zeros(state[name].shape[-1], np.int8)))
     return {name: _joined(values) for name, values in history.items()}, current
 
 

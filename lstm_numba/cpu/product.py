@@ -29,9 +29,12 @@ def _make_sums(run: int, gates: int, low: int):
                 w0, column = (g * depth + start) * n, offset + g * step
                 flat(depth - start, a, a0 + start, w, w0, depth * n, d, d0 + column, c, c0 + column, step)
                 g += at_once
+        # every other time backwards: the weights that were read last are still in the first-level cache
+        turned = rows == 1 and c0 // c_row % 2 == 1
         for k in range(start, depth, BLOCK):
             count = min(BLOCK, depth - k)
-            for h in range(g, last):
+            for i in range(g, last):
+                h = g + last - 1 - i if turned else i
                 w0, column = (h * depth + k) * n, offset + h // groups * length + h % groups * n
                 there = d, d0 + column, d_row, c, c0 + column, c_row
                 rows_times(rows, count, a, a0 + k, a_row, w, w0, depth * n, *there)
