@@ -74,7 +74,7 @@ class Interpreter:
         if name in KINKS and arrays[0].dtype != object:
             distances = KINKS[name](*(array.real for array in arrays))
             self.kink = float(np.min(distances, initial=self.kink))
-            self.near = min(self.near, float(np.min(distances, where=distances != 0, initial=np.inf)))
+            self.near = float(np.min(distances, where=distances != 0, initial=self.near))
         return self.functions[name](*arrays)
 
     def stop(self, value: Array) -> Array:

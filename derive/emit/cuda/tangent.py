@@ -54,12 +54,9 @@ class ForwardTangent(UnitTangent, Forward):
     def _results(self) -> list[str]:
         return [name.removeprefix("dot_") for name in self.step.tangent.results]
 
-    def along(self, block: Block) -> Block:
-        return [self.along(item) if isinstance(item, list) else self._moved(item) for item in block]
-
-    def _moved(self, line: str) -> str:
+    def beside(self, line: str) -> Block:
         """A line that stores is about the change; one that reads says itself what it is about."""
-        return self.twin(line) if STORES.match(line) else line
+        return [self.twin(line) if STORES.match(line) else line]
 
 
 class BackwardTangent(UnitTangent, Backward):
@@ -67,20 +64,10 @@ class BackwardTangent(UnitTangent, Backward):
     said = "pointwise, transposed, along a direction"
 
     def _applied(self) -> Block:
-        both, function = self.step.vjp_jvp, self.step.backward_tangent
-        moved = [f"{self.local(dot.name)} = {self.twin(self._saved(v))}" for v, dot in both.moved]
-        adjoints = ["_" if v.role in ("parameter", "input") else d.name for v, d, _ in both.outputs]
-        results = [*adjoints, *(dot.name for _, _, dot in both.outputs)]
-        return [*moved, self.call(results, function.name, function.arguments)]
+        return self.both(self.step, self._saved)
 
-    def along(self, block: Block) -> Block:
-        """Beside each statement about adjoints the same about their changes."""
-        lines: Block = []
-        for item in block:
-            lines += [self.along(item)] if isinstance(item, list) else self._beside(item)
-        return lines
-
-    def _beside(self, line: str) -> Block:
+    def beside(self, line: str) -> Block:
+        """A statement about adjoints, and the same about their changes."""
         if UNREAD.match(line):
             return [self.twin(line)]
         adds = re.search(r"\bd_", line) or line.startswith(("put_adjoint", "erase_adjoint"))

@@ -10,7 +10,7 @@ are linear in what moves, or products of two things that move:
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 from derive.differentiate import DOT_STOP
@@ -20,6 +20,7 @@ from derive.emit.kernels.forward import Forward
 from derive.emit.layout import Operand
 from derive.emit.scalar import Step
 from derive.program import Affine, Pointwise
+from derive.symbols import Vector
 
 # arrays, and the kernel's adjoints, that have a twin; slots_1_row is a length, kept_at a place
 MOVING = re.compile(r"\b(?!slots_\d+_row\b)(?:seq|slots|weights|bias|back|param|all|kept|start|out|d)_(?!at\b)\w+\b")
@@ -40,7 +41,22 @@ class Tangent(Kernel):
         return block
 
     def along(self, block: Block) -> Block:
-        return block
+        lines: Block = []
+        for item in block:
+            lines += [self.along(item)] if isinstance(item, list) else self.beside(item)
+        return lines
+
+    def beside(self, line: str) -> Block:
+        """What stands in the place of a statement."""
+        return [line]
+
+    def both(self, step: Step, read: Callable[[Vector], str]) -> Block:
+        """The transpose of a step and its tangent; of what is added up over steps only the change."""
+        function, vjp_jvp = step.backward_tangent, step.vjp_jvp
+        moved = [f"{self.local(dot.name)} = {self.twin(read(v))}" for v, dot in vjp_jvp.moved]
+        adjoints = ["_" if v.role in ("parameter", "input") else d.name for v, d, _ in vjp_jvp.outputs]
+        results = [*adjoints, *(dot.name for _, _, dot in vjp_jvp.outputs)]
+        return [*moved, self.call(results, function.name, function.arguments)]
 
     def twin(self, line: str, but: str = "") -> str:
         """The statement with `dot_` before what moves, except for names that begin with `but`."""
@@ -110,14 +126,8 @@ class BackwardTangent(Tangent, Backward):
     name = "backward_tangent"
     summary = "Steps end - 1 .. begin of backward along a direction: adjoints d_v, and dot_d_v, the change of d_v."
 
-    def along(self, block: Block) -> Block:
-        """Beside each statement about adjoints the same about their changes."""
-        lines: Block = []
-        for item in block:
-            lines += [self.along(item)] if isinstance(item, list) else self._beside(item)
-        return lines
-
-    def _beside(self, line: str) -> Block:
+    def beside(self, line: str) -> Block:
+        """A statement about adjoints, and the same about their changes."""
         word = line.partition("(")[0]
         if word in self._transposes:
             by_matrix = [self.twin(line, but="slots_")] if self._transposes[word] else []
@@ -134,8 +144,4 @@ class BackwardTangent(Tangent, Backward):
         return {f"transpose_{o.key}": self.is_trained(o) for o in operands}
 
     def _step(self, stage: Pointwise, step: Step) -> Block:
-        moved = [f"{dot} = {self.twin(self.saved(v, stage))}" for v, dot in step.vjp_jvp.moved]
-        function, outputs = step.backward_tangent, step.vjp_jvp.outputs
-        adjoints = ["_" if v.role in ("parameter", "input") else d.name for v, d, _ in outputs]
-        results = [*adjoints, *(dot.name for _, _, dot in outputs)]
-        return [*moved, self.call(results, function.name, function.arguments)]
+        return self.both(step, lambda v: self.saved(v, stage))
