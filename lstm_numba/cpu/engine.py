@@ -28,7 +28,7 @@ from lstm_numba.cpu.after import After
 from lstm_numba.cpu.kernels import KERNELS
 from lstm_numba.cpu.memory import Loan
 from lstm_numba.cpu.packed import Packing, Whole
-from lstm_numba.cpu.target import HEIGHTS, WIDE
+from lstm_numba.cpu.target import HEIGHTS, SLOTS_TOGETHER, WIDE
 from lstm_numba.cpu.workspace import Work, Workspaces
 from lstm_numba.parameters import Parameters
 from lstm_numba.sizes import Sizes
@@ -37,7 +37,8 @@ from lstm_numba.words import Product
 
 Arrays = dict[str, Any]
 
-# Steps whose input products are computed ahead of the time loop where the batch is too short to fill a tile.
+# Steps whose input products are computed ahead of the time loop where the batch is too short to fill a tile: so many,
+# or more while their slots lie in the second-level cache.
 AHEAD = 64
 EMPTY_BYTES = np.zeros(0, np.uint8)
 
@@ -134,7 +135,7 @@ class Engine:
             entering: states that enter the first step, where those are others.
         """
         hoisted = self._is_short(batch)
-        block = batch.steps if save else min(batch.steps, AHEAD) if hoisted else 1
+        block = batch.steps if save else min(batch.steps, self._ahead(batch.size)) if hoisted else 1
         depth, kept = batch.steps + 1 if save else 2, max(block, 1)
         lent = self.work.tapes.lend(batch.size, depth, kept)
         arrays = {**self._fixed, **packed.work[1], **lent.work.arrays, **self._outputs(batch)}
@@ -158,6 +159,9 @@ class Engine:
             outputs = {name: array for name, array in tape.arrays.items() if name.startswith("out_")}
             tape.arrays |= {name: np.empty_like(array) for name, array in outputs.items()}
             self.replay(tape)
+
+    def _ahead(self, size: int) -> int:
+        return max(AHEAD, SLOTS_TOGETHER // max(size * sum(self.sizes.slot_rows), 1))
 
     def _is_short(self, batch: Batch) -> bool:
         return batch.most_rows < HEIGHTS[WIDE][0] and batch.steps > 1 and not self.spec.sleeping
