@@ -35,7 +35,8 @@ def row(cell: Cell) -> tuple[str, ...]:
     options = "; ".join(option(*pair) for pair in cell.options.items())
     if cell.clock:
         options = "`periods` = one for each module"
-    return f"[`{cell.name}`](docs/cells/{cell.name}.md)", cell.title, str(cell.year), " ".join(cell.states), count(cell), options
+    link = f"[`{cell.name}`](docs/cells/{cell.name}.md)"
+    return link, cell.title, str(cell.year), " ".join(cell.states), count(cell), options
 
 
 def table() -> str:
