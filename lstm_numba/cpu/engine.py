@@ -26,7 +26,7 @@ from lstm_numba.cpu import pool
 from lstm_numba.cpu.activity import Activity
 from lstm_numba.cpu.after import After
 from lstm_numba.cpu.kernels import KERNELS
-from lstm_numba.cpu.memory import Loan
+from lstm_numba.cpu.memory import Handed, Loan
 from lstm_numba.cpu.packed import Packing, Whole
 from lstm_numba.cpu.target import HEIGHTS, SLOTS_TOGETHER, WIDE
 from lstm_numba.cpu.workspace import Work, Workspaces
@@ -97,7 +97,8 @@ class Engine:
         self.sizes = Sizes(self.spec, products, spaces, dtype)
         self.activity = Activity(self.spec, self.sizes, periods)
         self.packing = Packing(self.spec, self.sizes, parts)
-        self.after = After(self.spec, self.sizes, self.activity)
+        self.handed = Handed(dtype)
+        self.after = After(self.spec, self.sizes, self.activity, self.handed)
         names = {name: tuple(inspect.signature(getattr(module, name)).parameters) for name in KERNELS}
         self._arguments = {name: itemgetter(*known) for name, known in names.items()}
         self._fixed = self._fixed_arguments()
@@ -169,8 +170,8 @@ class Engine:
     def _outputs(self, batch: Batch) -> Arrays:
         """What the user gets; past a row's end it must be 0."""
         spec, spaces, rows = self.spec, self.sizes.spaces, batch.steps * batch.size
-        make = np.empty if batch.lengths is None else np.zeros
-        return {f"out_{name}": make(rows * spaces[spec.states[name]], self.dtype) for name in spec.outputs}
+        make = self.handed.empty if batch.lengths is None else self.handed.zeros
+        return {f"out_{name}": make(name, rows * spaces[spec.states[name]]) for name in spec.outputs}
 
     def enter(self, work: Work, batch: Batch, start: Arrays, entering: Arrays | None = None) -> None:
         """Put states where the first step reads them, and where resets do."""
