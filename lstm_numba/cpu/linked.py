@@ -71,9 +71,7 @@ def linked(make: Callable[..., Any], *sizes: int) -> Callable[..., None]:
     @infer_global(call, typing_key=key)
     class Typing(AbstractTemplate):
         def generic(self, arguments, keywords):
-            plain = tuple(types.unliteral(kind) for kind in arguments)
-            Link(make, sizes, plain)()  # what it calls in turn is lowered later, and has to be known by then
-            return signature(types.none, *plain)
+            return signature(types.none, *map(types.unliteral, arguments))
 
     @lower_builtin(key, types.VarArg(types.Any))
     def build(context, builder, signature, arguments):
