@@ -71,6 +71,14 @@ class Vector(Symbol):
     def _hashable_content(self) -> tuple[Any, ...]:
         return (*super()._hashable_content(), self.role, self.space, self.stopped)
 
+    def __rmatmul__(self, left: Any) -> Expr:
+        raise EquationError(
+            f"({left}) @ {self}: the left side of @ is one matrix; write -(W @ v), 2 * (W @ v), W @ v + U @ v"
+        )
+
+    def __matmul__(self, right: Any) -> Expr:
+        raise EquationError(f"{self} @ {right}: the left side of @ is a matrix, and {self} is a vector; write W @ v")
+
     @property
     def is_trained(self) -> bool:
         return self.role == "parameter"
