@@ -19,7 +19,7 @@ import sympy
 
 from derive.errors import DeriveError
 from derive.functions import TABLE
-from derive.symbols import Matrix
+from derive.symbols import UNTRANSPOSED, Matrix
 
 LENGTH, NODES, DEPTH = 4000, 400, 40
 INTEGER, POWER = 10**6, 16
@@ -232,6 +232,7 @@ CHOICE = "a choice is where(a > b, c, d)"
 CURES: dict[type[ast.AST], str] = {
     ast.IfExp: CHOICE,
     ast.Compare: CHOICE,
+    ast.Attribute: f"a name has no dot; {UNTRANSPOSED}",
     ast.List: "a product with vectors side by side is a sum of products, W @ x + U @ h_prev",
     ast.Subscript: "a space stands where the name is declared, and there are no single elements",
 }

@@ -175,6 +175,8 @@ def test_a_matrix_multiplies_a_vector_only():
             left @ x
     with pytest.raises(EquationError, match="x is a vector; write W @ v"):
         x @ W
+    with pytest.raises(EquationError, match=r"W\.T: equations have no transposed matrices"):
+        _ = W.T @ x
 
 
 def test_a_product_cannot_be_differentiated_element_by_element():

@@ -102,6 +102,7 @@ def test_arithmetic_means_what_it_says(text, meaning):
         ("h = h_{t-1}", "the value of the step before h_prev"),
         ("h = b if s > 0 else h_prev", "a choice is where(a > b, c, d)"),
         ("h = b ^ 2", "a power is **"),
+        ("h = W @ x - W.T @ h_prev", "equations have no transposed matrices"),
         ("h = W @ [x, h_prev]", "W @ x + U @ h_prev"),
         ("h = softmax(b)", "ones @ s gives it"),
         ("h = sigmoid", "sigmoid is a function: write sigmoid(...)"),
