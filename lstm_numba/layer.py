@@ -105,8 +105,18 @@ class Layer:
             checks.countable(f"parameter {name}", *shape)
         self._theta = Parameters({**trained, **fixed}, self.dtype)
         size = sum(int(np.prod(shape)) for shape in trained.values())
-        self.parameters = Parameters(trained, self.dtype, self._theta.flat[:size])
-        self.constants = Parameters(fixed, self.dtype, self._theta.flat[size:])
+        self._parameters = Parameters(trained, self.dtype, self._theta.flat[:size])
+        self._constants = Parameters(fixed, self.dtype, self._theta.flat[size:])
+
+    # Not to be replaced: what runs lies in these arrays, and another mapping would be trained and never read.
+
+    @property
+    def parameters(self) -> Parameters:
+        return self._parameters
+
+    @property
+    def constants(self) -> Parameters:
+        return self._constants
 
     def _make_engine(self) -> None:
         module = self._module

@@ -182,6 +182,36 @@ def test_outputs_are_states_and_initial_values_are_numbers_of_parameters():
         make(Eq(h, W @ x), initial={"W_i": 1})
     with pytest.raises(CellError, match="give one number"):
         make(Eq(h, W @ x), initial={"W": "orthogonal"})
+    for number in (float("nan"), float("inf"), 10**400, True):
+        with pytest.raises(CellError, match="give one number"):
+            make(Eq(h, W @ x), initial={"W": number})
+    with pytest.raises(UndefinedNameError, match=r"'h'\] is a state, which begins at 0; .*state="):
+        make(Eq(h, W @ x), initial={"h": 1})
+    with pytest.raises(RedefinedNameError, match="a state twice"):
+        make(Eq(h, W @ x), outputs=("h", "h"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"outputs": "hc"}, "give a list"),
+        ({"outputs": h}, "give a list"),
+        ({"equations": Eq(h, W @ x)}, "give a list"),
+        ({"initial": [("W", 1)]}, "give a dict"),
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_refused(fields, said):
+    with pytest.raises(CellError, match=said):
+        Cell(**{"name": "mine", "title": "", "year": 1, "reference": "", "equations": [Eq(h, W @ x)], **fields})
+
+
+def test_a_family_is_a_function_of_its_options_that_returns_a_cell():
+    with pytest.raises(OptionError, match="a tuple of its values"):
+        family(gates="io")
+    with pytest.raises(OptionError, match="a tuple of its values"):
+        family(gates=())
+    with pytest.raises(CellError, match=r"end it with return Cell"):
+        family(gates=("i", "o"))(lambda gates: None)
 
 
 def test_what_the_equations_say_is_read_from_them():
