@@ -3,7 +3,7 @@
 Panels, or rows, are divided among threads; every sum runs in the same order whoever computes it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import itemgetter
@@ -86,11 +86,11 @@ class After:
 
     # --- inputs
 
-    def inputs(self, batch: Batch, arrays: Arrays) -> Arrays:
-        """The gradient (T, B, space) of every input sequence: through products, and through scalar mathematics."""
+    def inputs(self, batch: Batch, arrays: Arrays, names: Iterable[str]) -> Arrays:
+        """The gradients (T, B, space) of input sequences: through products, and through scalar mathematics."""
         found = {}
-        for name, space in self.spec.inputs.items():
-            shape = (batch.steps, batch.size, self.sizes.spaces[space])
+        for name in names:
+            shape = (batch.steps, batch.size, self.sizes.spaces[self.spec.inputs[name]])
             parts = [self._through_products(batch, arrays, name, shape)] if self._reached(name) else []
             parts += [arrays[f"d_seq_{name}"].reshape(shape)] if f"d_seq_{name}" in arrays else []
             found[name] = sum(parts[1:], parts[0]) if parts else np.zeros(shape, self.sizes.dtype)

@@ -11,7 +11,7 @@ Nothing is summed across chunks, so every number of threads gives the same bits.
 
 import ctypes
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
@@ -222,15 +222,15 @@ class Engine:
 
     # --- 3. backward
 
-    def backward(self, tape: Tape, d_outputs: Arrays, d_state: Arrays) -> Adjoints:
-        """Pull adjoints of outputs and last states, in the batch's order, back through all steps."""
+    def backward(self, tape: Tape, d_outputs: Arrays, d_state: Arrays, inputs: Iterable[str]) -> Adjoints:
+        """Pull adjoints of outputs and last states, in the batch's order, back through all steps and to some inputs."""
         self.renew(tape)
         tape.spent = True
         batch, (lent, arriving) = tape.batch, self.adjoints(tape.batch, d_outputs, d_state)
         arrays = {**tape.arrays, **arriving}
         self.sweep("backward", tape, arrays)
         self.after.outer(batch, arrays)
-        return Adjoints(self.after.inputs(batch, arrays), *self.first_states(batch, lent.work), lent)
+        return Adjoints(self.after.inputs(batch, arrays, inputs), *self.first_states(batch, lent.work), lent)
 
     def adjoints(self, batch: Batch, d_outputs: Arrays, d_state: Arrays) -> tuple[Loan[Work], Arrays]:
         """What arrives, and zeros for what is to be found."""
