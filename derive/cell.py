@@ -10,10 +10,10 @@ from typing import Any
 import sympy
 
 from derive.emit.printer import equation as printed
-from derive.errors import CellError, OptionError
+from derive.errors import CellError, NameRuleError, OptionError
 from derive.functions import adopt
 from derive.laws import check, symbols_of
-from derive.symbols import Matrix, Vector
+from derive.symbols import SPACE, Matrix, Vector
 
 Number = int | float
 
@@ -193,6 +193,14 @@ def _suffix(option: str, choice: Any) -> str:
 # --- Families: one function, several cells
 
 
+# What layers and stacks are made with, besides a cell's options and sizes.
+SETTINGS = (
+    "self", "name", "cell", "input_size", "hidden_size", "dtype", "seed", "threads", "device", "products", "reverse",
+    "activations", "clip", "layers", "num_layers", "bidirectional", "dropout", "batch_first", "input_dropout",
+    "recurrent_dropout", "zoneout", "forget_bias", "chrono",
+)  # fmt: skip
+
+
 def family(**options: tuple[Any, ...]) -> Callable[[Callable[..., Cell]], Cell]:
     """Make a cell with options from a function of them; the first value of each is the default.
 
@@ -203,6 +211,8 @@ def family(**options: tuple[Any, ...]) -> Callable[[Callable[..., Cell]], Cell]:
     for name, values in options.items():
         if not isinstance(values, tuple) or not values:
             raise OptionError(f"@family: {name}={values!r}; give a tuple of its values, the default first")
+        if name in SETTINGS or SPACE.fullmatch(name):
+            raise NameRuleError(f"@family: a layer takes {name}=... for something else; give the option another name")
     return lambda build: _choose(build, options, {})
 
 

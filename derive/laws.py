@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from derive.cell import Cell
 
 DEFINED = ("state", "value")
-ARGUMENTS = ("self", "state", "lengths", "resets", "save", "parameters")  # of a layer's forward, and of a direction
+ARGUMENTS = ("self", "state", "lengths", "resets", "save", "parameters", "direction")  # of forward, jvp and hvp
 
 
 def check(cell: "Cell") -> None:

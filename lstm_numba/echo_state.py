@@ -4,6 +4,8 @@ x_t = (1 - alpha) x_{t-1} + alpha tanh(W_in u_t + W x_{t-1} + b)        the cell
 y_t = V [u_t; x_t] + c                                          V, c by ridge regression over all steps at once
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,7 +64,7 @@ class EchoState:
         """Run the reservoir: u (T, B, N) -> x (T, B, H)."""
         return self.layer.forward(u, state, save=False).output
 
-    def fit(self, u: NDArray, y: ArrayLike, ridge: float = 1e-6) -> "EchoState":
+    def fit(self, u: NDArray, y: ArrayLike, ridge: float = 1e-6) -> EchoState:
         """Learn the readout from u (T, B, N) and y (T, B, O), past the washout; the intercept is not penalised.
 
         Raises:

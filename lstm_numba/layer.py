@@ -1,5 +1,7 @@
 """A recurrent layer: one generated cell at one size."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -147,10 +149,10 @@ class Layer:
     def __reduce__(self) -> tuple[Any, ...]:
         return copies.unpickled, (copies.class_of(self), *copies.reference(self._module), self.__getstate__())
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Layer":
+    def __deepcopy__(self, memo: dict[int, Any]) -> Layer:
         return copies.revived(type(self), self._module, copy.deepcopy(self.__getstate__(), memo))
 
-    def __copy__(self) -> "Layer":
+    def __copy__(self) -> Layer:
         return copy.deepcopy(self)
 
     def _revive(self, module: ModuleType, state: dict[str, Any]) -> None:
