@@ -39,7 +39,8 @@ def test_a_layer_leaves_out_what_nobody_wants(save, products):
     products.clear()
     some = run.backward(numbers.d_output, inputs=())
     assert products == []
-    assert some.x is None and some.inputs == {}
+    assert some.x is None
+    assert some.inputs == {}
     assert np.array_equal(every.x, run.backward(numbers.d_output).x)
     assert other_bits(parameter_gradients(some), parameter_gradients(every)) == []
 
@@ -51,7 +52,8 @@ def test_a_stack_leaves_out_what_its_lowest_layer_reads(cell, products):
     products.clear()
     some = run.backward(D, inputs=())
     assert products.count("x") == 2  # the upper layer's two directions
-    assert some.x is None and some.inputs == {}
+    assert some.x is None
+    assert some.inputs == {}
     assert all(np.array_equal(array, every.parameters[name]) for name, array in some.parameters.items())
     assert all(np.array_equal(array, every.state[name]) for name, array in some.state.items())
 
@@ -71,11 +73,13 @@ def test_torch_asks_for_what_it_needs(products):
     module.zero_grad()
     module(x.requires_grad_())[0].sum().backward()
     assert products == ["x"] * 3
-    assert x.grad is not None and all(torch.equal(p.grad, found[name]) for name, p in module.named_parameters())
+    assert x.grad is not None
+    assert all(torch.equal(p.grad, found[name]) for name, p in module.named_parameters())
 
 
 def test_a_mask_of_ones_own_has_its_gradient():
     module, x = lt.Recurrent("lstm", N, H, recurrent_dropout=0.2, zoneout=0.1), torch.randn(T, B, N, requires_grad=True)
     mask = torch.rand(T, B, H, requires_grad=True)
     module(x, keep_h=mask)[0].sum().backward()
-    assert x.grad is not None and mask.grad is not None
+    assert x.grad is not None
+    assert mask.grad is not None
