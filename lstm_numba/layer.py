@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from lstm_numba import checks, clock, copies, registry
 from lstm_numba.batch import Batch
 from lstm_numba.cpu.engine import Adjoints, Engine
-from lstm_numba.cpu.kernels import kernels_of
+from lstm_numba.cpu.kernels import kernels_of, pack
 from lstm_numba.cpu.memory import Loan
 from lstm_numba.cpu.packed import Whole
 from lstm_numba.errors import ArgumentError, OptionError
@@ -320,7 +320,7 @@ class Layer:
         """The parameters as inference reads them, packed again only where a bit of them has changed."""
         bits = theta.flat.view(f"u{self.dtype.itemsize}")
         known = self._last_packed
-        if known is None or not (known[0] == bits).all():
+        if known is None or not pack.same_bits(bits, known[0]):
             known = self._last_packed = bits.copy(), self._packed(False, theta)
         return known[1]
 

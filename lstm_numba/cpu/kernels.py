@@ -67,7 +67,7 @@ def kernels_of(module: ModuleType) -> SimpleNamespace:
     return LOADED[module]
 
 
-PACKING = (packing.pack_forward, packing.pack_backward, packing.unpack, packing.sum_rows)
+PACKING = (packing.pack_forward, packing.pack_backward, packing.unpack, packing.sum_rows, packing.same_bits)
 pack = SimpleNamespace(**{function.__name__: compiled(function, function.__name__) for function in PACKING})
 
 

@@ -102,3 +102,11 @@ def sum_rows(places, array, row, space, theta, source, size):
         for place in places:
             total += array[place * row + j]
         theta[source + min(j, size - 1)] += total
+
+
+def same_bits(found, known):
+    """Whether two arrays of whole numbers are equal, without an array of answers between."""
+    differing = found.dtype.type(0)
+    for k in range(len(found)):
+        differing |= found[k] ^ known[k]
+    return differing == 0
