@@ -333,7 +333,7 @@ class Layer:
         return theta
 
     def _zero_gradients(self) -> Any:
-        return self.parameters.zeros_like()
+        return self.parameters.of(self._engine.handed.zeros("parameters", self.parameters.flat.size))
 
     def _add_gradients(self, adjoints: Adjoints, places: NDArray[np.int64], gradients: Any) -> None:
         """Add what a backward found for parameters to theirs, structure applied."""

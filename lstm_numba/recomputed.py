@@ -10,7 +10,7 @@ forward.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from math import ceil, lcm, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -77,25 +77,27 @@ class Recomputed(Run):
         d_state: Mapping[str, ArrayLike] | None = None,
         *,
         d_outputs: Mapping[str, ArrayLike] | None = None,
+        inputs: Collection[str] | None = None,
     ) -> Gradients[Parameters]:
         """As of `Run`."""
+        wanted = self._wanted(inputs)
         arriving, state = self._adjoints_to_ours("d_", d_output, d_outputs, d_state)
         parameters = self.layer._zero_gradients()
-        inputs = {name: np.empty_like(array) for name, array in self._inputs.items()}
+        sequences = {name: np.empty_like(self._inputs[name]) for name in wanted}
         restarts = {name: np.zeros_like(array) for name, array in state.items()}
         for steps, entering in zip(reversed(self._segments), reversed(self._entering), strict=True):
             run = _Segment(self, steps, entering, save=True)
             last = run._states_to_ours(state)
-            adjoints = run._pulled(run._sequences_to_ours({n: a[steps] for n, a in arriving.items()}), last)
+            adjoints = run._pulled(run._sequences_to_ours({n: a[steps] for n, a in arriving.items()}), last, wanted)
             run._add_gradients(adjoints, parameters)
             for name, array in adjoints.inputs.items():
-                inputs[name][steps] = run._to_theirs(array)
+                sequences[name][steps] = run._to_theirs(array)
             state = run._states_to_theirs(adjoints.entering)
             for name, rows in run._states_to_theirs(adjoints.restarts).items():
                 restarts[name] += rows
-        found = {name: self._to_theirs(array) for name, array in inputs.items()}
+        found = {name: self._to_theirs(array) for name, array in sequences.items()}
         first = {name: rows + restarts[name] for name, rows in state.items()}
-        return Gradients(found[self._main], found, parameters, first)
+        return Gradients(found.get(self._main), found, parameters, first)
 
     def _require_tape(self) -> None:
         raise TapeError(STATES_ONLY)

@@ -16,6 +16,7 @@ from lstm_numba.errors import (
     ArgumentError,
     DeviceError,
     DtypeError,
+    NotRecordableError,
     OptionError,
     ShapeError,
     UnsupportedDerivativeError,
@@ -108,6 +109,13 @@ def test_a_device_without_kernels_is_named():
         operators.runtime([X.to("meta")])
     with pytest.raises(DeviceError, match="on one device, got cpu, meta"):
         operators.runtime([X, X.to("meta")])
+
+
+@pytest.mark.filterwarnings("ignore")  # of what torch.jit deprecates
+@pytest.mark.parametrize("record", [torch.jit.script, lambda module: torch.jit.trace(module, (X,))])
+def test_what_torchs_jit_cannot_record_is_named(record):
+    with pytest.raises(NotRecordableError, match="cannot record the kernels of peephole: use"):
+        record(torch.nn.Sequential(lt.Recurrent("peephole", N, H)))
 
 
 @pytest.mark.parametrize(
