@@ -17,6 +17,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -80,12 +81,8 @@ def _show(options: argparse.Namespace) -> int:
 
 def _generate(options: argparse.Namespace) -> int:
     from derive.emit.store import generate
-    from derive.load import is_file, resolve
 
-    cells = [resolve(spelling) for spelling in options.cells] or None
-    # A cell of one's own is no part of the package, where `derive check` would call it stale.
-    default = Path("generated") if any(map(is_file, options.cells)) else None
-    changed = generate(cells, options.out or default)
+    changed = generate(*_cells_and_folder(options))
     for path in changed:
         print(f"{'wrote' if path.exists() else 'deleted'} {_short(path)}")
     if not changed:
@@ -93,16 +90,28 @@ def _generate(options: argparse.Namespace) -> int:
     return GOOD
 
 
-def _check(_options: argparse.Namespace) -> int:
+def _cells_and_folder(options: argparse.Namespace) -> tuple[list[Any] | None, Path | None]:
+    """What is generated, and where; None is the whole package."""
+    from derive.load import is_file, resolve
+
+    cells = [resolve(spelling) for spelling in options.cells] or None
+    # A cell of one's own is no part of the package, where `derive check` would call it stale.
+    default = Path("generated") if any(map(is_file, options.cells)) else None
+    return cells, options.out or default
+
+
+def _check(options: argparse.Namespace) -> int:
     from derive.emit.store import PACKAGE, check
 
-    differences = check()
+    cells, folder = _cells_and_folder(options)
+    differences, where = check(cells, folder), _short(folder or PACKAGE)
     for difference in differences:
         print(f"{difference.kind}: {difference.path}\n{difference.diff}\n")
     if not differences:
-        print(f"{_short(PACKAGE)} is what the equations give")
+        print(f"{where} is what the equations give")
         return GOOD
-    print(f"{_short(PACKAGE)} is not what the equations give (files: {len(differences)}); to fix: derive generate")
+    fix = shlex.join(["derive", "generate", *options.cells, *(["--out", str(options.out)] if options.out else [])])
+    print(f"{where} is not what the equations give (files: {len(differences)}); to fix: {fix}")
     return DOES_NOT_HOLD
 
 
@@ -169,6 +178,7 @@ def _size(text: str) -> int:
 
 
 LARGEST = 1000
+OUT = (("--out",), {"type": Path, "metavar": "DIR", "help": "default: the package; ./generated for a file"})
 JSON = (("--json",), {"action": "store_true", "help": "print JSON"})
 ONE_CELL = (("cell",), {"metavar": "CELL", "help": CELL})
 CELLS = (("cells",), {"metavar": "CELL", "nargs": "*", "help": f"{CELL}; default: every one"})
@@ -189,12 +199,9 @@ COMMANDS = (
         "generate",
         _generate,
         "write the kernels; only files whose text changes",
-        (
-            CELLS,
-            (("--out",), {"type": Path, "metavar": "DIR", "help": "default: the package; ./generated for a file"}),
-        ),
+        (CELLS, OUT),
     ),
-    Command("check", _check, "exit 0 if the kernels on disk are exactly what the equations give"),
+    Command("check", _check, "exit 0 if the kernels on disk are exactly what the equations give", (CELLS, OUT)),
     Command(
         "verify",
         _verify,

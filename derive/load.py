@@ -128,9 +128,7 @@ def _value(cell: Cell, option: str, text: str | None) -> Any:
 
 
 def _spelled(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 # --- Files

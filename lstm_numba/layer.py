@@ -30,7 +30,7 @@ class Layer:
     """A recurrent layer over sequences (T, B, N), with exact gradients through time.
 
     Args:
-        name: a cell, one of `lstm_numba.cells()`.
+        name: a cell, one of `lstm_numba.cells()`, or the module that `derive generate` wrote for one of your own.
         input_size, hidden_size: N and H.
         dtype: "float32" or "float64", of everything that comes in and goes out; on a CUDA device also "bfloat16" and
             "float16", of sequences and their gradients: parameters and states are float32 then.
@@ -358,5 +358,7 @@ def _module(name: str | ModuleType, options: dict[str, Any]) -> ModuleType:
     if isinstance(name, ModuleType):
         return registry.given(name, options)
     if not isinstance(name, str):
-        raise ArgumentError(f"name must be the name of a cell, one of {', '.join(registry.cells())}; got {name!r}.")
+        raise ArgumentError(
+            f"name must be the name of a cell, one of {', '.join(registry.cells())}; got {name!r:.60}. {registry.OWN}"
+        )
     return registry.find(name, options)

@@ -15,6 +15,8 @@ from lstm_numba.spec import CellSpec
 # Options of a layer rather than of equations, for cells with a clock.
 CLOCK_OPTION = "periods"
 
+OWN = "Layers of a cell of your own are made by the class derive.build(cell)."
+
 
 @cache
 def modules() -> dict[str, ModuleType]:
@@ -44,7 +46,8 @@ def find(name: str, options: dict[str, Any]) -> ModuleType:
 def _package(name: str, options: dict[str, Any]) -> ModuleType:
     variants = [module for module in modules().values() if module.CELL.name == name]
     if not variants:
-        raise UnknownCellError(f"there is no cell {name!r}{_did_you_mean(name)}; there are {', '.join(cells())}.")
+        known = ", ".join(cells())
+        raise UnknownCellError(f"there is no cell {name!r}{_did_you_mean(name)}; there are {known}. {OWN}")
     spec = variants[0].CELL
     chosen = {option: options.get(option, values[0]) for option, values in spec.options.items()}
     _check(spec, options, spec.options)

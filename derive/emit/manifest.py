@@ -25,6 +25,6 @@ def manifest(cells: Iterable[Cell] | None = None) -> dict[str, str]:
 
 
 def _text(cell: Cell) -> str:
-    if cell.name in names():
+    if cell.name in names() and cell in named(cell.name).variants():  # a changed copy may have kept the name
         return module_text(cell, source=f"derive/cells/{cell.name}.py", command=f"derive generate {cell.name}")
     return module_text(cell, source="the cell's file", command="derive generate FILE")

@@ -49,11 +49,17 @@ def generate(cells: Sequence[Cell] | None = None, out: Path | None = None) -> li
     return store(texts_of(cells), out or PACKAGE, complete=cells is None and out is None)
 
 
-def check(out: Path | None = None) -> list[Difference]:
-    """Regenerate everything in a temporary folder and compare with `out`, both ways; empty if nothing differs."""
+def check(cells: Sequence[Cell] | None = None, out: Path | None = None) -> list[Difference]:
+    """Regenerate in a temporary folder and compare with `out`; empty if nothing differs.
+
+    Args:
+        cells: default is the whole package; only then are the lists of files compared both ways.
+        out: default is the package.
+    """
     with tempfile.TemporaryDirectory(prefix="derive-check-") as folder:
-        store(texts_of(), Path(folder), complete=False)
-        return compare(Path(folder), out or PACKAGE)
+        texts, wanted, found = texts_of(cells), Path(folder), out or PACKAGE
+        store(texts, wanted, complete=False)
+        return compare(wanted, found) if cells is None else _differences(sorted(texts), wanted, found)
 
 
 def texts_of(cells: Sequence[Cell] | None = None) -> dict[str, str]:
@@ -80,7 +86,10 @@ def store(texts: Mapping[str, str], out: Path, *, complete: bool) -> list[Path]:
 def compare(wanted: Path, found: Path) -> list[Difference]:
     """Return how the generated files in `found` differ from those in `wanted`; the lists are compared both ways."""
     left, right = files(wanted), [path for path in files(found) if _counts(found / path)]
-    paths = sorted({*left, *right})
+    return _differences(sorted({*left, *right}), wanted, found)
+
+
+def _differences(paths: Sequence[str], wanted: Path, found: Path) -> list[Difference]:
     return [entry for path in paths if (entry := _difference(path, wanted / path, found / path)) is not None]
 
 

@@ -241,7 +241,7 @@ def test_check_shows_the_difference_and_the_command_that_fixes_it(run, tmp_path,
     (tmp_path / "extra.py").write_text("1\n")
     texts = store.texts_of([derive.cells["rnn"]])
     monkeypatch.setattr(store, "PACKAGE", tmp_path)
-    monkeypatch.setattr(store, "texts_of", lambda: texts)
+    monkeypatch.setattr(store, "texts_of", lambda _: texts)
     code, printed, _ = run("check")
     assert code == 1
     assert "changed: rnn.py" in printed
@@ -254,8 +254,26 @@ def test_check_agrees_when_nothing_differs(run, tmp_path, monkeypatch):
     texts = store.texts_of([derive.cells["rnn"]])
     store.store(texts, tmp_path, complete=True)
     monkeypatch.setattr(store, "PACKAGE", tmp_path)
-    monkeypatch.setattr(store, "texts_of", lambda: texts)
+    monkeypatch.setattr(store, "texts_of", lambda _: texts)
     assert run("check")[0] == 0
+
+
+def test_check_holds_kernels_of_ones_own_against_their_file(run, mine, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    run("generate", mine, "--out", "my kernels")
+    assert run("check", mine, "--out", "my kernels")[:2] == (0, "my kernels is what the equations give\n")
+    mine.write_text(MINE.replace("tanh(W", "tanh(2 * b + W"))
+    code, printed, _ = run("check", mine, "--out", "my kernels")
+    assert (code, printed.splitlines()[0]) == (1, "changed: mine.py")
+    assert printed.endswith(f"to fix: derive generate {mine} --out 'my kernels'\n")
+    assert "missing: mine.py" in run("check", mine)[1]
+
+
+def test_a_changed_copy_that_kept_its_name_is_not_said_to_be_the_packages_cell(run, tmp_path):
+    path = tmp_path / "copy.py"
+    path.write_text(MINE.replace('"mine"', '"lstm"'))
+    run("generate", path, "--out", tmp_path)
+    assert "GENERATED - edit the cell's file" in (tmp_path / "lstm.py").read_text()
 
 
 # --- verify, flow

@@ -119,6 +119,6 @@ def test_generating_writes_what_checking_compares(tmp_path):
     cells = [derive.cells["rnn"], derive.cells["gru"]]
     assert generate(cells, tmp_path) == [tmp_path / path for path in texts_of(cells)]
     assert generate(cells, tmp_path) == []
-    found = {entry.path: entry.kind for entry in check(tmp_path)}
+    found = {entry.path: entry.kind for entry in check(out=tmp_path)}
     assert set(found.values()) == {"missing"}
     assert not {"rnn.py", "gru.py"} & found.keys()

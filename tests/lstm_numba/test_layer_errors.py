@@ -47,10 +47,10 @@ def cases(*rows):
 @cases(
     ("lstmm", UnknownCellError, ["no cell 'lstmm'", "did you mean 'lstm'", "gru"]),
     ("LSTM", UnknownCellError, ["did you mean 'lstm'"]),
-    ("transformer", UnknownCellError, ["there are rnn, "]),
+    ("transformer", UnknownCellError, ["there are rnn, ", "derive.build"]),
     ("", UnknownCellError, ["no cell ''"]),
     (None, ArgumentError, ["name of a cell", "got None"]),
-    (["lstm"], ArgumentError, ["name of a cell"]),
+    (derive.cells["lstm"], ArgumentError, ["name of a cell", "derive.build"]),
     (types.ModuleType("mine"), ArgumentError, ["mine is not the module of a cell", "derive generate"]),
 )
 def test_what_is_no_cell(value, error, words):
