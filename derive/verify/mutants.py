@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from copy import copy, deepcopy
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,13 +165,15 @@ def mutants(text: str, suffix: str = "") -> Iterator[Mutant]:
 
 def _of_function(function: ast.FunctionDef) -> Iterator[Mutant]:
     arguments = tuple(argument.arg for argument in function.args.args)
-    assigned: list[str] = []
+    lines, assigned = ast.unparse(function).split("\n"), list[str]()
     aliases: dict[str, str] = {}
-    for statement in function.body:
+    for number, statement in enumerate(function.body, start=1):  # one line each, behind that of the signature
         for node in _places(statement):
             for kind, rule in RULES.items():
                 for changed in rule(Site(node, arguments, tuple(assigned), aliases)):
-                    yield _planted(function, statement, node, changed, kind)
+                    after = ast.unparse(replaced(statement, node, changed))
+                    text = "\n".join([*lines[:number], f"    {after}", *lines[number + 1 :]])
+                    yield Mutant(kind, function.name, lines[number].strip(), after, text)
         match statement:
             case ast.Assign([ast.Name(name)], value):
                 assigned.append(name)
@@ -188,13 +190,6 @@ def _places(statement: ast.stmt) -> Iterator[ast.AST]:
         yield node
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CONDITIONS):
             waiting += ast.iter_child_nodes(node)
-
-
-def _planted(function: ast.FunctionDef, statement: ast.stmt, node: ast.AST, changed: ast.AST, kind: str) -> Mutant:
-    after = replaced(statement, node, changed)
-    whole = copy(function)  # shallow: only one statement is another one
-    whole.body = [after if line is statement else line for line in function.body]
-    return Mutant(kind, function.name, ast.unparse(statement), ast.unparse(after), ast.unparse(whole))
 
 
 def replaced(tree: ast.AST, old: ast.AST, new: ast.AST) -> Any:
