@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,7 +170,7 @@ def _of_function(function: ast.FunctionDef) -> Iterator[Mutant]:
         for node in _places(statement):
             for kind, rule in RULES.items():
                 for changed in rule(Site(node, arguments, tuple(assigned), aliases)):
-                    after = ast.unparse(replaced(statement, node, changed))
+                    after = printed(statement, node, changed)
                     text = "\n".join([*lines[:number], f"    {after}", *lines[number + 1 :]])
                     yield Mutant(kind, function.name, lines[number].strip(), after, text)
         match statement:
@@ -192,18 +191,24 @@ def _places(statement: ast.stmt) -> Iterator[ast.AST]:
             waiting += ast.iter_child_nodes(node)
 
 
-def replaced(tree: ast.AST, old: ast.AST, new: ast.AST) -> Any:
-    """A copy of the tree with `new` in place of the node `old`."""
-    memo: dict[int, ast.AST] = {}
-    whole = deepcopy(tree, memo)
-    return ast.fix_missing_locations(_Replace(memo[id(old)], deepcopy(new)).visit(whole))
+def printed(tree: ast.AST, old: ast.AST, new: ast.AST) -> str:
+    """The text of the tree with `new` in place of the node `old`; the tree stays as it is."""
+    ast.fix_missing_locations(new)
+    if tree is old:
+        return ast.unparse(new)
+    fields, place = next(_places_of(old, tree))
+    fields[place] = new
+    try:
+        return ast.unparse(tree)
+    finally:
+        fields[place] = old
 
 
-class _Replace(ast.NodeTransformer):
-    """Put one node in place of another."""
-
-    def __init__(self, old: ast.AST, new: ast.AST) -> None:
-        self.old, self.new = old, new
-
-    def visit(self, node: ast.AST) -> ast.AST:
-        return self.new if node is self.old else self.generic_visit(node)
+def _places_of(node: ast.AST, tree: ast.AST) -> Iterator[tuple[Any, Any]]:
+    """What holds a node, a list or the fields of another node, and where."""
+    for parent in ast.walk(tree):
+        for name, value in ast.iter_fields(parent):
+            if value is node:
+                yield vars(parent), name
+            elif isinstance(value, list):
+                yield from ((value, place) for place, item in enumerate(value) if item is node)
