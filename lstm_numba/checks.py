@@ -4,7 +4,7 @@ Every message: the rule, what came, where the size was read, the cure.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import prod
 from typing import Any
 
@@ -165,6 +165,16 @@ def only(what: str, given: Mapping[str, Any] | None, known: tuple[str, ...]) -> 
     if unknown:
         raise ArgumentError(f"{what} has no entry {unknown[0]!r}: it takes {', '.join(known) or 'nothing'}.")
     return given
+
+
+def some(what: str, given: Collection[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the known names that are given, in their own order; None is all of them."""
+    if given is None:
+        return known
+    if isinstance(given, str) or not isinstance(given, Collection):
+        raise ArgumentError(f"{what} must be a list of names from {', '.join(known)}, got {given!r}.")
+    only(what, dict.fromkeys(given), known)
+    return tuple(name for name in known if name in given)
 
 
 def unknown(name: Any, known: Iterable[str]) -> UnknownNameError:

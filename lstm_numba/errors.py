@@ -91,6 +91,10 @@ class MixedTypesError(DtypeError, RuntimeError):
     """A tensor holds another number type than the module's parameters; torch raises RuntimeError for it."""
 
 
+class NotRecordableError(LstmNumbaError, RuntimeError):
+    """torch.jit was asked to script or trace a module that has no counterpart in torch.nn."""
+
+
 class DeviceError(LstmNumbaError, RuntimeError):
     """Tensors lie where no kernels are, or on several devices."""
 

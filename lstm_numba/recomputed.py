@@ -8,7 +8,9 @@ With about sqrt(T) segments of about sqrt(T) steps, what is kept grows with sqrt
 forward.
 """
 
-from collections.abc import Iterator, Mapping
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
 from math import ceil, lcm, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +34,7 @@ STATES_ONLY = (
 class _Segment(Run):
     """Some steps of a run, in the run's own direction of time."""
 
-    def __init__(self, whole: "Recomputed", steps: slice, entering: Arrays, save: bool) -> None:
+    def __init__(self, whole: Recomputed, steps: slice, entering: Arrays, save: bool) -> None:
         inputs = {name: array[steps] for name, array in whole._inputs.items()}
         lengths = None if whole._lengths is None else (whole._lengths - steps.start).clip(0, steps.stop - steps.start)
         marks = None if whole._marks is None else whole._marks[steps]
@@ -47,7 +49,7 @@ class _Segment(Run):
 class Recomputed(Run):
     """What one forward with save="states" gave: as of `Run`, its backward costs another forward."""
 
-    def __init__(self, layer: "Layer", theta: Any, inputs: Arrays, start: Arrays, lengths: Any, resets: Any) -> None:
+    def __init__(self, layer: Layer, theta: Any, inputs: Arrays, start: Arrays, lengths: Any, resets: Any) -> None:
         self._open(layer, inputs, lengths)
         self._batch = Batch(self.steps, self.size, None, None, 1)  # the segments order their rows themselves
         self._inputs, self._start, self._lengths = self._sequences_to_ours(inputs), start, lengths
@@ -75,25 +77,27 @@ class Recomputed(Run):
         d_state: Mapping[str, ArrayLike] | None = None,
         *,
         d_outputs: Mapping[str, ArrayLike] | None = None,
+        inputs: Collection[str] | None = None,
     ) -> Gradients[Parameters]:
         """As of `Run`."""
+        wanted = self._wanted(inputs)
         arriving, state = self._adjoints_to_ours("d_", d_output, d_outputs, d_state)
         parameters = self.layer._zero_gradients()
-        inputs = {name: np.empty_like(array) for name, array in self._inputs.items()}
+        sequences = {name: np.empty_like(self._inputs[name]) for name in wanted}
         restarts = {name: np.zeros_like(array) for name, array in state.items()}
         for steps, entering in zip(reversed(self._segments), reversed(self._entering), strict=True):
             run = _Segment(self, steps, entering, save=True)
             last = run._states_to_ours(state)
-            adjoints = run._pulled(run._sequences_to_ours({n: a[steps] for n, a in arriving.items()}), last)
+            adjoints = run._pulled(run._sequences_to_ours({n: a[steps] for n, a in arriving.items()}), last, wanted)
             run._add_gradients(adjoints, parameters)
             for name, array in adjoints.inputs.items():
-                inputs[name][steps] = run._to_theirs(array)
+                sequences[name][steps] = run._to_theirs(array)
             state = run._states_to_theirs(adjoints.entering)
             for name, rows in run._states_to_theirs(adjoints.restarts).items():
                 restarts[name] += rows
-        found = {name: self._to_theirs(array) for name, array in inputs.items()}
+        found = {name: self._to_theirs(array) for name, array in sequences.items()}
         first = {name: rows + restarts[name] for name, rows in state.items()}
-        return Gradients(found[self._main], found, parameters, first)
+        return Gradients(found.get(self._main), found, parameters, first)
 
     def _require_tape(self) -> None:
         raise TapeError(STATES_ONLY)

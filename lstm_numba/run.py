@@ -1,7 +1,9 @@
 """One forward of a layer, and its backward."""
 
+from __future__ import annotations
+
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -34,13 +36,13 @@ class Gradients(Generic[P]):
     """dL of everything that a forward read, each in the shape of what it belongs to.
 
     Attributes:
-        x: (T, B, N).
-        inputs: every input sequence, x among them.
+        x: (T, B, N), or None where the backward was not asked for it.
+        inputs: the input sequences that it was asked for, x among them.
         parameters: as the layer's; `parameters.flat` is all of them.
         state: the first states.
     """
 
-    x: NDArray[Any]
+    x: Any
     inputs: Arrays
     parameters: P
     state: Arrays
@@ -90,7 +92,7 @@ class Run:
     """
 
     def __init__(
-        self, layer: "Layer", theta: Any, inputs: Arrays, start: Arrays, lengths: Any, resets: Any, save: bool
+        self, layer: Layer, theta: Any, inputs: Arrays, start: Arrays, lengths: Any, resets: Any, save: bool
     ) -> None:
         self._open(layer, inputs, lengths)
         marks = None if resets is None else self._turned(resets)
@@ -98,7 +100,7 @@ class Run:
         packed = layer._packed(True, theta) if save else layer._packed_once(theta)
         self._run(inputs, start, packed, save)
 
-    def _open(self, layer: "Layer", inputs: Arrays, lengths: Any) -> None:
+    def _open(self, layer: Layer, inputs: Arrays, lengths: Any) -> None:
         self.layer, self._engine, self._lock = layer, layer._engine, threading.Lock()
         self._main = next(iter(inputs))
         self.steps, self.size = inputs[self._main].shape[:2]
@@ -175,6 +177,7 @@ class Run:
         d_state: Mapping[str, ArrayLike] | None = None,
         *,
         d_outputs: Mapping[str, ArrayLike] | None = None,
+        inputs: Collection[str] | None = None,
     ) -> Gradients[Parameters]:
         """Pull a loss's derivatives back through all steps.
 
@@ -182,6 +185,8 @@ class Run:
             d_output: (T, B, H), dL/d output; what stands past a row's end is ignored.
             d_state: dL/d state of the final states, e.g. {"c": (B, H)}.
             d_outputs: dL/d outputs by name, instead of d_output, for cells with several.
+            inputs: names of the input sequences whose gradients are wanted, all of them unless said; () spares the
+                first layer of a network the product for dL/dx.
 
         What is left out is 0.  May be called again: each call is exact and independent.
 
@@ -190,11 +195,15 @@ class Run:
             ShapeError, DtypeError, ArgumentError: before anything is computed.
         """
         self._require_tape()
-        return self._gradients(self._pulled(*self._adjoints_to_ours("d_", d_output, d_outputs, d_state)))
+        wanted = self._wanted(inputs)
+        return self._gradients(self._pulled(*self._adjoints_to_ours("d_", d_output, d_outputs, d_state), wanted))
 
-    def _pulled(self, d_outputs: Arrays, d_state: Arrays) -> Adjoints:
+    def _wanted(self, inputs: Collection[str] | None) -> tuple[str, ...]:
+        return checks.some("inputs", inputs, tuple(self.layer.spec.inputs))
+
+    def _pulled(self, d_outputs: Arrays, d_state: Arrays, inputs: tuple[str, ...]) -> Adjoints:
         with self._lock:  # a backward works in the tape's own arrays
-            return self._engine.backward(self._tape, d_outputs, d_state)
+            return self._engine.backward(self._tape, d_outputs, d_state, inputs)
 
     def _require_tape(self) -> None:
         require_tape(self._tape.saved)
@@ -204,7 +213,7 @@ class Run:
         parameters = self.layer._zero_gradients()
         self._add_gradients(adjoints, parameters)
         found = {name: self._to_theirs(array) for name, array in adjoints.inputs.items()}
-        return Gradients(found[self._main], found, parameters, self._states_to_theirs(adjoints.first_states))
+        return Gradients(found.get(self._main), found, parameters, self._states_to_theirs(adjoints.first_states))
 
     def _add_gradients(self, adjoints: Adjoints, parameters: Any) -> None:
         """Add what a backward found for parameters to theirs."""

@@ -1,6 +1,8 @@
 """One forward of a stack, and its backward: what each layer does, passed on upwards and pulled back downwards."""
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +23,7 @@ class StackRun:
     """What one forward of a stack gave: `output`, and `state` by prefixed names."""
 
     def __init__(
-        self, stack: "Stack", x: ArrayLike, state: Mapping[str, Any], lengths: Any, resets: Any, save: bool | str
+        self, stack: Stack, x: ArrayLike, state: Mapping[str, Any], lengths: Any, resets: Any, save: bool | str
     ) -> None:
         self._stack = stack
 
@@ -58,13 +60,13 @@ class StackRun:
             passed = []
             for direction, share in zip(stack.directions, np.split(above, len(stack.directions), axis=2), strict=True):
                 gradients = pull((k, direction), np.ascontiguousarray(share), lower[direction])
-                lower[direction] = {name.removesuffix("_lower"): gradients.inputs[name] for name in self._lower}
+                lower[direction] = {name.removesuffix("_lower"): gradients.inputs[name] for name in self._lower if k}
                 found[k, direction] = gradients
                 passed.append(gradients.x)
-            above = sum(passed[1:], passed[0])
+            above = None if passed[0] is None else sum(passed[1:], passed[0])
         parameters = Named({prefix(key): found[key].parameters for key in stack._layers})
         state = prefixed({key: found[key].state for key in stack._layers})
-        return Gradients(above, {stack.spec.main: above}, parameters, state)
+        return Gradients(above, {} if above is None else {stack.spec.main: above}, parameters, state)
 
     @property
     def _lower(self) -> tuple[str, ...]:
@@ -75,14 +77,20 @@ class StackRun:
         return checks.optional(name, given, self.output.dtype, self.output.shape, "the shape of the output")
 
     def backward(
-        self, d_output: ArrayLike | None = None, d_state: Mapping[str, ArrayLike] | None = None
+        self,
+        d_output: ArrayLike | None = None,
+        d_state: Mapping[str, ArrayLike] | None = None,
+        *,
+        inputs: Collection[str] | None = None,
     ) -> Gradients[Named]:
-        """As `Run.backward`, through all layers."""
-        arriving = self._arriving("d_", d_state)
-        return self._descended(
-            lambda key, d_output, d_outputs: self._runs[key].backward(d_output, arriving[key], d_outputs=d_outputs),
-            self._adjoint("d_output", d_output),
-        )
+        """As `Run.backward`, through all layers; inputs=() leaves out dL/dx."""
+        arriving, wanted = self._arriving("d_", d_state), checks.some("inputs", inputs, (self._stack.spec.main,))
+
+        def pull(key: Key, d_output: Any, d_outputs: Arrays) -> Gradients[Parameters]:
+            own = None if key[0] else wanted
+            return self._runs[key].backward(d_output, arriving[key], d_outputs=d_outputs, inputs=own)
+
+        return self._descended(pull, self._adjoint("d_output", d_output))
 
     def _arriving(self, kind: str, state: Mapping[str, ArrayLike] | None) -> dict[Key, dict[str, Any]]:
         """The adjoints of each layer's final states, or their changes."""

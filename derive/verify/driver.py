@@ -8,7 +8,7 @@ Arrays may hold floats, complex numbers or objects such as 50-digit numbers.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -131,9 +131,10 @@ class Driver:
 
     # --- Transposed
 
-    def gradient(self, problem: Problem) -> Gradient:
-        """Pull d_outputs and d_state back to inputs, parameters and initial states."""
-        return self.sweep(self, problem).gradient()
+    def gradient(self, problem: Problem, inputs: Collection[str] | None = None) -> Gradient:
+        """Pull d_outputs and d_state back to parameters, initial states and inputs, or these inputs."""
+        found, wanted = self.sweep(self, problem).gradient(), problem.inputs if inputs is None else inputs
+        return {(group, name): values for (group, name), values in found.items() if group != "inputs" or name in wanted}
 
     # --- Along a tangent
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -39,10 +39,11 @@ class Kernel:
     def forward(self, problem: Problem) -> Any:
         return self._run(problem.cast(self.dtype), save=False)
 
-    def gradient(self, problem: Problem) -> Gradient:
+    def gradient(self, problem: Problem, inputs: Collection[str] | None = None) -> Gradient:
+        """Of these input sequences, None being all of them, and of everything else."""
         rounded = problem.cast(self.dtype)
-        grads = self._run(rounded).backward(d_outputs=dict(rounded.d_outputs), d_state=dict(rounded.d_state))
-        return _by_key(problem, grads)
+        given = {"d_outputs": dict(rounded.d_outputs), "d_state": dict(rounded.d_state)}
+        return _by_key(problem, self._run(rounded).backward(**given, inputs=inputs))
 
     def tangent(self, problem: Problem, directions: Gradient) -> tuple[Named, Named]:
         """Push (group, name) -> direction forward: the changes of the outputs and of the final states."""
@@ -82,7 +83,7 @@ class Kernel:
 
 def _by_key(problem: Problem, grads: Any) -> Gradient:
     groups = {"inputs": grads.inputs, "parameters": grads.parameters, "state": grads.state}
-    return {(group, name): groups[group][name] for group, name, _ in problem.tensors()}
+    return {(group, name): groups[group][name] for group, name, _ in problem.tensors() if name in groups[group]}
 
 
 def _direction(problem: Problem, given: Gradient) -> dict[str, Any]:

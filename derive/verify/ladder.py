@@ -50,6 +50,7 @@ PROPERTIES: tuple[Property, ...] = (
     properties.resets_restart,
     properties.padding_is_ignored,
     properties.gradient_is_linear,
+    properties.inputs_are_left_out,
     memory.runs_repeat,
     memory.poison_does_not_show,
     memory.inputs_stay,

@@ -13,7 +13,7 @@ from math import lcm
 import numpy as np
 
 from derive.verify.analytic import Array
-from derive.verify.comparisons import EXACT, rounding, same, same_runs
+from derive.verify.comparisons import EXACT, rounding, same, same_gradient, same_runs
 from derive.verify.derivative import Gradient
 from derive.verify.problem import Problem
 from derive.verify.report import Measurement
@@ -98,6 +98,17 @@ def gradient_is_linear(subject: Subject, problem: Problem) -> Iterator[Measureme
         for (group, name), values in subject.gradient(scaled).items():
             what = f"{quantity(group, name)} of {factor} L"
             yield same("gradient is linear", what, subject, values, factor * base[group, name], problem)
+
+
+def inputs_are_left_out(subject: Subject, problem: Problem) -> Iterator[Measurement]:
+    """A gradient that is asked for some of the inputs only has these, and changes no bit of anything."""
+    whole = subject.gradient(problem)
+    for wanted in [(), *((name,) for name in problem.inputs)]:
+        some = subject.gradient(problem, wanted)
+        expected = {key: values for key, values in whole.items() if key[0] != "inputs" or key[1] in wanted}
+        yield from same_gradient("inputs are left out", subject, some, expected, problem)
+        for _, name in some.keys() - expected.keys():
+            yield same("inputs are left out", name, subject, some["inputs", name], np.zeros(0), problem)
 
 
 # --- Parts and wholes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from derive.verify.analytic import Array
@@ -34,4 +35,6 @@ class Subject(Protocol):
 
     def forward(self, problem: Problem) -> Result: ...
 
-    def gradient(self, problem: Problem) -> Gradient: ...
+    def gradient(self, problem: Problem, inputs: Collection[str] | None = None) -> Gradient:
+        """Of these input sequences, None being all of them, and of everything else."""
+        ...

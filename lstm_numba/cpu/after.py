@@ -3,7 +3,7 @@
 Panels, or rows, are divided among threads; every sum runs in the same order whoever computes it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import itemgetter
@@ -16,6 +16,7 @@ from lstm_numba.batch import Batch
 from lstm_numba.cpu import pool
 from lstm_numba.cpu.activity import Activity
 from lstm_numba.cpu.kernels import outer_of, transposed_of
+from lstm_numba.cpu.memory import Handed
 from lstm_numba.sizes import Packed, Sizes
 from lstm_numba.spec import CellSpec
 
@@ -43,8 +44,8 @@ class Outer:
 class After:
     """Gradients of packed matrices and of input sequences."""
 
-    def __init__(self, spec: CellSpec, sizes: Sizes, activity: Activity) -> None:
-        self.spec, self.sizes, self.activity = spec, sizes, activity
+    def __init__(self, spec: CellSpec, sizes: Sizes, activity: Activity, handed: Handed) -> None:
+        self.spec, self.sizes, self.activity, self.handed = spec, sizes, activity, handed
 
     # --- matrices
 
@@ -85,11 +86,11 @@ class After:
 
     # --- inputs
 
-    def inputs(self, batch: Batch, arrays: Arrays) -> Arrays:
-        """The gradient (T, B, space) of every input sequence: through products, and through scalar mathematics."""
+    def inputs(self, batch: Batch, arrays: Arrays, names: Iterable[str]) -> Arrays:
+        """The gradients (T, B, space) of input sequences: through products, and through scalar mathematics."""
         found = {}
-        for name, space in self.spec.inputs.items():
-            shape = (batch.steps, batch.size, self.sizes.spaces[space])
+        for name in names:
+            shape = (batch.steps, batch.size, self.sizes.spaces[self.spec.inputs[name]])
             parts = [self._through_products(batch, arrays, name, shape)] if self._reached(name) else []
             parts += [arrays[f"d_seq_{name}"].reshape(shape)] if f"d_seq_{name}" in arrays else []
             found[name] = sum(parts[1:], parts[0]) if parts else np.zeros(shape, self.sizes.dtype)
@@ -102,7 +103,7 @@ class After:
         size = shape[2]
         # whole registers write nothing beside the row, so it needs no padding
         row = self.sizes.row(self.spec.inputs[name]) if size % self.sizes.lanes else size
-        rows = np.zeros(batch.steps * batch.size * row, self.sizes.dtype)
+        rows = self.handed.zeros(f"d_{name}", batch.steps * batch.size * row)
         for packed in self._reached(name):
             self._input_gradient(batch, arrays, packed, rows, row)
         return rows.reshape(shape) if row == size else rows.reshape(*shape[:2], row)[:, :, :size].copy()

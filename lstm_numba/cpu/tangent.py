@@ -86,9 +86,10 @@ class Tangent:
 
     def _inputs(self, batch: Batch, arrays: Arrays, changes: Arrays) -> Arrays:
         """dot_d_x = W' dot_d_z + dot_W' d_z, and what scalar mathematics gives."""
+        names, pulled = self.engine.spec.inputs, self.engine.after.inputs
         products = {name: array for name, array in arrays.items() if not name.startswith("d_seq_")}
-        by_matrix = self.engine.after.inputs(batch, {**products, **_those(changes, "back_")})
-        by_adjoint = self.engine.after.inputs(batch, {**products, **_those(changes, ("slots_", "d_seq_"))})
+        by_matrix = pulled(batch, {**products, **_those(changes, "back_")}, names)
+        by_adjoint = pulled(batch, {**products, **_those(changes, ("slots_", "d_seq_"))}, names)
         return {name: by_adjoint[name] + change for name, change in by_matrix.items()}
 
 

@@ -11,6 +11,7 @@ Rows are not padded and not ordered: one whose end is passed keeps its state.  E
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -249,15 +250,16 @@ class CudaEngine:
 
     # --- 3. backward
 
-    def backward(self, tape: Tape, d_outputs: Arrays, d_state: Arrays) -> Adjoints:
-        """Pull adjoints of outputs (T, B, space) and last states (B, space) back through all steps."""
+    def backward(self, tape: Tape, d_outputs: Arrays, d_state: Arrays, names: Iterable[str]) -> Adjoints:
+        """Pull adjoints of outputs (T, B, space) and last states (B, space) back through all steps and to some inputs.
+        """
         given = tape.given
         self.renew(tape)
         tape.spent = True
         arrays = {**tape.arrays, **self.arriving(given, d_outputs, d_state)}
         self.silence(arrays, given)
         self._run("backward", arrays, 0, given.running)
-        inputs = {name: self._input_gradient(arrays, given, name) for name in self.spec.inputs}
+        inputs = {name: self._input_gradient(arrays, given, name) for name in names}
         flat = self.shapes.zeros(self.shapes.parameters)
         self.add_matrices(arrays, given, flat)
         self.add_others(arrays, given, flat)

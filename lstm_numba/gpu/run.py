@@ -1,7 +1,7 @@
 """One forward of a layer on a CUDA device, and its backward."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,13 +90,15 @@ class CudaRun:
         d_state: Mapping[str, Any] | None = None,
         *,
         d_outputs: Mapping[str, Any] | None = None,
+        inputs: Collection[str] | None = None,
     ) -> Gradients[Any]:
         """As `lstm_numba.Run.backward`."""
         self._kept.require()
+        names = checks.some("inputs", inputs, tuple(self._layer.spec.inputs))
         with self._exchange.working(self._layer.device), self._lock:  # a backward works in the tape's own arrays
             wanted, last = self._adjoints("d_", d_output, d_outputs, d_state)
             self._check_free(self._backward_bytes, "this backward")
-            return self._gradients(self._kept.backward(wanted, last))
+            return self._gradients(self._kept.backward(wanted, last, names))
 
     def _adjoints(self, kind: str, output: Any, outputs: Any, state: Any) -> tuple[Arrays, Arrays]:
         """Adjoints of outputs and of last states (kind "d_"), or their changes ("dot_d_"), checked."""
@@ -110,7 +112,7 @@ class CudaRun:
         parameters = layer.unpacked(found.flat, give)
         sequences = {name: give(self._turned(array)) for name, array in found.inputs.items()}
         state = {name: give(array + found.restarts[name]) for name, array in found.entering.items()}
-        return Gradients(sequences[layer.spec.main], sequences, parameters, state)
+        return Gradients(sequences.get(layer.spec.main), sequences, parameters, state)
 
     # --- along a direction
 

@@ -27,8 +27,8 @@ class Whole:
         """Refuse a backward, or a derivative along a direction, where too little was kept."""
         require_tape(self.tape.saved)
 
-    def backward(self, d_outputs: Arrays, d_state: Arrays) -> Adjoints:
-        return self.engine.backward(self.tape, d_outputs, d_state)
+    def backward(self, d_outputs: Arrays, d_state: Arrays, names: tuple[str, ...]) -> Adjoints:
+        return self.engine.backward(self.tape, d_outputs, d_state, names)
 
     @staticmethod
     def bytes(engine: CudaEngine, steps: int, batch: int, save: bool) -> tuple[int, int]:
@@ -85,14 +85,15 @@ class Segmented:
         if along:
             raise TapeError(STATES_ONLY)
 
-    def backward(self, d_outputs: Arrays, d_state: Arrays) -> Adjoints:
+    def backward(self, d_outputs: Arrays, d_state: Arrays, names: tuple[str, ...]) -> Adjoints:
         given = self.given
-        inputs = {name: self.xp.empty_like(array) for name, array in given.inputs.items()}
+        inputs = {name: self.xp.empty_like(given.inputs[name]) for name in names}
         restarts = {name: self.xp.zeros_like(array) for name, array in d_state.items()}
         flat = self.engine.shapes.zeros(self.engine.shapes.parameters)
         for steps, entering in zip(reversed(self.segments), reversed(self.entering), strict=True):
             tape = self.engine.forward(self.packed, self._cut(steps, entering), save=True)
-            found = self.engine.backward(tape, {name: array[steps] for name, array in d_outputs.items()}, d_state)
+            arriving = {name: array[steps] for name, array in d_outputs.items()}
+            found = self.engine.backward(tape, arriving, d_state, names)
             flat += found.flat
             for name, array in found.inputs.items():
                 inputs[name][steps] = array

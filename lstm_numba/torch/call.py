@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lstm_numba.errors import MixedTypesError
+from lstm_numba.errors import MixedTypesError, NotRecordableError
 from lstm_numba.torch import eager
 from lstm_numba.torch.plan import Plan
 
@@ -21,30 +21,48 @@ def run(
     parameters: Sequence[Tensor],
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
+    promoted: bool = False,
 ) -> list[Tensor]:
-    """Outputs (T, B, space) and last states (B, space); under autocast in the parameters' type, on a CUDA device in
-    autocast's, as torch's own layers.
+    """Outputs (T, B, space) and last states (B, space); under autocast in its type, as torch's own layers, though
+    computed in the parameters' type on a CPU.
+
+    Args:
+        promoted: under autocast on a CPU no narrower than the states, as `torch.nn.GRU`.
 
     Raises:
         MixedTypesError: an input or a state has another type than the parameters.
+        NotRecordableError: torch.jit.trace is at work.
     """
+    if torch.jit.is_tracing():
+        raise not_recordable(plan.spec.name)
     primals = [*inputs, *state, *parameters]
     dtype = parameters[0].dtype if parameters else inputs[0].dtype
-    if not torch._C._is_any_autocast_enabled():
+    kinds = {tensor.dtype for tensor in primals}
+    if torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled(inputs[0].device.type):
+        dtype = _autocast(dtype, state[0], promoted)
+    elif kinds != {dtype}:
         _require(dtype, plan, primals[: len(primals) - len(parameters)])
-    elif inputs[0].is_cuda:
-        dtype = _autocast(dtype)
     wide = dtype if dtype in (COMPUTED_ON_CUDA if inputs[0].is_cuda else COMPUTED) else torch.float32
-    if any(tensor.dtype != wide for tensor in primals):
+    if kinds != {wide}:
         primals = [tensor.to(wide) for tensor in primals]
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in primals)
     *found, _ = eager.forward(eager.Call(plan, lengths, resets), primals, save)
     return found if wide == dtype else [tensor.to(dtype) for tensor in found]
 
 
-def _autocast(dtype: torch.dtype) -> torch.dtype:
-    lowered = torch.is_autocast_enabled("cuda") and dtype != torch.float64
-    return torch.get_autocast_dtype("cuda") if lowered else dtype
+def _autocast(dtype: torch.dtype, state: Tensor, promoted: bool) -> torch.dtype:
+    """The type of the results; float64 stays, as everywhere in autocast."""
+    if dtype == torch.float64:
+        return dtype
+    lowered = torch.get_autocast_dtype(state.device.type)
+    return torch.promote_types(lowered, state.dtype) if promoted and state.is_cpu else lowered
+
+
+def not_recordable(cell: str) -> NotRecordableError:
+    return NotRecordableError(
+        f"torch.jit cannot record the kernels of {cell}: use torch.export or torch.compile, or "
+        "lstm_numba.interchange.to_onnx to run it elsewhere."
+    )
 
 
 def _require(dtype: torch.dtype, plan: Plan, tensors: Sequence[Tensor]) -> None:

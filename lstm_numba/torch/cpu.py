@@ -1,6 +1,6 @@
 """The operators on CPU tensors: the same memory as NumPy arrays, in and out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -22,10 +22,17 @@ def forward(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool)
 
 
 def backward(
-    plan: Plan, adjoints: Adjoints, primals: Tensors, reserve: Tensor, lengths: Any, resets: Any
-) -> list[Tensor]:
+    plan: Plan,
+    adjoints: Adjoints,
+    primals: Tensors,
+    reserve: Tensor,
+    lengths: Any,
+    resets: Any,
+    inputs: Collection[str] | None = None,
+) -> list[Any]:
+    """Of the named inputs, None being all, and of everything else; None in the place of a gradient left out."""
     run = tapes.kept(reserve) or run_of(plan, primals, lengths, resets, True)
-    return gradients(plan, run, run.backward(**named_adjoints(plan, adjoints)))
+    return gradients(plan, run, run.backward(**named_adjoints(plan, adjoints), inputs=inputs))
 
 
 def tangent(plan: Plan, tangents: Tensors, primals: Tensors, lengths: Any, resets: Any) -> list[Tensor]:
@@ -55,11 +62,11 @@ def direction(plan: Plan, tangents: Tensors) -> dict[str, Any]:
     return {**named, "state": dict(zip(plan.spec.states, state, strict=True)), "parameters": theta}
 
 
-def gradients(plan: Plan, run: Run, found: Any) -> list[Tensor]:
-    """In the order of the primals."""
-    ordered = [found.inputs[name] for name in plan.inputs] + [found.state[name] for name in plan.spec.states]
+def gradients(plan: Plan, run: Run, found: Any) -> list[Any]:
+    """In the order of the primals; None where an input's was left out."""
+    inputs = [torch.from_numpy(found.inputs[name]) if name in found.inputs else None for name in plan.inputs]
     layer: Any = run.layer
-    return [*map(torch.from_numpy, ordered), *layer.split(found.parameters)]
+    return [*inputs, *map(torch.from_numpy, found.state.values()), *layer.split(found.parameters)]
 
 
 def run_of(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool) -> Run:

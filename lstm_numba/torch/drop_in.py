@@ -37,14 +37,20 @@ CELLS: dict[tuple[str, bool], tuple[str, dict[str, Any], Layout]] = {
 
 
 class _DropIn(torch.nn.RNNBase):
-    """What the three have in common: everything but their names."""
+    """What the three have in common: everything but their names.
+
+    torch.jit cannot record these kernels: what it scripts or traces is torch's own module with the same parameters.
+    """
+
+    _theirs: type[torch.nn.RNNBase]
+    _promoted = False  # see call.run
 
     def __init__(self, mode: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(mode, *args, **kwargs)
         cell, options, layout = CELLS[mode, self.proj_size > 0]
         kept = layout if self.bias else tuple(names for names in layout if not names[0].startswith("b"))
-        module = registry.find(cell, options)
-        self._plans = tuple(Plan.of(module, kept, reverse) for reverse in (False, True)[: 1 + self.bidirectional])
+        module, turns = registry.find(cell, options), (False, True) if self.bidirectional else (False,)
+        self._plans = tuple(Plan.of(module, kept, reverse) for reverse in turns)
 
     @property
     def plans(self) -> tuple[tuple[Plan, tuple[Tensor, ...]], ...]:
@@ -54,6 +60,8 @@ class _DropIn(torch.nn.RNNBase):
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:  # noqa: A002  (torch's name)
         """As torch's; `T = 0` is legal and gives the first state."""
+        if torch.jit.is_tracing():
+            return self._theirs.forward(self, input, hx)
         if isinstance(input, PackedSequence):
             return self._packed(input, hx)
         if input.dim() not in (2, 3):
@@ -81,6 +89,12 @@ class _DropIn(torch.nn.RNNBase):
         if back is not None:
             last = tuple(h.index_select(1, back) for h in last)
         return PackedSequence(pack_padded_sequence(output, lengths).data, sizes, order, back), self._like_torch(last)
+
+    def __prepare_scriptable__(self) -> torch.nn.RNNBase:
+        """Torch's module with the same parameters; torch.jit.script puts it in this one's place, in the model too."""
+        twin = object.__new__(self._theirs)
+        vars(twin).update({name: value for name, value in vars(self).items() if name != "_plans"})
+        return twin
 
     # --- states: a tensor, or for an LSTM a pair of them
 
@@ -116,7 +130,8 @@ class _DropIn(torch.nn.RNNBase):
             for d, plan in enumerate(self._plans):
                 place = k * count + d
                 weights = values(self, self._all_weights[place])
-                output, *states = call.run(plan, [x], [states[place] for states in given], weights, lengths)
+                first = [states[place] for states in given]
+                output, *states = call.run(plan, [x], first, weights, lengths, promoted=self._promoted)
                 outputs.append(output)
                 last.append(states)
             x = outputs[0] if count == 1 else torch.cat(outputs, dim=2)
@@ -146,6 +161,7 @@ def _stacked(states: States) -> Tensor:
 class LSTM(_DropIn):
     """`torch.nn.LSTM`: the same arguments, state dict, results and errors."""
 
+    _theirs = torch.nn.LSTM
     get_expected_cell_size = torch.nn.LSTM.get_expected_cell_size
     check_forward_args = torch.nn.LSTM.check_forward_args
     permute_hidden = torch.nn.LSTM.permute_hidden
@@ -165,6 +181,9 @@ class LSTM(_DropIn):
 class GRU(_DropIn):
     """`torch.nn.GRU`: the same arguments, state dict, results and errors."""
 
+    _theirs = torch.nn.GRU
+    _promoted = True
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         _no_projection(kwargs)
         super().__init__("GRU", *args, **kwargs)
@@ -172,6 +191,8 @@ class GRU(_DropIn):
 
 class RNN(_DropIn):
     """`torch.nn.RNN`: the same arguments, state dict, results and errors."""
+
+    _theirs = torch.nn.RNN
 
     def __init__(
         self,

@@ -36,9 +36,9 @@ class Call:
 
 
 def is_eager(tensors: Tensors) -> bool:
-    """Whether real tensors are to be computed now: nobody traces, and none is a fake or another stand-in."""
+    """Whether real tensors are to be computed now: nobody traces, and none is fake, meta or another stand-in."""
     traced = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()
-    return not traced and all(type(tensor) in PLAIN for tensor in tensors)
+    return not traced and not tensors[0].is_meta and all(type(tensor) in PLAIN for tensor in tensors)
 
 
 def is_transformed() -> bool:
@@ -105,8 +105,9 @@ class Forward(torch.autograd.Function):
         reserve, *primals = ctx.saved_tensors
         *arrived, _ = adjoints
         if is_plain(arrived) and primals[0].is_cpu:  # without zeros for what did not arrive
-            where = reserve, ctx.call.lengths, ctx.call.resets
-            return None, None, *cpu.backward(ctx.call.plan, arrived, primals, *where)
+            call, names = ctx.call, ctx.call.plan.inputs
+            wanted = [name for name, needed in zip(names, ctx.needs_input_grad[2:], strict=False) if needed]
+            return None, None, *cpu.backward(call.plan, arrived, primals, reserve, call.lengths, call.resets, wanted)
         like = like_results(primals, ctx.call.plan.key)
         return None, None, *backward(ctx.call, _zeros_for_none(arrived, like), primals, reserve)
 

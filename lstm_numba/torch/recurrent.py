@@ -217,6 +217,9 @@ class Recurrent(torch.nn.Module):
         """(B, size): 0 with the probability `rate`, else what keeps the mean at 1."""
         return x.new_empty(x.shape[1], size).bernoulli_(1 - rate).div_(1 - rate)
 
+    def __prepare_scriptable__(self) -> Any:
+        raise call.not_recordable(self._plan.spec.name)
+
     def extra_repr(self) -> str:
         settings = {"batch_first": self.batch_first, "reverse": self._plan.reverse, "input_dropout": self.input_dropout}
         settings |= {"recurrent_dropout": self.recurrent_dropout, **self._settings}

@@ -22,10 +22,9 @@ class TensorLayer(Bound):
     def _make_engine(self) -> None:
         super()._make_engine()
         self._flats = Memory(self._flat)
-        self._kind = torch.from_numpy(self._arrays.flat).dtype
+        self._kinds, self._shapes = {torch.from_numpy(self._arrays.flat).dtype}, list(self.shapes)
         begins, sizes = self._arrays.offsets.values(), self._arrays.sizes.values()
-        pieces = [slice(begin, begin + size) for begin, size in zip(begins, sizes, strict=True)]
-        self._pieces = list(zip(pieces, self.shapes, strict=True))
+        self._pieces = [slice(begin, begin + size) for begin, size in zip(begins, sizes, strict=True)]
 
     def _flat(self) -> tuple[Parameters, list[Tensor]]:
         """An array for all parameters, and tensors that view it."""
@@ -37,7 +36,7 @@ class TensorLayer(Bound):
         self, tensors: Tensors, x: Any, inputs: Any, state: States, lengths: Any, resets: Any, save: bool
     ) -> Run:
         """As `run`, with the parameters in tensors, copied in one call."""
-        if not tensors or any(t.dtype != self._kind for t in tensors) or tuple(t.shape for t in tensors) != self.shapes:
+        if {t.dtype for t in tensors} != self._kinds or [t.shape for t in tensors] != self._shapes:
             theta = self.joined("parameters", list(map(array, tensors)))
             return self.run(theta, x, inputs, state, lengths, resets, save)
         lent = self._flats.lend()
@@ -47,8 +46,9 @@ class TensorLayer(Bound):
 
     def split(self, gradients: Parameters) -> list[Tensor]:
         """A tensor for each of those that `run_with` took."""
-        flat = gradients.flat
-        return [torch.from_numpy(flat[piece].reshape(shape)) for piece, shape in self._pieces]
+        flat, array = gradients.flat, torch.from_numpy
+        rows = [flat[piece] for piece in self._pieces]
+        return [array(r if len(s) == 1 else r.reshape(s)) for r, s in zip(rows, self._shapes, strict=True)]
 
 
 def array(tensor: Tensor) -> np.ndarray:

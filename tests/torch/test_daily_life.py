@@ -27,6 +27,18 @@ MODULES = {
 modules = pytest.mark.parametrize("name", MODULES)
 
 
+class Model(torch.nn.Module):
+    """A layer and what follows it."""
+
+    def __init__(self, recurrent):
+        super().__init__()
+        self.recurrent = recurrent
+        self.linear = torch.nn.Linear(2 * H, 1)
+
+    def forward(self, x):
+        return self.linear(self.recurrent(x)[0])
+
+
 def made(name):
     torch.manual_seed(1)
     return MODULES[name]().eval()
@@ -159,6 +171,27 @@ def test_an_optimiser_and_a_hook_train_a_module_as_they_train_torchs():
             curve.append(loss.item())
         curves.append(curve)
     torch.testing.assert_close(torch.tensor(curves[1]), torch.tensor(curves[0]), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_shapes_are_found_without_numbers_and_numbers_put_in_afterwards(kind):
+    whole = getattr(lt, kind)(N, H, 2, bidirectional=True)
+    empty = getattr(lt, kind)(N, H, 2, bidirectional=True, device="meta")
+    x = torch.randn(T, B, N)
+    assert empty(x.to("meta"))[0].shape == (T, B, 2 * H)
+    empty.to_empty(device="cpu").load_state_dict(whole.state_dict())
+    assert same(empty, whole)
+
+
+@pytest.mark.filterwarnings("ignore")  # of what torch.jit deprecates
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_torchs_jit_records_torchs_own_module_with_the_same_parameters(kind, tmp_path):
+    model, x = Model(getattr(lt, kind)(N, H, 2, bidirectional=True, batch_first=True)), torch.randn(B, T, N)
+    parameters, expected, traced = list(model.parameters()), model(x), torch.jit.trace(model, (x,))
+    torch.jit.save(torch.jit.script(model), tmp_path / "scripted.pt")
+    for recorded in (traced, torch.jit.load(tmp_path / "scripted.pt")):
+        torch.testing.assert_close(recorded(x), expected, rtol=0, atol=1e-6)
+    assert all(one is other for one, other in zip(model.parameters(), parameters, strict=True))
 
 
 def test_importing_the_modules_leaves_the_equations_alone():

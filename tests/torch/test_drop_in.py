@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence
+from torch.utils._pytree import tree_leaves
 
 import lstm_numba.torch as lt
 
@@ -127,14 +128,32 @@ def test_narrower_numbers_are_near_float64(dtype):
     torch.testing.assert_close(output.double(), wide(x)[0], rtol=0, atol=10 * torch.finfo(dtype).eps)
 
 
-def test_under_autocast_the_results_are_those_of_float32():
-    _, module = both("LSTM", dtype=torch.float32)
-    x = torch.randn(T, B, N)
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@kinds
+def test_under_autocast_the_results_have_torchs_types_and_are_computed_in_the_parameters(kind, dtype):
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    theirs, ours = both(kind, dtype=wide, num_layers=2)
+    x = torch.randn(T, B, N, dtype=dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        embedded = torch.nn.functional.linear(x, torch.eye(N))
-        output, _ = module(embedded)
-    assert embedded.dtype == torch.bfloat16
-    assert torch.equal(output, module(embedded.float())[0])
+        expected, found = (tree_leaves(module(x)) for module in (theirs, ours))
+    alike = slice(2 if "projection" in kind else None)  # of these torch alone leaves c as wide as it came
+    assert [leaf.dtype for leaf in found[alike]] == [leaf.dtype for leaf in expected[alike]]
+    plain = tree_leaves(ours(x.to(wide)))
+    if dtype == torch.float32:  # the lower layer's output is rounded, then what comes of it
+        allowed = 2 * torch.finfo(torch.bfloat16).eps
+        assert all((leaf - exact).abs().max() < allowed for leaf, exact in zip(found, plain, strict=True))
+    sum(leaf.float().sum() for leaf in found).backward()
+    assert all(parameter.grad.dtype == wide for parameter in ours.parameters())
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_a_compiled_model_under_autocast_gives_the_same_types(kind):
+    _, module = both(kind, dtype=torch.float32)
+    compiled, x = torch.compile(module, fullgraph=True, backend="eager"), torch.ones(T, B, N)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected, found = tree_leaves(module(x)), tree_leaves(compiled(x))
+    assert all(torch.equal(one, other) and one.dtype == other.dtype for one, other in zip(found, expected, strict=True))
 
 
 def test_weight_norm_and_functional_calls_read_the_weights_that_they_put_in_place():

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from inspect import signature
 
 import pytest
 import torch
@@ -9,10 +10,13 @@ from torch.nn.utils.rnn import pack_sequence
 
 import lstm_numba as ln
 import lstm_numba.torch as lt
+from derive.cell import SETTINGS
+from derive.laws import ARGUMENTS
 from lstm_numba.errors import (
     ArgumentError,
     DeviceError,
     DtypeError,
+    NotRecordableError,
     OptionError,
     ShapeError,
     UnsupportedDerivativeError,
@@ -107,6 +111,13 @@ def test_a_device_without_kernels_is_named():
         operators.runtime([X, X.to("meta")])
 
 
+@pytest.mark.filterwarnings("ignore")  # of what torch.jit deprecates
+@pytest.mark.parametrize("record", [torch.jit.script, lambda module: torch.jit.trace(module, (X,))])
+def test_what_torchs_jit_cannot_record_is_named(record):
+    with pytest.raises(NotRecordableError, match="cannot record the kernels of peephole: use"):
+        record(torch.nn.Sequential(lt.Recurrent("peephole", N, H)))
+
+
 @pytest.mark.parametrize(
     ("error", "words", "arguments"),
     [
@@ -175,3 +186,9 @@ def test_without_torch_the_extra_is_named():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert "MissingPackageError: lstm_numba.torch needs PyTorch" in run.stderr
     assert "pip install 'lstm-numba[torch]'" in run.stderr
+
+
+@pytest.mark.parametrize("module", [lt.Recurrent, lt.Stack])
+def test_no_option_or_input_of_a_cell_has_the_name_of_another_argument(module):
+    assert set(signature(module).parameters) - {"options", "settings"} <= set(SETTINGS)
+    assert set(signature(module.forward).parameters) - {"x", "inputs"} <= set(ARGUMENTS)

@@ -101,9 +101,23 @@ class Spoiled:
         outputs = {name: self.outputs(values, problem) for name, values in run.outputs.items()}
         return SimpleNamespace(outputs=outputs, state=run.state)
 
-    def gradient(self, problem):
+    def gradient(self, problem, inputs=None):
         self.runs += 1
-        return {key: self.slope(values, key, problem) for key, values in self.driver.gradient(problem).items()}
+        return {key: self.slope(values, key, problem) for key, values in self.driver.gradient(problem, inputs).items()}
+
+
+class Mixed(Spoiled):
+    """Gradients that depend on whether an input's is wanted."""
+
+    def gradient(self, problem, inputs=None):
+        return {key: values + 1e-9 * (inputs == ()) for key, values in super().gradient(problem, inputs).items()}
+
+
+class Generous(Spoiled):
+    """Gradients of all inputs, whatever is wanted."""
+
+    def gradient(self, problem, inputs=None):
+        return super().gradient(problem)
 
 
 def of_the_batch(values, problem):
@@ -149,6 +163,7 @@ BREAKERS = {
     properties.resets_restart: Spoiled(of_the_length),
     properties.padding_is_ignored: Spoiled(of_the_padding),
     properties.gradient_is_linear: Spoiled(slope=quadratic),
+    properties.inputs_are_left_out: Mixed(),
     memory.poison_does_not_show: Spoiled(of_the_memory),
     memory.layout_does_not_matter: Spoiled(of_the_layout),
     memory.nan_stays_in_its_row: Spoiled(across_rows),
@@ -160,6 +175,10 @@ def test_a_property_sees_what_breaks_it(claim):
     problem = make(derive.cells["gru"], steps=5, batch=4)
     with np.errstate(invalid="ignore"):
         assert violations(claim(BREAKERS[claim], problem))
+
+
+def test_a_gradient_that_nobody_wanted_is_seen():
+    assert violations(properties.inputs_are_left_out(Generous(), make(derive.cells["gru"])))
 
 
 def test_a_run_that_does_not_repeat_is_seen():
