@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 
-from derive.verify.mutants import SLIGHTLY, Mutant, replaced
+from derive.verify.mutants import SLIGHTLY, Mutant, printed
 
 TANGENTS = ("forward_tangent", "backward_tangent")
 KERNELS = ("project", "forward", "backward", *TANGENTS)
@@ -116,14 +115,13 @@ def _of_function(function: ast.FunctionDef, reached: Callable[[str], bool]) -> I
     stored = (node for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
     names = frozenset(node.id for node in stored)
     for statement in _statements(function.body):
-        if _is_idle(statement, function) or not reached(ast.unparse(replaced(function, statement, _RAISE))):
+        if _is_idle(statement, function) or not reached(printed(function, statement, _RAISE)):
             continue
         for node in _own_nodes(statement):
             for kind, rule in RULES.items():
                 for changed in rule(node, names):
-                    text = ast.unparse(replaced(function, node, changed))
-                    before, after = ast.unparse(node), ast.unparse(ast.fix_missing_locations(deepcopy(changed)))
-                    yield Mutant(kind, function.name, before, after, text)
+                    text = printed(function, node, changed)
+                    yield Mutant(kind, function.name, ast.unparse(node), ast.unparse(changed), text)
 
 
 _RAISE = ast.Raise(ast.Call(ast.Name("ReachedError", ast.Load()), [], []))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,13 +164,15 @@ def mutants(text: str, suffix: str = "") -> Iterator[Mutant]:
 
 def _of_function(function: ast.FunctionDef) -> Iterator[Mutant]:
     arguments = tuple(argument.arg for argument in function.args.args)
-    assigned: list[str] = []
+    lines, assigned = ast.unparse(function).split("\n"), list[str]()
     aliases: dict[str, str] = {}
-    for statement in function.body:
+    for number, statement in enumerate(function.body, start=1):  # one line each, behind that of the signature
         for node in _places(statement):
             for kind, rule in RULES.items():
                 for changed in rule(Site(node, arguments, tuple(assigned), aliases)):
-                    yield _planted(function, statement, node, changed, kind)
+                    after = printed(statement, node, changed)
+                    text = "\n".join([*lines[:number], f"    {after}", *lines[number + 1 :]])
+                    yield Mutant(kind, function.name, lines[number].strip(), after, text)
         match statement:
             case ast.Assign([ast.Name(name)], value):
                 assigned.append(name)
@@ -190,25 +191,24 @@ def _places(statement: ast.stmt) -> Iterator[ast.AST]:
             waiting += ast.iter_child_nodes(node)
 
 
-def _planted(function: ast.FunctionDef, statement: ast.stmt, node: ast.AST, changed: ast.AST, kind: str) -> Mutant:
-    after = replaced(statement, node, changed)
-    whole = copy(function)  # shallow: only one statement is another one
-    whole.body = [after if line is statement else line for line in function.body]
-    return Mutant(kind, function.name, ast.unparse(statement), ast.unparse(after), ast.unparse(whole))
+def printed(tree: ast.AST, old: ast.AST, new: ast.AST) -> str:
+    """The text of the tree with `new` in place of the node `old`; the tree stays as it is."""
+    ast.fix_missing_locations(new)
+    if tree is old:
+        return ast.unparse(new)
+    fields, place = next(_places_of(old, tree))
+    fields[place] = new
+    try:
+        return ast.unparse(tree)
+    finally:
+        fields[place] = old
 
 
-def replaced(tree: ast.AST, old: ast.AST, new: ast.AST) -> Any:
-    """A copy of the tree with `new` in place of the node `old`."""
-    memo: dict[int, ast.AST] = {}
-    whole = deepcopy(tree, memo)
-    return ast.fix_missing_locations(_Replace(memo[id(old)], deepcopy(new)).visit(whole))
-
-
-class _Replace(ast.NodeTransformer):
-    """Put one node in place of another."""
-
-    def __init__(self, old: ast.AST, new: ast.AST) -> None:
-        self.old, self.new = old, new
-
-    def visit(self, node: ast.AST) -> ast.AST:
-        return self.new if node is self.old else self.generic_visit(node)
+def _places_of(node: ast.AST, tree: ast.AST) -> Iterator[tuple[Any, Any]]:
+    """What holds a node, a list or the fields of another node, and where."""
+    for parent in ast.walk(tree):
+        for name, value in ast.iter_fields(parent):
+            if value is node:
+                yield vars(parent), name
+            elif isinstance(value, list):
+                yield from ((value, place) for place, item in enumerate(value) if item is node)

@@ -37,6 +37,18 @@ def test_kernels_share_what_they_call():
     assert len(linked._dispatcher(make_add, (3,)).overloads) == 1
 
 
+def test_each_type_of_arguments_has_a_function_of_its_own():
+    add = linked.linked(make_add, 4)
+
+    def kernel(wide, narrow):
+        add(wide)
+        add(narrow)
+
+    wide, narrow = np.zeros(2), np.zeros(2, "float32")
+    linked.compiled(kernel, "add to two types")(wide, narrow)
+    assert [*wide, *narrow] == [4, 0, 4, 0]
+
+
 def test_only_compiled_code_calls_it():
     with pytest.raises(TypeError, match="compiled code only"):
         linked.linked(make_add, 3)(np.zeros(1))
