@@ -1,6 +1,6 @@
 """A cell is data: named equations, a reference, and what follows from them.  It checks itself when it is made."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -10,10 +10,10 @@ from typing import Any
 import sympy
 
 from derive.emit.printer import equation as printed
-from derive.errors import OptionError
+from derive.errors import CellError, NameRuleError, OptionError
 from derive.functions import adopt
 from derive.laws import check, symbols_of
-from derive.symbols import Matrix, Vector
+from derive.symbols import SPACE, Matrix, Vector
 
 Number = int | float
 
@@ -47,9 +47,17 @@ class Cell:
     build: Callable[..., "Cell"] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._set("equations", tuple(map(_adopted, self.equations)))
-        self._set("outputs", tuple(self.outputs) or self._last_state())
+        self._set("equations", tuple(map(_adopted, self._listed("equations", "[Eq(h, ...)]"))))
+        self._set("outputs", self._listed("outputs", '("h",)') or self._last_state())
+        if not isinstance(self.initial, Mapping):
+            raise CellError(f'cell {self.name}: initial is {self.initial!r}; give a dict, such as {{"b_f": 1}}')
         check(self)
+
+    def _listed(self, field: str, example: str) -> tuple[Any, ...]:
+        given = getattr(self, field)
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise CellError(f"cell {self.name}: {field} is {given!r}; give a list, such as {example}")
+        return tuple(given)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -185,6 +193,14 @@ def _suffix(option: str, choice: Any) -> str:
 # --- Families: one function, several cells
 
 
+# What layers and stacks are made with, besides a cell's options and sizes.
+SETTINGS = (
+    "self", "name", "cell", "input_size", "hidden_size", "dtype", "seed", "threads", "device", "products", "reverse",
+    "activations", "clip", "layers", "num_layers", "bidirectional", "dropout", "batch_first", "input_dropout",
+    "recurrent_dropout", "zoneout", "forget_bias", "chrono",
+)  # fmt: skip
+
+
 def family(**options: tuple[Any, ...]) -> Callable[[Callable[..., Cell]], Cell]:
     """Make a cell with options from a function of them; the first value of each is the default.
 
@@ -192,9 +208,17 @@ def family(**options: tuple[Any, ...]) -> Callable[[Callable[..., Cell]], Cell]:
     def cell(activation):
         return Cell(...)
     """
+    for name, values in options.items():
+        if not isinstance(values, tuple) or not values:
+            raise OptionError(f"@family: {name}={values!r}; give a tuple of its values, the default first")
+        if name in SETTINGS or SPACE.fullmatch(name):
+            raise NameRuleError(f"@family: a layer takes {name}=... for something else; give the option another name")
     return lambda build: _choose(build, options, {})
 
 
 def _choose(build: Callable[..., Cell], options: dict[str, tuple[Any, ...]], choices: dict[str, Any]) -> Cell:
     chosen = {name: choices.get(name, values[0]) for name, values in options.items()}
-    return replace(build(**chosen), options=options, chosen=chosen, build=build)
+    cell = build(**chosen)
+    if not isinstance(cell, Cell):
+        raise CellError(f"@family: {build.__name__} returns {cell!r}; end it with return Cell(...)")
+    return replace(cell, options=options, chosen=chosen, build=build)

@@ -38,15 +38,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _never_fail_to_print()
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()  # here, where a full disk can still be told
+        return code
     except DeriveError as error:
         print(f"derive {options.command}: {error}", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:  # `derive list | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_nothing_more()
         return GOOD
+    except OSError as error:
+        _print_nothing_more()
+        print(f"derive {options.command}: cannot write: {error.strerror or error}", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _print_nothing_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # --- The commands

@@ -19,11 +19,11 @@ import sympy
 
 from derive.errors import DeriveError
 from derive.functions import TABLE
-from derive.symbols import Matrix
+from derive.symbols import UNTRANSPOSED, Matrix
 
 LENGTH, NODES, DEPTH = 4000, 400, 40
 INTEGER, POWER = 10**6, 16
-REDUCTIONS = ("sum", "mean", "norm", "softmax", "layer_norm", "layernorm", "dot")
+REDUCTIONS = ("sum", "mean", "norm", "softmax", "cumsum", "layer_norm", "layernorm", "dot")
 
 
 class ParseError(DeriveError, ValueError):
@@ -87,7 +87,10 @@ def _tree(text: str) -> ast.expr:
     try:
         return ast.parse(text, mode="eval").body
     except SyntaxError as error:
-        raise Fault(f"not an expression: {error.msg}", _at(max((error.offset or 1) - 1, 0))) from None
+        message = error.msg.partition(". ")[0]  # "Perhaps you forgot a comma?" is Python's guess
+        if message == "invalid syntax":
+            message += "; a product is W @ v or a * b, the value of the step before h_prev"
+        raise Fault(f"not an expression: {message}", _at(max((error.offset or 1) - 1, 0))) from None
     except (ValueError, RecursionError, MemoryError):
         raise Fault("not an expression: nested too deeply, or holds a null character") from None
 
@@ -108,7 +111,8 @@ def _limit(tree: ast.expr) -> None:
 def _build(node: ast.expr, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
     rule = RULES.get(type(node))
     if rule is None:
-        raise Fault(f"{_words(node)} cannot stand in an equation: names, integers, + - * / ** @ and calls can", node)
+        cure = CURES.get(type(node), "names, integers, + - * / ** @ and calls can")
+        raise Fault(f"{_words(node)} cannot stand in an equation: {cure}", node)
     return rule(node, names)
 
 
@@ -153,7 +157,8 @@ def _binary(node: ast.BinOp, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
         return _power(node, names)
     combine = ARITHMETIC.get(type(node.op))
     if combine is None:
-        raise Fault(f"operator {_words(node.op)} cannot stand in an equation; there are + - * / ** @", node)
+        power = "; a power is **" if isinstance(node.op, ast.BitXor) else ""
+        raise Fault(f"operator {_words(node.op)} cannot stand in an equation; there are + - * / ** @{power}", node)
     left, right = _scalar(node.left, names), _scalar(node.right, names)
     if isinstance(node.op, ast.Div) and right == 0:
         raise Fault("division by zero", node.right)
@@ -188,8 +193,9 @@ def _call(node: ast.Call, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
     name = node.func.id
     if name in REDUCTIONS:
         raise Fault(
-            f"{name} is over all units, a function over one; a mean is a product, mean @ v, with constants: mean[S,H], "
-            "initial: mean=1/H, and S=1 where the layer is made",
+            f"{name} is over all units, a function over one; a sum is a product, s = total @ v, and ones @ s gives it "
+            "to every unit, with constants: total[S,H] ones[H,S], initial: total=1 ones=1 (a mean: total=1/H), and S=1 "
+            "where the layer is made",
             node,
         )
     if name not in TABLE:
@@ -221,6 +227,16 @@ def _scalar(node: ast.expr, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
         raise Fault(f"{value.name} is a matrix: multiply it with a vector first, {value.name} @ x", node)
     return value
 
+
+CHOICE = "a choice is where(a > b, c, d)"
+CURES: dict[type[ast.AST], str] = {
+    ast.IfExp: CHOICE,
+    ast.Compare: CHOICE,
+    ast.Attribute: f"a name has no dot; {UNTRANSPOSED}",
+    ast.List: "a product with vectors side by side is a sum of products, W @ x + U @ h_prev",
+    ast.Subscript: "a space stands where the name is declared, and there are no single elements",
+}
+"""How to say what has no place in an equation."""
 
 ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 COMPARISONS = {ast.Lt: sympy.Lt, ast.LtE: sympy.Le, ast.Gt: sympy.Gt, ast.GtE: sympy.Ge}

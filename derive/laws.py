@@ -1,5 +1,6 @@
 """The laws a cell must satisfy; each message names the cell, the equation and the cure."""
 
+import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from derive.cell import Cell
 
 DEFINED = ("state", "value")
-ARGUMENTS = ("self", "state", "lengths", "resets", "save", "parameters")  # of a layer's forward, and of a direction
+ARGUMENTS = ("self", "state", "lengths", "resets", "save", "parameters", "direction")  # of forward, jvp and hvp
 
 
 def check(cell: "Cell") -> None:
@@ -346,6 +347,8 @@ def at_most_one_clock(cell: "Cell") -> None:
 
 def outputs_are_states(cell: "Cell") -> None:
     states = [equation.lhs.name for equation in cell.equations if equation.lhs.role == "state"]
+    if len(set(cell.outputs)) < len(cell.outputs):
+        raise RedefinedNameError(f"cell {cell.name}: outputs {', '.join(cell.outputs)} name a state twice")
     for name in cell.outputs:
         if name not in states:
             raise UndefinedNameError(f"cell {cell.name}: output {name!r} is not one of its states {', '.join(states)}")
@@ -354,11 +357,20 @@ def outputs_are_states(cell: "Cell") -> None:
 def initial_values_are_numbers(cell: "Cell") -> None:
     names = {s.name for e in cell.equations for s in symbols_of(e) if s.role in ("parameter", "constant")}
     for name, number in cell.initial.items():
+        if name in cell.states:
+            raise UndefinedNameError(
+                f"cell {cell.name}: initial[{name!r}] is a state, which begins at 0; give a layer other first states "
+                f"as forward(x, state={{{name!r}: ...}})"
+            )
         if name not in names:
             raise UndefinedNameError(f"cell {cell.name}: initial[{name!r}] is not one of {', '.join(sorted(names))}")
         sizes = [f"1/{space}" for symbol in cell.symbols.values() for space in symbol.shape]
-        if isinstance(number, bool) or not (isinstance(number, (int, float)) or number in sizes):
+        if not (_is_finite(number) or number in sizes):
             raise CellError(f"cell {cell.name}: initial[{name!r}] is {number!r}; give one number, or '1/H' for a mean")
+
+
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and abs(number) <= sys.float_info.max
 
 
 LAWS: tuple[Callable[["Cell"], None], ...] = (

@@ -10,10 +10,13 @@ Whatever is wrong with the file or the name becomes one error with the place, th
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import traceback
 from collections.abc import Mapping
+from contextvars import ContextVar
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +28,9 @@ from derive.parse import parse
 
 LARGEST = 1_000_000  # characters; a cell file has about a thousand
 SUFFIXES = (".py", ".cell")
+
+_running: ContextVar[tuple[Path, ...]] = ContextVar("_running", default=())  # files that are being executed
+_loads = count()
 
 
 class CellFileError(DeriveError, ImportError):
@@ -102,14 +108,18 @@ def _split(spelling: str) -> tuple[str, dict[str, str | None]]:
     name, colon, rest = spelling.rpartition(":")
     if not colon or Path(rest).suffix in SUFFIXES or "/" in rest or "\\" in rest:  # C:\cells\mine.py
         return spelling, {}
-    pairs = (part.partition("=") for part in rest.split(","))
-    return name, {option.strip(): text.strip() if equals else None for option, equals, text in pairs}
+    pairs = [part.partition("=") for part in rest.split(",")]
+    choices = {option.strip(): text.strip() if equals else None for option, equals, text in pairs}
+    if len(choices) < len(pairs):
+        raise OptionError(f"{spelling[:80]}: an option is given twice; choose one value for each")
+    return name, choices
 
 
 def _value(cell: Cell, option: str, text: str | None) -> Any:
     """The value among the option's own that is spelled `text`: what is typed never becomes anything else."""
     if option not in cell.options:
-        raise OptionError(f"cell {cell.name} has no option {option[:80]!r}.{suggestion(option[:80], cell.options)}")
+        known = suggestion(option[:80], cell.options) if cell.options else " It has no options."
+        raise OptionError(f"cell {cell.name} has no option {option[:80]!r}.{known}")
     spelled = {_spelled(value): value for value in cell.options[option]}
     wanted = "true" if text is None else text.lower() if text in ("True", "False") else text
     if wanted not in spelled:
@@ -128,6 +138,9 @@ def _spelled(value: Any) -> str:
 
 def _text(file: Path) -> str:
     try:
+        mode = file.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for
+            raise CellFileError(f"{file}: a pipe or a device; a cell is read from a file on a disk")
         with file.open("rb") as handle:
             raw = handle.read(LARGEST + 1)
     except OSError as error:
@@ -147,9 +160,12 @@ def _stem(file: Path) -> str:
 
 
 def _executed(text: str, file: Path) -> Cell:
-    module = ModuleType(f"derive_cell_{_stem(file)}")
+    if file.resolve() in _running.get():
+        raise CellFileError(f"{file} loads itself, directly or through another cell file")
+    module = ModuleType(f"derive_cell_{next(_loads)}_{_stem(file)}")
     module.__file__ = str(file)
     sys.modules[module.__name__] = module  # dataclasses look their module up there
+    outer = _running.set((*_running.get(), file.resolve()))
     try:
         code = compile(text, str(file), "exec", dont_inherit=True)
         exec(code, module.__dict__)  # noqa: S102 (the user's own file: trusted as an import of it is)
@@ -161,7 +177,8 @@ def _executed(text: str, file: Path) -> Cell:
     except BaseException as error:  # SystemExit too: a cell file must not end the program that reads it
         raise _explained(error, text, file) from error
     finally:
-        del sys.modules[module.__name__]
+        _running.reset(outer)
+        sys.modules.pop(module.__name__, None)
     return _cell(module, file)
 
 
@@ -181,7 +198,16 @@ def _explained(error: BaseException, text: str, file: Path) -> DeriveError:
     place = f"{file}, line {line}" if line else str(file)
     if isinstance(error, DeriveError):  # a law of cells: the class says which, so it is kept
         return type(error)(f"{place}: {error}")
-    return CellFileError(f"{place}: {type(error).__name__}: {error}{_source(text, line)}")
+    cure = next((f"; {cure}" for said, cure in CURES.items() if said in str(error)), "")
+    return CellFileError(f"{place}: {type(error).__name__}: {error}{cure}{_source(text, line)}")
+
+
+# What Python, SymPy and NumPy say of an equation that is written for numbers -> how it is written for symbols.
+CURES = {
+    "truth value of Relational": "a choice is where(a > b, c, d), a bound maximum(a, b) or minimum(a, b)",
+    "does not support argument 0 of type": "functions of symbols come from derive.language",
+    "must be Tensor, not": "functions of symbols come from derive.language",
+}
 
 
 def _source(text: str, line: int | None) -> str:

@@ -40,6 +40,7 @@ FIELDS = ("name", "title", "year", "reference", "outputs", "initial")  # the hea
 
 HEADER = re.compile(r"([A-Za-z][A-Za-z ]*?)\s*:\s*(.*)", re.DOTALL)
 EQUATION = re.compile(r"([^=<>!]*)=(?!=)(.*)", re.DOTALL)
+WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 DECLARED = re.compile(r"([^\[\]\s]+?)(?:\[([^\[\]]*)\])?(?:\s+|$)")
 SETTING = re.compile(r"([A-Za-z_]\w*)\s*=\s*(-?\d+(?:\.\d+)?|1/[A-Z]\w*)(?:\s+|$)", re.ASCII)
 
@@ -52,7 +53,8 @@ class Draft:
     place: str
     fields: dict[str, Any] = field(default_factory=dict)
     names: dict[str, sympy.Symbol] = field(default_factory=dict)
-    states: dict[str, Vector] = field(default_factory=dict)
+    states: dict[str, Vector] = field(default_factory=dict)  # those that no equation has defined yet
+    later: set[str] = field(default_factory=set)  # names that this line or one below defines
     equations: list[sympy.Eq] = field(default_factory=list)
 
 
@@ -70,7 +72,9 @@ def parse(text: str, name: str | None = None, *, place: str = "text") -> Cell:
     """
     _check_size(text, place)
     draft = Draft(name or "cell", place)
-    for number, line in _lines(text):
+    lines = list(_lines(text))
+    draft.later = {halves[1].strip() for _, line in lines if (halves := EQUATION.fullmatch(line))}
+    for number, line in lines:
         _read(line, f"{place}, line {number}", draft)
     if not draft.equations:
         raise ParseError(f"{place}: no equation; write one a line, such as h = tanh(W @ x + U @ h_prev + b)")
@@ -140,8 +144,23 @@ def _read_equation(line: str, place: str, draft: Draft) -> None:
     name, text = halves[1].strip(), halves[2].strip()
     symbols.check_name(name)
     _declare_standard(draft)
+    _check_order(text, place, draft)
     right = parse_expression(text, draft.names, place)
     draft.equations.append(Eq(_defined(name, right, draft), right))
+
+
+def _check_order(text: str, place: str, draft: Draft) -> None:
+    for word in WORD.finditer(text):
+        name = word[0]
+        if name in draft.states:
+            problem = f"{name} has no new value yet; write {name}_prev for the previous one, or move this equation down"
+        elif name in draft.later and name not in draft.names:
+            problem = (
+                f"{name} has no value yet: move its equation up; what depends on itself is a state, read as NAME_prev"
+            )
+        else:
+            continue
+        raise ParseError(located(place, text, problem, word.start()))
 
 
 def _declare_standard(draft: Draft) -> None:

@@ -22,6 +22,11 @@ STRUCTURES = (None, "block_upper")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 SPACE = re.compile(r"[A-Z][A-Za-z0-9]{0,15}|1")
 
+UNTRANSPOSED = (
+    "equations have no transposed matrices; declare the matrix that is multiplied, A, and train W outside: "
+    "A = W - W.T goes into layer.parameters, and d_W = d_A - d_A.T comes out"
+)
+
 # what the generated text calls adjoints and tangents
 TAKEN_PREFIXES = {"d_": "an adjoint", "dot_": "a tangent", "__": "Python's own"}
 
@@ -71,6 +76,14 @@ class Vector(Symbol):
     def _hashable_content(self) -> tuple[Any, ...]:
         return (*super()._hashable_content(), self.role, self.space, self.stopped)
 
+    def __rmatmul__(self, left: Any) -> Expr:
+        raise EquationError(
+            f"({left}) @ {self}: the left side of @ is one matrix; write -(W @ v), 2 * (W @ v), W @ v + U @ v"
+        )
+
+    def __matmul__(self, right: Any) -> Expr:
+        raise EquationError(f"{self} @ {right}: the left side of @ is a matrix, and {self} is a vector; write W @ v")
+
     @property
     def is_trained(self) -> bool:
         return self.role == "parameter"
@@ -101,6 +114,10 @@ class Matrix(Symbol):
         if not isinstance(operand, Expr) or isinstance(operand, Matrix):
             raise EquationError(f"{self.name} @ {vector!r}: a matrix multiplies a vector; name the inner product first")
         return Product(self, operand)
+
+    @property
+    def T(self) -> Self:
+        raise EquationError(f"{self.name}.T: {UNTRANSPOSED}")
 
     @property
     def is_trained(self) -> bool:

@@ -4,14 +4,18 @@ x_t = (1 - alpha) x_{t-1} + alpha tanh(W_in u_t + W x_{t-1} + b)        the cell
 y_t = V [u_t; x_t] + c                                          V, c by ridge regression over all steps at once
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lstm_numba import checks
 from lstm_numba.errors import NotFittedError, OptionError, ShapeError
 from lstm_numba.layer import Layer
-from lstm_numba.train import Readout
+from lstm_numba.train import Readout, arguments
 
 
 class EchoState:
@@ -44,9 +48,11 @@ class EchoState:
     ) -> None:
         _check_share("leak", leak)
         _check_share("density", density)
-        self.washout = washout
+        spectral_radius = arguments.number("spectral_radius", spectral_radius, 0)
+        input_scale = arguments.number("input_scale", input_scale, 0)
+        self.washout = checks.positive("washout", washout, least=0)
         self.layer = Layer("esn", input_size=input_size, hidden_size=units, dtype=dtype, threads=threads)
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(checks.positive("seed", seed, least=0))
         constants = self.layer.constants
         constants["W_in"][...] = rng.uniform(-input_scale, input_scale, (units, input_size))
         constants["W"][...] = scaled(sparse(rng, units, density), spectral_radius)
@@ -58,14 +64,24 @@ class EchoState:
         """Run the reservoir: u (T, B, N) -> x (T, B, H)."""
         return self.layer.forward(u, state, save=False).output
 
-    def fit(self, u: NDArray, y: ArrayLike, ridge: float = 1e-6) -> "EchoState":
-        """Learn the readout from u (T, B, N) and y (T, B, O), past the washout; the intercept is not penalised."""
-        features, targets = self._features(u)[self.washout :], np.asarray(y, np.float64)[self.washout :]
+    def fit(self, u: NDArray, y: ArrayLike, ridge: float = 1e-6) -> EchoState:
+        """Learn the readout from u (T, B, N) and y (T, B, O), past the washout; the intercept is not penalised.
+
+        Raises:
+            ShapeError: y is not (T, B, O), or there is no step past the washout.
+            OptionError: u or y holds NaN or infinity past the washout, or ridge is no number from 0 on.
+        """
+        ridge = arguments.number("ridge", ridge, 0)
+        y = checks.as_array("y", y)
+        checks.fitting("y", y.shape, (None, None, None), "it is (T, B, O)")
+        features, targets = self._features(u)[self.washout :], y.astype(np.float64)[self.washout :]
         if features.shape[:2] != targets.shape[:2] or not features.size:
             raise ShapeError(
                 f"The readout learns from T - washout = {len(features)} steps, but the targets have {len(targets)}.\n"
                 f"    T was read from u {u.shape}, washout = {self.washout}; give y as (T, B, O), and T > washout."
             )
+        if not (np.isfinite(features).all() and np.isfinite(targets).all()):
+            raise OptionError("u and y must be finite past the washout: leave out or fill in what is missing.")
         self.readout = solve_ridge(_rows(features), _rows(targets), ridge)
         return self
 
@@ -108,6 +124,6 @@ def _rows(array: NDArray) -> NDArray:
     return array.reshape(-1, array.shape[-1])
 
 
-def _check_share(name: str, value: float) -> None:
-    if not 0 < value <= 1:
+def _check_share(name: str, value: Any) -> None:
+    if not isinstance(value, (int, float, np.number)) or not 0 < value <= 1:
         raise OptionError(f"{name} must be above 0 and at most 1, but {value!r} came.")

@@ -1,5 +1,7 @@
 """A recurrent layer: one generated cell at one size."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -106,8 +108,18 @@ class Layer:
             checks.countable(f"parameter {name}", *shape)
         self._theta = Parameters({**trained, **fixed}, self.dtype)
         size = sum(int(np.prod(shape)) for shape in trained.values())
-        self.parameters = Parameters(trained, self.dtype, self._theta.flat[:size])
-        self.constants = Parameters(fixed, self.dtype, self._theta.flat[size:])
+        self._parameters = Parameters(trained, self.dtype, self._theta.flat[:size])
+        self._constants = Parameters(fixed, self.dtype, self._theta.flat[size:])
+
+    # Not to be replaced: what runs lies in these arrays, and another mapping would be trained and never read.
+
+    @property
+    def parameters(self) -> Parameters:
+        return self._parameters
+
+    @property
+    def constants(self) -> Parameters:
+        return self._constants
 
     def _make_engine(self) -> None:
         module = self._module
@@ -138,10 +150,10 @@ class Layer:
     def __reduce__(self) -> tuple[Any, ...]:
         return copies.unpickled, (copies.class_of(self), *copies.reference(self._module), self.__getstate__())
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Layer":
+    def __deepcopy__(self, memo: dict[int, Any]) -> Layer:
         return copies.revived(type(self), self._module, copy.deepcopy(self.__getstate__(), memo))
 
-    def __copy__(self) -> "Layer":
+    def __copy__(self) -> Layer:
         return copy.deepcopy(self)
 
     def _revive(self, module: ModuleType, state: dict[str, Any]) -> None:
@@ -322,7 +334,7 @@ class Layer:
         return theta
 
     def _zero_gradients(self) -> Any:
-        return self.parameters.zeros_like()
+        return self.parameters.of(self._engine.handed.zeros("parameters", self.parameters.flat.size))
 
     def _add_gradients(self, adjoints: Adjoints, places: NDArray[np.int64], gradients: Any) -> None:
         """Add what a backward found for parameters to theirs, structure applied."""

@@ -8,6 +8,8 @@ With about sqrt(T) segments of about sqrt(T) steps, what is kept grows with sqrt
 forward.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterator, Mapping
 from math import ceil, lcm, sqrt
 from typing import TYPE_CHECKING, Any
@@ -32,7 +34,7 @@ STATES_ONLY = (
 class _Segment(Run):
     """Some steps of a run, in the run's own direction of time."""
 
-    def __init__(self, whole: "Recomputed", steps: slice, entering: Arrays, save: bool) -> None:
+    def __init__(self, whole: Recomputed, steps: slice, entering: Arrays, save: bool) -> None:
         inputs = {name: array[steps] for name, array in whole._inputs.items()}
         lengths = None if whole._lengths is None else (whole._lengths - steps.start).clip(0, steps.stop - steps.start)
         marks = None if whole._marks is None else whole._marks[steps]
@@ -47,7 +49,7 @@ class _Segment(Run):
 class Recomputed(Run):
     """What one forward with save="states" gave: as of `Run`, its backward costs another forward."""
 
-    def __init__(self, layer: "Layer", theta: Any, inputs: Arrays, start: Arrays, lengths: Any, resets: Any) -> None:
+    def __init__(self, layer: Layer, theta: Any, inputs: Arrays, start: Arrays, lengths: Any, resets: Any) -> None:
         self._open(layer, inputs, lengths)
         self._batch = Batch(self.steps, self.size, None, None, 1)  # the segments order their rows themselves
         self._inputs, self._start, self._lengths = self._sequences_to_ours(inputs), start, lengths

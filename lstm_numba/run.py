@@ -1,5 +1,7 @@
 """One forward of a layer, and its backward."""
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -90,7 +92,7 @@ class Run:
     """
 
     def __init__(
-        self, layer: "Layer", theta: Any, inputs: Arrays, start: Arrays, lengths: Any, resets: Any, save: bool
+        self, layer: Layer, theta: Any, inputs: Arrays, start: Arrays, lengths: Any, resets: Any, save: bool
     ) -> None:
         self._open(layer, inputs, lengths)
         marks = None if resets is None else self._turned(resets)
@@ -98,7 +100,7 @@ class Run:
         packed = layer._packed(True, theta) if save else layer._packed_once(theta)
         self._run(inputs, start, packed, save)
 
-    def _open(self, layer: "Layer", inputs: Arrays, lengths: Any) -> None:
+    def _open(self, layer: Layer, inputs: Arrays, lengths: Any) -> None:
         self.layer, self._engine, self._lock = layer, layer._engine, threading.Lock()
         self._main = next(iter(inputs))
         self.steps, self.size = inputs[self._main].shape[:2]

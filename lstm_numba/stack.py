@@ -1,5 +1,7 @@
 """Layers on top of each other, in one direction or both."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

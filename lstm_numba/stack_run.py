@@ -1,5 +1,7 @@
 """One forward of a stack, and its backward: what each layer does, passed on upwards and pulled back downwards."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ class StackRun:
     """What one forward of a stack gave: `output`, and `state` by prefixed names."""
 
     def __init__(
-        self, stack: "Stack", x: ArrayLike, state: Mapping[str, Any], lengths: Any, resets: Any, save: bool | str
+        self, stack: Stack, x: ArrayLike, state: Mapping[str, Any], lengths: Any, resets: Any, save: bool | str
     ) -> None:
         self._stack = stack
 

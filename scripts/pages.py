@@ -1,4 +1,8 @@
-"""The table of cells in README.md, written from the equations.   python scripts/pages.py [--check]"""
+"""What the docs say of each cell, written from the equations.   python scripts/pages.py [--check]
+
+    README.md             the table of cells
+    docs/cells/NAME.md    all that is derived, as formulas
+"""
 
 import re
 import sys
@@ -9,8 +13,9 @@ from sympy import expand
 import derive
 from derive.cell import Cell
 from derive.cost import cost
+from derive.show import show
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- cells: written by scripts/pages.py -->\n", "<!-- end of cells -->"
 HEADER = ("cell", "", "year", "states", "trained numbers", "options")
 
@@ -30,7 +35,8 @@ def row(cell: Cell) -> tuple[str, ...]:
     options = "; ".join(option(*pair) for pair in cell.options.items())
     if cell.clock:
         options = "`periods` = one for each module"
-    return f"`{cell.name}`", cell.title, str(cell.year), " ".join(cell.states), count(cell), options
+    link = f"[`{cell.name}`](docs/cells/{cell.name}.md)"
+    return link, cell.title, str(cell.year), " ".join(cell.states), count(cell), options
 
 
 def table() -> str:
@@ -39,22 +45,35 @@ def table() -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
-def updated(text: str) -> str:
+def readme() -> str:
     """README's text with the table of today."""
     pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     return re.sub(pattern, lambda _: BEGIN + table() + END, text, flags=re.DOTALL)
 
 
+def pages() -> dict[str, str]:
+    """Path -> text."""
+    cells = {f"docs/cells/{name}.md": show(cell, "all", "markdown") + "\n" for name, cell in derive.cells.items()}
+    return {"README.md": readme(), **cells}
+
+
+def is_written(path: str, text: str) -> bool:
+    file = ROOT / path
+    return file.exists() and file.read_text(encoding="utf-8") == text
+
+
 def main() -> int:
-    """Write README.md, or with --check only say whether it is as it should be."""
-    text = README.read_text(encoding="utf-8")
-    if updated(text) == text:
-        return 0
+    """Write the pages, or with --check only say which are not as they should be."""
+    stale = {path: text for path, text in pages().items() if not is_written(path, text)}
     if "--check" in sys.argv:
-        print("README.md: the table of cells is not what the equations give; to fix: python scripts/pages.py")
-        return 1
-    README.write_text(updated(text), encoding="utf-8")
-    print("wrote README.md")
+        for path in stale:
+            print(f"{path}: not what the equations give; to fix: python scripts/pages.py")
+        return int(bool(stale))
+    for path, text in stale.items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text, encoding="utf-8")
+        print(f"wrote {path}")
     return 0
 
 

@@ -8,8 +8,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root"
 python="$root/.venv/bin/python"
 
-# What a user's own settings could break: a --user default, a path of other packages, a home directory that cannot be written.
-unset PYTHONHOME PYTHONPATH
+# What a user's own settings could break: a --user default, a path of other packages, a home directory that cannot be written;
+# and what they could make slow: every process would compile the source of torch and Numba anew.
+unset PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore PIP_USER=0 PYTHONNOUSERSITE=1
 export MPLCONFIGDIR="${MPLCONFIGDIR:-$root/.venv/matplotlib}"
 

@@ -82,10 +82,10 @@ def forget() -> None:
 @contextmanager
 def fences(side: str) -> Iterator[None]:
     """Every kernel is guarded, and np.empty gives NaN."""
-    keep, packing = kernels.keep, {name: guarded(kernel, side) for name, kernel in vars(kernels.pack).items()}
+    compiled, packing = kernels.compiled, {name: guarded(kernel, side) for name, kernel in vars(kernels.pack).items()}
     forget()
     with (
-        patch.object(kernels, "keep", lambda dispatcher, text: guarded(keep(dispatcher, text), side)),
+        patch.object(kernels, "compiled", lambda *asked: guarded(compiled(*asked), side)),
         patch.dict(vars(kernels.pack), packing),
         patch.object(np, "empty", poisoned(np.empty)),
     ):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ class Problem:
     def batch(self) -> int:
         return next(iter(self.state.values())).shape[0]
 
-    @property
+    @cached_property
     def size(self) -> dict[str, int]:
         """Space -> size, as a layer is made: read from the arrays."""
         arrays = {**self.inputs, **self.state, **self.parameters, **self.constants}

@@ -16,6 +16,7 @@ from lstm_numba.batch import Batch
 from lstm_numba.cpu import pool
 from lstm_numba.cpu.activity import Activity
 from lstm_numba.cpu.kernels import outer_of, transposed_of
+from lstm_numba.cpu.memory import Handed
 from lstm_numba.sizes import Packed, Sizes
 from lstm_numba.spec import CellSpec
 
@@ -43,8 +44,8 @@ class Outer:
 class After:
     """Gradients of packed matrices and of input sequences."""
 
-    def __init__(self, spec: CellSpec, sizes: Sizes, activity: Activity) -> None:
-        self.spec, self.sizes, self.activity = spec, sizes, activity
+    def __init__(self, spec: CellSpec, sizes: Sizes, activity: Activity, handed: Handed) -> None:
+        self.spec, self.sizes, self.activity, self.handed = spec, sizes, activity, handed
 
     # --- matrices
 
@@ -102,7 +103,7 @@ class After:
         size = shape[2]
         # whole registers write nothing beside the row, so it needs no padding
         row = self.sizes.row(self.spec.inputs[name]) if size % self.sizes.lanes else size
-        rows = np.zeros(batch.steps * batch.size * row, self.sizes.dtype)
+        rows = self.handed.zeros(f"d_{name}", batch.steps * batch.size * row)
         for packed in self._reached(name):
             self._input_gradient(batch, arrays, packed, rows, row)
         return rows.reshape(shape) if row == size else rows.reshape(*shape[:2], row)[:, :, :size].copy()

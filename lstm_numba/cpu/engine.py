@@ -26,9 +26,9 @@ from lstm_numba.cpu import pool
 from lstm_numba.cpu.activity import Activity
 from lstm_numba.cpu.after import After
 from lstm_numba.cpu.kernels import KERNELS
-from lstm_numba.cpu.memory import Loan
+from lstm_numba.cpu.memory import Handed, Loan
 from lstm_numba.cpu.packed import Packing, Whole
-from lstm_numba.cpu.target import HEIGHTS, WIDE
+from lstm_numba.cpu.target import HEIGHTS, SLOTS_TOGETHER, WIDE
 from lstm_numba.cpu.workspace import Work, Workspaces
 from lstm_numba.parameters import Parameters
 from lstm_numba.sizes import Sizes
@@ -37,7 +37,8 @@ from lstm_numba.words import Product
 
 Arrays = dict[str, Any]
 
-# Steps whose input products are computed ahead of the time loop where the batch is too short to fill a tile.
+# Steps whose input products are computed ahead of the time loop where the batch is too short to fill a tile: so many,
+# or more while their slots lie in the second-level cache.
 AHEAD = 64
 EMPTY_BYTES = np.zeros(0, np.uint8)
 
@@ -96,7 +97,8 @@ class Engine:
         self.sizes = Sizes(self.spec, products, spaces, dtype)
         self.activity = Activity(self.spec, self.sizes, periods)
         self.packing = Packing(self.spec, self.sizes, parts)
-        self.after = After(self.spec, self.sizes, self.activity)
+        self.handed = Handed(dtype)
+        self.after = After(self.spec, self.sizes, self.activity, self.handed)
         names = {name: tuple(inspect.signature(getattr(module, name)).parameters) for name in KERNELS}
         self._arguments = {name: itemgetter(*known) for name, known in names.items()}
         self._fixed = self._fixed_arguments()
@@ -134,7 +136,7 @@ class Engine:
             entering: states that enter the first step, where those are others.
         """
         hoisted = self._is_short(batch)
-        block = batch.steps if save else min(batch.steps, AHEAD) if hoisted else 1
+        block = batch.steps if save else min(batch.steps, self._ahead(batch.size)) if hoisted else 1
         depth, kept = batch.steps + 1 if save else 2, max(block, 1)
         lent = self.work.tapes.lend(batch.size, depth, kept)
         arrays = {**self._fixed, **packed.work[1], **lent.work.arrays, **self._outputs(batch)}
@@ -159,14 +161,17 @@ class Engine:
             tape.arrays |= {name: np.empty_like(array) for name, array in outputs.items()}
             self.replay(tape)
 
+    def _ahead(self, size: int) -> int:
+        return max(AHEAD, SLOTS_TOGETHER // max(size * sum(self.sizes.slot_rows), 1))
+
     def _is_short(self, batch: Batch) -> bool:
         return batch.most_rows < HEIGHTS[WIDE][0] and batch.steps > 1 and not self.spec.sleeping
 
     def _outputs(self, batch: Batch) -> Arrays:
         """What the user gets; past a row's end it must be 0."""
         spec, spaces, rows = self.spec, self.sizes.spaces, batch.steps * batch.size
-        make = np.empty if batch.lengths is None else np.zeros
-        return {f"out_{name}": make(rows * spaces[spec.states[name]], self.dtype) for name in spec.outputs}
+        make = self.handed.empty if batch.lengths is None else self.handed.zeros
+        return {f"out_{name}": make(name, rows * spaces[spec.states[name]]) for name in spec.outputs}
 
     def enter(self, work: Work, batch: Batch, start: Arrays, entering: Arrays | None = None) -> None:
         """Put states where the first step reads them, and where resets do."""

@@ -1,34 +1,26 @@
 """A generated module -> compiled kernels: the words bound to SIMD registers, the step functions inlined."""
 
 import inspect
-from collections.abc import Callable
 from functools import cache
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from numba import njit
 from numba.extending import register_jitable
 
 from lstm_numba import words
 from lstm_numba.cpu import elementary, outer, packing, product, rows, simd  # noqa: F401  (elementary registers itself)
-from lstm_numba.cpu.cache import keep
+from lstm_numba.cpu.linked import compiled, linked
 
 ON_REGISTERS = ("lanes", "load", "store", "load_first", "store_first")
 ON_ROWS = ("units_of", "panels_of", "together", "spread", "clear", "restore", "release", "ring")
 WORDS = {name: getattr(simd, name) for name in ON_REGISTERS} | {name: getattr(rows, name) for name in ON_ROWS}
-OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
 def bound(function: FunctionType, meanings: dict[str, Any]) -> FunctionType:
     """The same function with other meanings of its global names."""
     names = {**function.__globals__, **meanings}
     return FunctionType(function.__code__, names, function.__name__, function.__defaults__)
-
-
-def compiled(function: Callable[..., Any], text: str) -> Callable[..., Any]:
-    """Compile, or take from the cache."""
-    return keep(njit(**OPTIONS)(function), text)
 
 
 @cache
@@ -39,11 +31,6 @@ def _multiply(run: int, gates: int, low: int):
 @cache
 def _biased(gates: int):
     return product.make_biased(gates)
-
-
-@cache
-def _transpose(run: int, gates: int, low: int):
-    return product.make_transpose(run, gates, low)
 
 
 @cache
@@ -60,7 +47,7 @@ def _meanings(module: ModuleType) -> dict[str, Any]:
         elif isinstance(value, words.Biased):
             meanings[name] = _biased(value.gates)
         elif isinstance(value, words.Transposed):
-            meanings[name] = _transpose(value.run, value.gates, value.low)
+            meanings[name] = linked(product.make_transpose, value.run, value.gates, value.low)
         elif name == "step" or name.startswith("step_"):
             meanings[name] = register_jitable(forceinline=True)(value)
     return meanings
@@ -87,7 +74,7 @@ pack = SimpleNamespace(**{function.__name__: compiled(function, function.__name_
 @cache
 def transposed_of(run: int, gates: int, low: int):
     """The compiled transposed product, for input gradients."""
-    inner = _transpose(run, gates, low)
+    inner = linked(product.make_transpose, run, gates, low)
 
     def input_gradient(segments, panels, ends, slots, slots_row, w, c, c_row, size):
         for s in range(len(segments)):

@@ -1,7 +1,7 @@
-"""Work arrays, used again: fresh memory costs a page fault every few kilobytes, a tenth of a training step.
+"""Arrays, used again: fresh memory costs a page fault every few kilobytes, a tenth of a training step.
 
-What is lent comes back when nobody holds the loan any more.  Only what the latest shape needs is kept, so that memory
-does not grow with the number of shapes.
+What is lent comes back when nobody holds the loan any more.  Only what the latest shape needs is kept, and no more of
+it than SPARE, so that memory grows neither with the number of shapes nor with what a user once held at a time.
 """
 
 import threading
@@ -16,6 +16,9 @@ from lstm_numba.cpu.target import LINE_BYTES
 
 Arrays = dict[str, NDArray[Any]]
 W = TypeVar("W")
+
+SPARE = 2  # a training loop holds its last run until it has the next
+LARGE_BYTES = 1 << 20  # smaller arrays get memory that the C library has at hand
 
 
 def aligned(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -70,7 +73,8 @@ class Memory(Generic[W]):
         with self._lock:
             if key != self._latest:
                 self._latest, self._free = key, []
-            self._free.append(work)
+            if len(self._free) < SPARE:
+                self._free.append(work)
 
 
 @dataclass(eq=False, slots=True)
@@ -83,3 +87,30 @@ class Loan(Generic[W]):
 
     def __del__(self) -> None:
         self.memory.take_back(self.key, self.work)
+
+
+class _Owner:
+    """What an array refers to that lies in lent memory."""
+
+    def __init__(self, loan: Loan[NDArray[Any]]) -> None:
+        self.loan, self.__array_interface__ = loan, loan.work.__array_interface__
+
+
+class Handed:
+    """Arrays that a user gets: the memory of one is used again when its last view is gone."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._memories: dict[str, Memory[NDArray[Any]]] = {}
+
+    def empty(self, name: str, length: int) -> NDArray[Any]:
+        """Any numbers; what has a name of its own has memory of its own."""
+        if length * self._dtype.itemsize < LARGE_BYTES:
+            return np.empty(length, self._dtype)
+        memory = self._memories.setdefault(name, Memory(lambda length: aligned(length, self._dtype)))
+        return np.asarray(_Owner(memory.lend(length)))
+
+    def zeros(self, name: str, length: int) -> NDArray[Any]:
+        found = self.empty(name, length)
+        found.fill(0)
+        return found

@@ -5,12 +5,13 @@ A row's sum runs over k in order whatever the blocking, so a row's bits do not d
 
 from numba.extending import register_jitable
 
+from lstm_numba.cpu.linked import linked
 from lstm_numba.cpu.simd import lanes
 from lstm_numba.cpu.target import BLOCK, WIDE, groups_at_once, tile_width, unit_vectors
 from lstm_numba.cpu.tile import make_flat, make_pieces, make_rows
 
 
-def _make_sums(run: int, gates: int, low: int):
+def make_sums(run: int, gates: int, low: int):
     """Return sums(rows, panel, panels, start, depth, a, a0, a_row, w, d, d0, d_row, c, c0, c_row): c = d + W a."""
     units = unit_vectors(gates)
     width = tile_width(run * units)
@@ -45,7 +46,7 @@ def _make_sums(run: int, gates: int, low: int):
 
 def make_multiply(run: int, gates: int, low: int):
     """Return the compiled meaning of `Product(run, gates, low)`."""
-    sums = _make_sums(run, gates, low)
+    sums = linked(make_sums, run, gates, low)
 
     @register_jitable
     def multiply(rows, panel, panels, start, depth, a, a0, a_row, w, c, c0, c_row):
@@ -56,7 +57,7 @@ def make_multiply(run: int, gates: int, low: int):
 
 def make_biased(gates: int):
     """Return the compiled meaning of `Biased(gates)`."""
-    sums = _make_sums(gates, gates, 0)
+    sums = linked(make_sums, gates, gates, 0)
 
     @register_jitable
     def biased(rows, panel, panels, depth, a, a0, a_row, w, bias, c, c0, c_row):
@@ -70,7 +71,8 @@ def make_transpose(run: int, gates: int, low: int):
     units = unit_vectors(gates)
     panel_vectors, low_vectors, used_vectors, whole = gates * units, low * units, run * units, run == gates
     at_once = groups_at_once(1, WIDE)
-    wide_slots, one_slots, flat = _make_slots(WIDE, whole), _make_slots(1, whole), make_flat(WIDE, at_once)
+    wide_slots, one_slots = linked(make_slots, WIDE, whole), linked(make_slots, 1, whole)
+    flat = make_flat(WIDE, at_once)
 
     @register_jitable
     def columns(rows, count, a, a0, a_row, k, w, depth, ends, used, length, c, c0, c_row, size, group, column):
@@ -108,7 +110,7 @@ def make_transpose(run: int, gates: int, low: int):
     return transpose
 
 
-def _make_slots(vectors: int, whole: bool):
+def make_slots(vectors: int, whole: bool):
     """Return slots_times(terms, used, length, rows, ...): a product over slots, in pieces of `used` of every `length`.
 
     They are contiguous only where the operand reaches them all.
@@ -116,11 +118,11 @@ def _make_slots(vectors: int, whole: bool):
     rows_times, pieces_times = make_rows(vectors), make_pieces(vectors)
 
     @register_jitable
-    def contiguous(terms, used, length, rows, *there):
-        rows_times(rows, terms, *there)
+    def contiguous(terms, used, length, rows, a, a0, a_row, b, b0, b_next, d, d0, d_row, c, c0, c_row):
+        rows_times(rows, terms, a, a0, a_row, b, b0, b_next, d, d0, d_row, c, c0, c_row)
 
     @register_jitable
-    def in_pieces(terms, used, length, rows, *there):
-        pieces_times(terms // used, length, rows, used, *there)
+    def in_pieces(terms, used, length, rows, a, a0, a_row, b, b0, b_next, d, d0, d_row, c, c0, c_row):
+        pieces_times(terms // used, length, rows, used, a, a0, a_row, b, b0, b_next, d, d0, d_row, c, c0, c_row)
 
     return contiguous if whole else in_pieces

@@ -181,8 +181,8 @@ class Placed(DeviceLayer):
         self.layer, device = layer, devices.current()
         flat, size = device.xp.asarray(layer._theta.flat), layer.parameters.flat.size
         layer._theta = DeviceParameters(layer._theta.shapes, layer.dtype, flat)
-        layer.parameters = DeviceParameters(layer.parameters.shapes, layer.dtype, flat[:size])
-        layer.constants = DeviceParameters(layer.constants.shapes, layer.dtype, flat[size:])
+        layer._parameters = DeviceParameters(layer.parameters.shapes, layer.dtype, flat[:size])
+        layer._constants = DeviceParameters(layer.constants.shapes, layer.dtype, flat[size:])
         super().__init__(
             layer._module, device, layer.spaces, layer.types, layer._theta, layer.reverse, layer._periods
         )

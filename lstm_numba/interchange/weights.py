@@ -124,6 +124,8 @@ def _described(array: NDArray[Any] | None) -> str:
 def _read(path: Path) -> tuple[Arrays, dict[str, Any]]:
     from safetensors import safe_open
 
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise WeightsFileError(f"{path} is a folder, a pipe or a device; weights are a file.")
     try:
         with safe_open(path, framework="numpy") as file:
             facts = json.loads((file.metadata() or {})[ENTRY])

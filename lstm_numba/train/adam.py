@@ -6,7 +6,9 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_numba.errors import GradientNamesError
+from lstm_numba.checks import fitting
+from lstm_numba.errors import DtypeError, GradientNamesError
+from lstm_numba.train import arguments
 from lstm_numba.train.checkpoint import restore
 
 
@@ -23,6 +25,10 @@ class Adam:
         rate: the step size; ``update`` may override it, for a schedule.
         betas: how much of the running means of g and g^2 is kept at each step.
         epsilon: the smallest denominator.
+
+    Raises:
+        DtypeError: a parameter is no array of floating numbers.
+        OptionError: rate, betas or epsilon out of range.
     """
 
     def __init__(
@@ -32,19 +38,30 @@ class Adam:
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
     ) -> None:
-        self.parameters = dict(parameters)
-        self.rate, self.betas, self.epsilon = rate, betas, epsilon
+        self.parameters = dict(arguments.named("parameters", parameters))
+        for name, weights in self.parameters.items():
+            if getattr(weights, "dtype", np.dtype(object)).kind in "biuOSU":
+                raise DtypeError(f"parameter {name} must be an array of floating numbers, got {weights!r:.60}.")
+        self.rate, self.epsilon = arguments.number("rate", rate, 0), arguments.number("epsilon", epsilon, 0)
+        beta1, beta2 = betas
+        self.betas = arguments.number("beta1", beta1, 0, 1), arguments.number("beta2", beta2, 0, 1)
         self.steps = 0
         self.mean = {name: np.zeros_like(weights) for name, weights in self.parameters.items()}
         self.square = {name: np.zeros_like(weights) for name, weights in self.parameters.items()}
 
     def update(self, gradients: Mapping[str, NDArray], rate: float | None = None) -> None:
-        """Take one step.  ``gradients`` has exactly the names of the parameters."""
-        if gradients.keys() != self.parameters.keys():
+        """Take one step.  ``gradients`` has exactly the names and the shapes of the parameters.
+
+        Raises: GradientNamesError, ShapeError, OptionError; then nothing has changed.
+        """
+        rate = self.rate if rate is None else arguments.number("rate", rate, 0)
+        if arguments.named("gradients", gradients).keys() != self.parameters.keys():
             raise GradientNamesError(_names_message(self.parameters, gradients))
+        for name, weights in self.parameters.items():
+            fitting(f"gradient {name}", np.shape(gradients[name]), weights.shape, "the shape of the parameter")
         self.steps += 1
         for name in self.parameters:
-            self._update_one(name, gradients[name], self.rate if rate is None else rate)
+            self._update_one(name, gradients[name], rate)
 
     def _update_one(self, name: str, gradient: NDArray, rate: float) -> None:
         beta1, beta2 = self.betas

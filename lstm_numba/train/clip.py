@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from math import isfinite, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_numba.errors import NonFiniteGradientError, OptionError
+from lstm_numba.train import arguments
 
 
 def clip_by_norm(gradients: Mapping[str, NDArray], limit: float) -> float:
@@ -48,7 +50,8 @@ def _scale(gradients: Mapping[str, NDArray], factor: float) -> None:
 
 
 def _largest(gradients: Mapping[str, NDArray]) -> float:
-    largest = {name: float(np.abs(gradient).max(initial=0)) for name, gradient in gradients.items()}
+    named = arguments.named("gradients", gradients)
+    largest = {name: float(np.abs(gradient).max(initial=0)) for name, gradient in named.items()}
     bad = [name for name, value in largest.items() if not isfinite(value)]
     if bad:
         raise NonFiniteGradientError(
@@ -58,6 +61,6 @@ def _largest(gradients: Mapping[str, NDArray]) -> float:
     return max(largest.values(), default=0.0)
 
 
-def _check_limit(limit: float) -> None:
-    if not (isfinite(limit) and limit > 0):
+def _check_limit(limit: Any) -> None:
+    if not (isinstance(limit, (int, float, np.number)) and isfinite(limit) and limit > 0):
         raise OptionError(f"The limit of a clipped gradient must be a positive number, but {limit!r} came.")

@@ -3,6 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_numba.checks import fitting
+from lstm_numba.errors import ShapeError
+from lstm_numba.train import arguments
+
 NATS_PER_BIT = float(np.log(2))
 
 
@@ -14,8 +18,13 @@ def cross_entropy(scores: NDArray, targets: NDArray[np.integer]) -> tuple[float,
     Args:
         scores: (..., V), overwritten: the gradient is made in its memory.
         targets: (...), the symbol s that came, in [0, V).
+
+    Raises:
+        ShapeError: the shapes do not fit, or there is no row to take a mean over.
+        DtypeError, OptionError: the targets are not symbols.
     """
-    rows, wanted = _log_softmax(scores), targets.reshape(-1, 1)
+    wanted = _checked(scores, targets).reshape(-1, 1)
+    rows = _log_softmax(scores)
     loss = -float(np.take_along_axis(rows, wanted, 1).mean(dtype=np.float64))
     gradient = np.exp(rows, out=rows)
     np.put_along_axis(gradient, wanted, np.take_along_axis(gradient, wanted, 1) - 1, 1)
@@ -25,14 +34,32 @@ def cross_entropy(scores: NDArray, targets: NDArray[np.integer]) -> tuple[float,
 
 def log_probabilities(scores: NDArray, targets: NDArray[np.integer]) -> NDArray:
     """log softmax(y)[s], shaped as the targets; the scores are overwritten."""
-    rows = _log_softmax(scores)
-    return np.take_along_axis(rows, targets.reshape(-1, 1), 1).reshape(targets.shape)
+    wanted = _checked(scores, targets)
+    return np.take_along_axis(_log_softmax(scores), wanted.reshape(-1, 1), 1).reshape(wanted.shape)
 
 
 def squared_error(output: NDArray, targets: NDArray) -> tuple[float, NDArray]:
-    """Mean over all elements of (y - target)^2, and its gradient 2 (y - target) / elements."""
-    difference = output - targets
+    """Mean over all elements of (y - target)^2, and its gradient 2 (y - target) / elements.
+
+    Raises: ShapeError if the targets have another shape, (B,) for (B, 1) too, or there is no element.
+    """
+    fitting("targets", np.shape(targets), np.shape(output), "the shape of the output")
+    difference = np.subtract(output, targets)
+    _not_empty("output", difference)
     return float(np.square(difference).mean(dtype=np.float64)), difference * (2 / difference.size)
+
+
+def _checked(scores: NDArray, targets: NDArray[np.integer]) -> NDArray[np.integer]:
+    """The targets, one symbol for each row of the scores."""
+    wanted = arguments.symbols("targets", targets, np.shape(scores)[-1], "read from the scores' last axis")
+    fitting("targets", wanted.shape, scores.shape[:-1], "one symbol for each row of the scores")
+    _not_empty("scores", scores)
+    return wanted
+
+
+def _not_empty(name: str, array: NDArray) -> None:
+    if not array.size:
+        raise ShapeError(f"{name} has shape {array.shape}: of no element there is no mean; leave this batch out.")
 
 
 def _log_softmax(scores: NDArray) -> NDArray:

@@ -6,6 +6,8 @@ u is what a step passes back to h_{t-1}. As in the paper, only the immediate der
 held constant. The formula and its derivative are generated: `lstm_numba/generated/penalty.py`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,13 +1,15 @@
 """A cell checks itself: every law has an error that names the cell, the equation and the cure."""
 
 import pickle
+from inspect import signature
 
 import pytest
 import sympy
 from sympy import Rational
 
 import derive
-from derive.cell import Cell, family
+import lstm_numba as ln
+from derive.cell import SETTINGS, Cell, family
 from derive.errors import (
     CellError,
     EquationError,
@@ -37,6 +39,7 @@ from derive.language import (
     vector,
     x,
 )
+from derive.laws import ARGUMENTS
 
 h, h_prev = state("h")
 c, c_prev = state("c")
@@ -182,6 +185,39 @@ def test_outputs_are_states_and_initial_values_are_numbers_of_parameters():
         make(Eq(h, W @ x), initial={"W_i": 1})
     with pytest.raises(CellError, match="give one number"):
         make(Eq(h, W @ x), initial={"W": "orthogonal"})
+    for number in (float("nan"), float("inf"), 10**400, True):
+        with pytest.raises(CellError, match="give one number"):
+            make(Eq(h, W @ x), initial={"W": number})
+    with pytest.raises(UndefinedNameError, match=r"'h'\] is a state, which begins at 0; .*state="):
+        make(Eq(h, W @ x), initial={"h": 1})
+    with pytest.raises(RedefinedNameError, match="a state twice"):
+        make(Eq(h, W @ x), outputs=("h", "h"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"outputs": "hc"}, "give a list"),
+        ({"outputs": h}, "give a list"),
+        ({"equations": Eq(h, W @ x)}, "give a list"),
+        ({"initial": [("W", 1)]}, "give a dict"),
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_refused(fields, said):
+    with pytest.raises(CellError, match=said):
+        Cell(**{"name": "mine", "title": "", "year": 1, "reference": "", "equations": [Eq(h, W @ x)], **fields})
+
+
+def test_a_family_is_a_function_of_its_options_that_returns_a_cell():
+    with pytest.raises(OptionError, match="a tuple of its values"):
+        family(gates="io")
+    with pytest.raises(OptionError, match="a tuple of its values"):
+        family(gates=())
+    for name in ("reverse", "dtype", "P"):
+        with pytest.raises(NameRuleError, match=f"a layer takes {name}="):
+            family(**{name: (False, True)})
+    with pytest.raises(CellError, match=r"end it with return Cell"):
+        family(gates=("i", "o"))(lambda gates: None)
 
 
 def test_what_the_equations_say_is_read_from_them():
@@ -257,3 +293,12 @@ def test_an_unknown_cell_is_refused_with_those_that_exist():
         derive.cells["lstn"]
     with pytest.raises(KeyError):
         derive.cells["lstn"]
+
+
+@pytest.mark.parametrize("made", [ln.Layer, ln.Stack])
+def test_no_option_or_input_of_a_cell_has_the_name_of_another_argument(made):
+    """Layer(..., reverse=True) of a cell with such an option would silently be the other thing."""
+    assert set(signature(made).parameters) - {"options", "settings"} <= set(SETTINGS)
+    for method in (made.forward, made.jvp, made.hvp):
+        taken = {name for name in signature(method).parameters if not name.startswith(("d_", "dot_"))}
+        assert taken - {"x", "inputs"} <= set(ARGUMENTS)

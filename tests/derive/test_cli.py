@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +84,15 @@ def test_a_reader_that_stops_early_is_no_error():
     writer.stdout.close()
     _, complaints = writer.communicate()
     assert (writer.returncode, complaints) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device to write to")
+def test_an_answer_that_cannot_be_written_gets_code_2_and_one_message():
+    with open("/dev/full", "w") as full:
+        answer = subprocess.run(
+            [sys.executable, "-m", "derive", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (answer.returncode, answer.stderr) == (2, "derive list: cannot write: No space left on device\n")
 
 
 def test_help_answers_without_importing_sympy():

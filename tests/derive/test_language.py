@@ -169,6 +169,14 @@ def test_declarations_refuse_unknown_roles_and_structures():
 def test_a_matrix_multiplies_a_vector_only():
     with pytest.raises(EquationError, match="name the inner product"):
         matrix("W", H, N) @ matrix("V", N, H)
+    x, W, alpha = input("x"), matrix("W", H, N), scalar("alpha")
+    for left in (-W, alpha * W, W + W * alpha):
+        with pytest.raises(EquationError, match=r"one matrix; write -\(W @ v\)"):
+            left @ x
+    with pytest.raises(EquationError, match="x is a vector; write W @ v"):
+        x @ W
+    with pytest.raises(EquationError, match=r"W\.T: equations have no transposed matrices"):
+        _ = W.T @ x
 
 
 def test_a_product_cannot_be_differentiated_element_by_element():

@@ -1,5 +1,7 @@
 """Cells from files and names: what is found, and one clear error for everything else."""
 
+import os
+
 import pytest
 
 import derive
@@ -72,6 +74,12 @@ def test_loading_a_file_leaves_nothing_beside_it_and_shares_nothing_with_a_secon
         ("a cell of mine", "line 1: not Python: "),
         ("x = 1\n\nx / 0\n", "line 3: ZeroDivisionError: division by zero\n    x / 0"),
         ("import derive.nothing", "line 1: ModuleNotFoundError: No module named 'derive.nothing'"),
+        ("from derive.language import *\nmax(2 * x, x)", "a choice is where(a > b, c, d)"),
+        (
+            "import numpy as np\nfrom derive.language import *\nnp.tanh(x)",
+            "functions of symbols come from derive.language",
+        ),
+        ("import derive\nderive.load(__file__)", "loads itself"),
         ("raise SystemExit(0)", "line 1: SystemExit: 0"),
         ("def f():\n    return f()\nf()", "line 2: RecursionError"),
         ("import math", "there is no `cell`; end the file with cell = Cell("),
@@ -110,6 +118,20 @@ def test_a_folder_is_not_a_cell(tmp_path):
     folder.mkdir()
     with pytest.raises(CellFileNotFoundError, match="cannot read"):
         load(folder)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "mine.cell")
+    with pytest.raises(CellFileError, match="a pipe or a device"):
+        load(tmp_path / "mine.cell")
+
+
+def test_files_of_one_name_may_load_each_other(write, tmp_path):
+    inner = write(MINE)
+    (tmp_path / "outer").mkdir()
+    outer = tmp_path / "outer" / inner.name
+    outer.write_text(f"import derive\ncell = derive.load({str(inner)!r})")
+    assert load(outer).name == "mine"
 
 
 @pytest.mark.parametrize("name", ["mine.txt", "mine", "mine.pyc", "lstm", "../mine.so"])
@@ -158,7 +180,8 @@ def test_a_variant_has_a_spelling(spelling, module):
         ("peephole:peephole=io", OptionError, "has no option 'peephole'. Did you mean peepholes?"),
         ("peephole:peepholes", OptionError, "peepholes=true is unknown"),
         ("peephole:", OptionError, "has no option ''"),
-        ("lstm:x=1", OptionError, "has no option 'x'. Nothing is declared."),
+        ("lstm:x=1", OptionError, "has no option 'x'. It has no options."),
+        ("peephole:peepholes=i,peepholes=o", OptionError, "given twice"),
         ("no/such.py", CellFileNotFoundError, "cannot read"),
         ("etc/passwd", CellFileError, "ends in .py or .cell"),
     ],

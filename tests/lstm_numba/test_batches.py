@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lstm_numba.cpu import engine
 from tests.layers import (
     added,
     backward,
@@ -264,6 +265,16 @@ def test_inference_gives_the_same_bits(problem, data):
     (layer, numbers), options = problem, ragged(data, problem[1])
     found = values(forward(layer, numbers, save=False, **options))
     assert other_bits(found, values(forward(layer, numbers, **options))) == []
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_inference_takes_as_many_steps_ahead_as_it_likes(cell, monkeypatch):
+    layer = random_layer(cell, 3, 6, **({"periods": PERIODS} if cell == "clockwork" else {}))
+    numbers, lengths = numbers_for(layer, 8, 2), [8, 4]
+    whole = values(forward(layer, numbers, save=False, lengths=lengths))
+    monkeypatch.setattr(engine, "AHEAD", 3)
+    monkeypatch.setattr(engine, "SLOTS_TOGETHER", 1)
+    assert other_bits(values(forward(layer, numbers, save=False, lengths=lengths)), whole) == []
 
 
 @repeatable

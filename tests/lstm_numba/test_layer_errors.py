@@ -3,6 +3,7 @@
 Truth: the table below, what a user sees beside the class that says which kind of mistake it is.
 """
 
+import inspect
 import types
 
 import numpy as np
@@ -13,6 +14,7 @@ import lstm_numba as ln
 from derive.language import Cell, Eq, H, N, matrix, state, tanh, vector, x
 from lstm_numba import errors
 from lstm_numba.errors import ArgumentError, DtypeError, OptionError, ShapeError, SizeError, TapeError, UnknownCellError
+from lstm_numba.run import Run
 
 T, B, INPUT, HIDDEN = 5, 2, 3, 4
 X, OUT, ROWS = np.ones((T, B, INPUT)), np.ones((T, B, HIDDEN)), np.ones((B, HIDDEN))
@@ -387,3 +389,9 @@ def test_every_error_is_the_packages_and_the_closest_builtin():
 
 def test_a_message_is_read_as_it_is_written():
     assert str(errors.UnknownNameError('it\'s "here"')) == 'it\'s "here"'
+
+
+@pytest.mark.parametrize("method", [ln.Layer.forward, ln.Layer.hvp, ln.Stack.jvp, Run.backward])
+def test_help_names_the_types_of_arguments(method):
+    """ArrayLike written out is a paragraph for each argument."""
+    assert "_SupportsArray" not in str(inspect.signature(method))

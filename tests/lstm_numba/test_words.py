@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from lstm_numba import words
-from lstm_numba.cpu import kernels, target
+from lstm_numba.cpu import kernels, product, target
 
 repeatable = settings(derandomize=True, database=None, deadline=None, max_examples=40)
 LANES = target.REGISTER_BYTES // 8
@@ -139,7 +139,7 @@ def biased_of(gates):
 
 @cache
 def transpose_of(shape):
-    return kernels.compiled(kernels._transpose(*shape), f"test of transpose {shape}")
+    return kernels.compiled(product.make_transpose(*shape), f"test of transpose {shape}")
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -7,12 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from lstm_numba.cpu import memory
 from tests.layers import Arrays, backward, everything, forward, numbers_for, other_bits, random_layer, values
 
 T, B, N, H = 5, 3, 4, 6
 LENGTHS, RESETS = np.array([5, 0, 3]), np.arange(T * B).reshape(T, B) % 4 == 1
 cells = pytest.mark.parametrize("cell", ["lstm", "gru", "clockwork", "depth_gated"])
 rows = pytest.mark.parametrize("options", [{}, {"lengths": LENGTHS, "resets": RESETS}, {"save": "states"}])
+
+
+@pytest.fixture(autouse=True)
+def small_arrays_are_large(monkeypatch):
+    """What users get comes from lent memory too, whatever its size."""
+    monkeypatch.setattr(memory, "LARGE_BYTES", 0)
 
 
 def made(cell):
@@ -54,6 +61,26 @@ def test_what_a_run_gave_stays_when_the_run_is_gone_and_others_follow(cell, opti
     assert other_bits(held, before) == []
 
 
+def test_a_view_of_what_a_run_gave_stays_when_all_else_is_gone():
+    layer = made("lstm")
+    numbers = numbers_for(layer, T, B)
+    run = forward(layer, numbers)
+    gradients = backward(run, numbers)
+    views = [run.output[1:, 0], gradients.x.reshape(-1)[3:], gradients.parameters["U_f"].T, gradients.parameters.flat]
+    before = [view.copy() for view in views]
+    del run, gradients
+    for seed in (1, 2):
+        everything(layer, numbers_for(layer, T, B, seed))
+    assert [(view == copy).all() for view, copy in zip(views, before, strict=True)] == [True] * 4
+
+
+def test_memory_that_nobody_holds_is_used_again():
+    layer = made("lstm")
+    x = numbers_for(layer, T, B).inputs["x"]
+    first = layer.forward(x).output.ctypes.data
+    assert layer.forward(x).output.ctypes.data == first
+
+
 def test_no_array_of_a_users_outlives_the_run_that_read_it():
     layer = made("lstm")
     numbers = numbers_for(layer, T, B)
@@ -76,6 +103,19 @@ def test_only_the_work_arrays_of_the_latest_shape_are_kept():
             backward(forward(layer, numbers), numbers)
     assert [len(memory._free) for memory in memories] == [1, 1, 1]
     assert [memory._latest[0] for memory in memories] == [2, 2, True]
+
+
+def test_what_was_held_at_a_time_is_not_kept_for_ever():
+    layer = made("lstm")
+    numbers = numbers_for(layer, T, B)
+    runs = [forward(layer, numbers) for _ in range(10)]
+    found = [backward(run, numbers) for run in runs]
+    del runs, found
+    gc.collect()
+    engine = layer._engine
+    memories = [engine.work.tapes, engine.work.adjoints, *engine.handed._memories.values()]
+    assert len(memories) == 5
+    assert {len(one._free) for one in memories} <= set(range(memory.SPARE + 1))
 
 
 def test_threads_that_share_a_layer_get_what_each_gets_alone():

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from inspect import signature
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from torch.nn.utils.rnn import pack_sequence
 
 import lstm_numba as ln
 import lstm_numba.torch as lt
+from derive.cell import SETTINGS
+from derive.laws import ARGUMENTS
 from lstm_numba.errors import (
     ArgumentError,
     DeviceError,
@@ -183,3 +186,9 @@ def test_without_torch_the_extra_is_named():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert "MissingPackageError: lstm_numba.torch needs PyTorch" in run.stderr
     assert "pip install 'lstm-numba[torch]'" in run.stderr
+
+
+@pytest.mark.parametrize("module", [lt.Recurrent, lt.Stack])
+def test_no_option_or_input_of_a_cell_has_the_name_of_another_argument(module):
+    assert set(signature(module).parameters) - {"options", "settings"} <= set(SETTINGS)
+    assert set(signature(module.forward).parameters) - {"x", "inputs"} <= set(ARGUMENTS)

@@ -104,3 +104,26 @@ def test_too_few_steps_and_a_wrong_length_are_clear_errors(rng):
 def test_a_share_outside_its_range_is_refused(option, value):
     with pytest.raises(OptionError, match=option):
         network(**{option: value})
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"spectral_radius": float("nan")}, {"input_scale": -1}, {"washout": -5}, {"leak": "half"}, {"seed": -1}],
+)
+def test_an_option_of_a_reservoir_that_is_out_of_range_is_refused(option):
+    with pytest.raises(OptionError):
+        EchoState(1, 4, **option)
+
+
+@pytest.mark.parametrize(
+    ("y", "ridge", "error"),
+    [
+        (np.zeros((20, 2)), 1e-6, ShapeError),
+        (np.full((20, 2, 1), np.nan), 1e-6, OptionError),
+        (np.zeros((20, 2, 1)), -1.0, OptionError),
+        (np.zeros((20, 2, 1)), float("nan"), OptionError),
+    ],
+)
+def test_targets_that_nothing_can_be_learnt_from_are_refused(y, ridge, error):
+    with pytest.raises(error):
+        EchoState(1, 4, washout=5).fit(np.zeros((20, 2, 1), np.float32), y, ridge)

@@ -106,7 +106,20 @@ def intersection(p, x, y, h):
     return {"y": g_y * x + (1 - g_y) * y_in, "h": g_h * h + (1 - g_h) * h_in}
 
 
-@pytest.mark.parametrize("step", [slstm, rhn4, lstmp_both, cornn, ltc, intersection], ids=lambda step: step.__name__)
+def rwkv4(p, x, y, a, b, m, s):
+    """The sums of the paper as they are, without a stabiliser: sums = e^m (a, b)."""
+    r, k, v = ((p[f"mu_{n}"] * x + (1 - p[f"mu_{n}"]) * s) @ p[f"W_{n}"].T for n in "rkv")
+    above, below = np.exp(m) * a, np.exp(m) * b
+    now, decay = np.exp(p["u"] + k), np.exp(-np.exp(p["w"]))
+    y = (sigma(r) * (above + now * v) / (below + now)) @ p["W_o"].T
+    above, below, m = decay * above + np.exp(k) * v, decay * below + np.exp(k), np.maximum(m - np.exp(p["w"]), k)
+    return {"y": y, "a": above / np.exp(m), "b": below / np.exp(m), "m": m, "s": x}
+
+
+STEPS = [slstm, rhn4, lstmp_both, cornn, ltc, intersection, rwkv4]
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
 def test_a_published_cell_is_what_its_paper_says(step):
     problem = make(CELLS[step.__name__], steps=4, batch=3).mapped(np.abs)  # a normaliser begins above zero
     found, state = kernel(step.__name__).forward(problem), dict(problem.state)

@@ -59,8 +59,14 @@ class KernelNursery:
         return few, more
 
     @cached_property
+    def driver(self) -> Driver:
+        return Driver.of(self.cell)
+
+    @cached_property
     def truths(self) -> tuple[Gradient, ...]:
-        return tuple(map(gradient, self.problems))
+        """By complex step; of the larger problem, where that takes seconds, by the formulas that it has proved."""
+        few, more = self.problems
+        return gradient(few), self.driver.gradient(more)
 
     @cached_property
     def alongs(self) -> tuple[Along, ...]:
@@ -68,8 +74,7 @@ class KernelNursery:
 
     @cached_property
     def curvatures(self) -> tuple[Gradient, ...]:
-        driver = Driver.of(self.cell)
-        return tuple(along.hvp(driver) for along in self.alongs)
+        return tuple(along.hvp(self.driver) for along in self.alongs)
 
     def warm(self) -> None:
         """Run once, so that nothing is compiled while memory is poisoned: Numba must find NumPy as it is."""

@@ -54,11 +54,11 @@ def module_of(data: Data) -> tuple[torch.nn.Module, Any]:
     return module, state if len(state) > 1 else state[0]
 
 
-def forward(data: Data) -> Callable[[], Any]:
-    """A call that keeps what a backward needs."""
+def forward(data: Data) -> Callable[[int], Any]:
+    """A call for the first steps that keeps what a backward needs."""
     module, initial = module_of(data)
     x = torch.tensor(data.x, requires_grad=True)
-    return lambda: module(x, initial)
+    return lambda steps: module(x[:steps], initial)
 
 
 def build(data: Data) -> Candidate | None:
