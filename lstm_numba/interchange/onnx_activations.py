@@ -24,14 +24,6 @@ PLACES: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
     "gru_reset_after": GRU,
     "rnn": ((("h",), "tanh"),),
 }
-
-
-def places(cell: str, options: Mapping[str, Any]) -> tuple[tuple[tuple[str, ...], str], ...]:
-    """Those of a cell with these options: a gate that is coupled to another applies nothing."""
-    coupled = options.get("coupled", ())
-    return tuple((tuple(e for e in equations if e not in coupled), own) for equations, own in PLACES[cell])
-
-
 # ONNX's name -> ours and its parameters.
 NAMES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "Sigmoid": ("sigmoid", ()),
@@ -51,6 +43,12 @@ WITHOUT_DEFAULT = ("Affine", "ScaledTanh", "ThresholdedRelu")
 BY_LOWER_CASE = {name.lower(): name for name in NAMES}
 BY_OURS = {ours: name for name, (ours, _) in NAMES.items()}
 SPELLING = re.compile(r"(\w+)(?:\((.*)\))?")
+
+
+def places(cell: str, options: Mapping[str, Any]) -> tuple[tuple[tuple[str, ...], str], ...]:
+    """Those of a cell with these options: a gate that is coupled to another applies nothing."""
+    coupled = options.get("coupled", ())
+    return tuple((tuple(e for e in equations if e not in coupled), own) for equations, own in PLACES[cell])
 
 
 # --- a node -> options
