@@ -20,6 +20,7 @@ HOME = {
     "jvp": "derive.differentiate",
     "gradients": "derive.differentiate",
     "activated": "derive.activated",
+    "coupled": "derive.coupled",
     "build": "derive.build",
     "DeriveError": "derive.errors",
 }

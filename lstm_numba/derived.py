@@ -9,8 +9,8 @@ from typing import Any
 
 from lstm_numba.errors import OptionError
 
-# Options of every cell; what they mean: derive/activated.py.
-CHANGES = ("activations", "clip")
+# Options of every cell; what they mean: derive/coupled.py, derive/activated.py.
+CHANGES = ("coupled", "activations", "clip")
 KNOWN: dict[str, ModuleType] = {}
 
 
@@ -24,6 +24,7 @@ def equations(name: str, options: dict[str, Any]) -> Any:
     changes = {option: options[option] for option in CHANGES if options.get(option) is not None}
     cell = derive.cells[name].variant(**{option: value for option, value in options.items() if option not in CHANGES})
     try:
+        cell = derive.coupled(cell, changes.pop("coupled")) if "coupled" in changes else cell
         return derive.activated(cell, **changes) if changes else cell
     except derive.DeriveError as error:
         raise OptionError(f"{error}.") from None

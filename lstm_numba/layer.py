@@ -42,7 +42,8 @@ class Layer:
         reverse: read each row from its last valid step to its first; outputs stand at the steps that they belong to.
         options: the cell's own, e.g. peepholes="io", activation="relu", truncated=True, periods=[1, 2, 4, 8]; sizes of
             further spaces by their letters, e.g. P=32 for a projection; and of every cell what changes its equations,
-            activations={"i": "hard_sigmoid", "h": "leaky_relu(alpha=0.2)"} and clip=3.0, as of `derive.activated`.
+            activations={"i": "hard_sigmoid", "h": "leaky_relu(alpha=0.2)"} and clip=3.0, as of `derive.activated`;
+            coupled={"f": "i"}, as of `derive.coupled`.
 
     Attributes:
         parameters: name -> writable array, e.g. "W_i" (H, N), "U_i" (H, H), "b_i" (H,); `parameters.flat` is them all.

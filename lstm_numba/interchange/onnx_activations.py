@@ -45,11 +45,22 @@ BY_OURS = {ours: name for name, (ours, _) in NAMES.items()}
 SPELLING = re.compile(r"(\w+)(?:\((.*)\))?")
 
 
+def places(cell: str, options: Mapping[str, Any]) -> tuple[tuple[tuple[str, ...], str], ...]:
+    """Those of a cell with these options: a gate that is coupled to another applies nothing."""
+    coupled = options.get("coupled", ())
+    return tuple((tuple(e for e in equations if e not in coupled), own) for equations, own in PLACES[cell])
+
+
 # --- a node -> options
 
 
-def options_of(cell: str, node: str, attributes: Mapping[str, Any], directions: int) -> dict[str, Any]:
+def options_of(
+    cell: str, chosen: Mapping[str, Any], node: str, attributes: Mapping[str, Any], directions: int
+) -> dict[str, Any]:
     """The options `activations` and `clip` of our cell, and for rnn its own `activation`.
+
+    Args:
+        chosen: the options that are known already.
 
     Raises:
         ForeignWeightsError: the lists do not fit the operator. NotExpressibleError: the directions differ.
@@ -65,7 +76,7 @@ def options_of(cell: str, node: str, attributes: Mapping[str, Any], directions: 
         return options | {"activation": "relu"}
     changes = {
         equation: text
-        for (equations, own), text in zip(PLACES[cell], each[0], strict=True)
+        for (equations, own), text in zip(places(cell, chosen), each[0], strict=True)
         for equation in equations
         if text != own
     }
@@ -74,19 +85,19 @@ def options_of(cell: str, node: str, attributes: Mapping[str, Any], directions: 
 
 def _each_direction(cell: str, node: str, attributes: Mapping[str, Any], directions: int) -> list[list[str]]:
     """Our spelling of f, g, h for each direction."""
-    places = PLACES[cell]
+    found = PLACES[cell]
     named = [name.decode() for name in attributes.get("activations", [])]
     if not named:
-        return [[own for _, own in places]] * directions
-    if len(named) != len(places) * directions:
-        raise ForeignWeightsError(f"{node} has {len(named)} activations, expected {len(places)} for each direction.")
+        return [[own for _, own in found]] * directions
+    if len(named) != len(found) * directions:
+        raise ForeignWeightsError(f"{node} has {len(named)} activations, expected {len(found)} for each direction.")
     unknown = [name for name in named if name.lower() not in BY_LOWER_CASE]
     if unknown:
         raise ForeignWeightsError(f"{node} has the activation {unknown[0]!r}; ONNX knows {', '.join(NAMES)}.")
     names = [BY_LOWER_CASE[name.lower()] for name in named]
     numbers = {parameter: _numbers(node, attributes, parameter, names) for parameter in ("alpha", "beta")}
     texts = [_spelled(node, name, numbers) for name in names]
-    return [texts[first : first + len(places)] for first in range(0, len(texts), len(places))]
+    return [texts[first : first + len(found)] for first in range(0, len(texts), len(found))]
 
 
 def _numbers(node: str, attributes: Mapping[str, Any], parameter: str, names: Sequence[str]) -> Iterator[float]:
@@ -123,7 +134,7 @@ def attributes_of(cell: str, options: Mapping[str, Any], directions: int) -> dic
     changes = {"h": options["activation"]} if cell == "rnn" and "activation" in options else {}
     changes |= options.get("activations", {})
     functions = []
-    for equations, own in PLACES[cell]:
+    for equations, own in places(cell, options):
         applied = {changes.get(equation, own) for equation in equations}
         if len(applied) > 1:
             return None

@@ -20,14 +20,24 @@ OPERATORS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "gru": ("GRU", {}),
     "gru_reset_after": ("GRU", {"linear_before_reset": 1}),
 }
+# The gates that input_forget=1 couples: f = 1 - i.
+COUPLED = {"f": "i"}
 # Which layers of a level read backwards -> the operator's direction.
 DIRECTIONS = {(False,): "forward", (True,): "reverse", (False, True): "bidirectional"}
 
 
 def has_operator(layer: Layer) -> bool:
     """Whether an operator computes this cell, with the activations that it applies."""
-    cell = package_cell(layer)
-    return cell in OPERATORS and attributes_of(cell, layer.spec.chosen, 1) is not None
+    return package_cell(layer) in OPERATORS and _attributes(layer, 1) is not None
+
+
+def _attributes(layer: Layer, directions: int) -> dict[str, Any] | None:
+    """What a node says of the cell, or None where no operator of ONNX is that cell."""
+    (kind, own), chosen = OPERATORS[layer.name], layer.spec.chosen
+    coupled, functions = chosen.get("coupled"), attributes_of(layer.name, chosen, directions)
+    if functions is None or (coupled and (kind != "LSTM" or coupled != COUPLED)):
+        return None
+    return {**own, **({"input_forget": 1} if coupled else {}), **functions}
 
 
 def operator(
@@ -45,7 +55,7 @@ def operator(
         prefix: of the names of the node and its arrays.
         lengths: (B,) int64, or None.
     """
-    kind, attributes = OPERATORS[layers[0].name]
+    kind, _ = OPERATORS[layers[0].name]
     initial = {name: _joined(graph, [states[name] for states in first]) for name in layers[0].spec.states}
     weights = _weights(graph, layers, prefix)
     ends = None if lengths is None else graph.cast(lengths, np.int32)
@@ -57,8 +67,7 @@ def operator(
         name=f"{prefix}{kind}",
         hidden_size=layers[0].hidden_size,
         direction=DIRECTIONS[tuple(layer.reverse for layer in layers)],
-        **attributes,
-        **(attributes_of(layers[0].name, layers[0].spec.chosen, len(layers)) or {}),
+        **(_attributes(layers[0], len(layers)) or {}),
     )
     finals = {name: _held(graph, value, initial[name], lengths) for name, value in zip(initial, last, strict=True)}
     return _side_by_side(graph, output, layers), [

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from lstm_numba.errors import ArgumentError, ForeignWeightsError, NotExpressibleError, ShapeError
 from lstm_numba.interchange.layouts import ONNX, Layout
 from lstm_numba.interchange.onnx_activations import options_of
-from lstm_numba.interchange.onnx_operator import DIRECTIONS
+from lstm_numba.interchange.onnx_operator import COUPLED, DIRECTIONS
 from lstm_numba.interchange.stacking import Arrays, as_arrays, assembled, dtype_for, unstacked
 from lstm_numba.layer import Layer
 from lstm_numba.stack import Stack
@@ -102,7 +102,7 @@ def _found(node: onnx.NodeProto, arrays: Arrays) -> Found:
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     _check_attributes(node, attributes)
     (cell, options), reverse = _cell(node, attributes, arrays), _direction(node, attributes)
-    return Found(cell, options | options_of(cell, _called(node), attributes, len(reverse)), reverse)
+    return Found(cell, options | options_of(cell, options, _called(node), attributes, len(reverse)), reverse)
 
 
 def _direction(node: onnx.NodeProto, attributes: Mapping[str, Any]) -> tuple[bool, ...]:
@@ -129,10 +129,9 @@ def _cell(node: onnx.NodeProto, attributes: Mapping[str, Any], arrays: Arrays) -
         gru = "gru_reset_after" if attributes.get("linear_before_reset") else "gru"
         return {"RNN": "rnn", "GRU": gru}[node.op_type], {}
     seen = _peepholes(node, arrays["P"]) if "P" in arrays else ""
-    if attributes.get("input_forget") and seen:
-        raise NotExpressibleError(f"{_called(node)} has input_forget=1 and peepholes; the cell coupled has none.")
     if attributes.get("input_forget"):
-        return "coupled", {}
+        seen = seen.replace("f", "")  # f = 1 - i sees nothing itself
+        return ("peephole", {"peepholes": seen, "coupled": COUPLED}) if seen else ("coupled", {})
     return ("peephole", {"peepholes": seen}) if seen else ("lstm", {})
 
 

@@ -38,7 +38,7 @@ def run(
     primals = [*inputs, *state, *parameters]
     dtype = parameters[0].dtype if parameters else inputs[0].dtype
     kinds = {tensor.dtype for tensor in primals}
-    if torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled(inputs[0].device.type):
+    if torch._C._is_any_autocast_enabled() and _is_lowered(inputs[0].device.type):
         dtype = _autocast(dtype, state[0], promoted)
     elif kinds != {dtype}:
         _require(dtype, plan, primals[: len(primals) - len(parameters)])
@@ -48,6 +48,11 @@ def run(
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in primals)
     *found, _ = eager.forward(eager.Call(plan, lengths, resets), primals, save)
     return found if wide == dtype else [tensor.to(dtype) for tensor in found]
+
+
+def _is_lowered(device: str) -> bool:
+    """Whether autocast is at work on this kind of device; there is none for meta tensors."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def _autocast(dtype: torch.dtype, state: Tensor, promoted: bool) -> torch.dtype:

@@ -38,7 +38,7 @@ class Call:
 def is_eager(tensors: Tensors) -> bool:
     """Whether real tensors are to be computed now: nobody traces, and none is fake, meta or another stand-in."""
     traced = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()
-    return not traced and not tensors[0].is_meta and all(type(tensor) in PLAIN for tensor in tensors)
+    return not traced and all(type(tensor) in PLAIN and not tensor.is_meta for tensor in tensors)
 
 
 def is_transformed() -> bool:

@@ -52,7 +52,7 @@ class Forecaster:
         output = self.readout.forward(features)
         _, d_output = squared_error(output, np.where(np.isnan(targets), output, targets))
         d_features, d_weights, d_bias = self.readout.backward(features, d_output)
-        grads = run.backward(np.ascontiguousarray(d_features[..., :-1]))
+        grads = run.backward(np.ascontiguousarray(d_features[..., :-1]), inputs=())
         return dict(grads.parameters) | {"readout.W": d_weights, "readout.b": d_bias}
 
 

@@ -95,6 +95,8 @@ CHANGED = [
     ("lstm", {"activations": LSTM, "clip": 0.8}, "LSTM"),
     ("peephole", {"clip": 1.25}, "LSTM"),
     ("coupled", {"activations": {"i": "hard_sigmoid", "o": "hard_sigmoid", "h": "relu"}, "clip": 0.3}, "LSTM"),
+    ("peephole", {"peepholes": "io", "coupled": {"f": "i"}, "activations": {"h": "relu"}}, "LSTM"),
+    ("lstm", {"coupled": {"o": "i"}}, "Scan"),
     ("gru", {"clip": 0.5}, "GRU"),
     ("gru_reset_after", {"activations": {"r": "hard_sigmoid", "z": "hard_sigmoid", "n": "elu"}, "clip": 0.9}, "GRU"),
     ("rnn", {"activation": "relu", "clip": 0.7}, "RNN"),

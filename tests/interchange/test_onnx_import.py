@@ -26,6 +26,9 @@ NODES = [
 # The same, with activations that the cell does not have by itself, and clip.
 CHANGED = [
     ("LSTM", {"clip": 1.25}, True, r"'peephole'.*clip=1\.25"),
+    ("LSTM", {"input_forget": 1}, True, "'peephole'.*peepholes='io', coupled={'f': 'i'}"),
+    ("LSTM", {"activations": ["HardSigmoid", "Softsign", "Relu"], "clip": 0.6, "input_forget": 1}, True,
+     "'peephole'.*'i': 'hard_sigmoid.*'o': 'hard_sigmoid.*'g': 'softsign'"),
     ("LSTM", {"activations": ["HardSigmoid", "Tanh", "Relu"], "clip": 0.3, "input_forget": 1}, False,
      r"'coupled'.*'i': 'hard_sigmoid.*'o': 'hard_sigmoid.*'h': 'relu'.*clip=0\.3"),
     (
@@ -163,7 +166,6 @@ def test_peepholes_of_zeros_are_none_and_zero_states_are_as_good_as_none():
         ("LSTM", {"scale": 1.0}, {}, "LSTM 'cell' has scale=1.0, and no cell here does that"),
         ("GRU", {}, {"initial_h": np.ones((1, B, H), np.float32)}, r"fixed initial_h.*forward\(state=...\)"),
         ("GRU", {}, {"sequence_lens": np.ones(B, np.int32)}, r"fixed sequence_lens.*forward\(lengths=...\)"),
-        ("LSTM", {"input_forget": 1}, {"P": np.ones((1, 3 * H), np.float32)}, "input_forget=1 and peepholes"),
     ],
 )
 def test_what_no_cell_here_does_is_refused(kind, extra, constants, words):

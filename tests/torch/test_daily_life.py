@@ -178,7 +178,8 @@ def test_shapes_are_found_without_numbers_and_numbers_put_in_afterwards(kind):
     whole = getattr(lt, kind)(N, H, 2, bidirectional=True)
     empty = getattr(lt, kind)(N, H, 2, bidirectional=True, device="meta")
     x = torch.randn(T, B, N)
-    assert empty(x.to("meta"))[0].shape == (T, B, 2 * H)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert empty(x.to("meta"))[0].shape == (T, B, 2 * H)
     empty.to_empty(device="cpu").load_state_dict(whole.state_dict())
     assert same(empty, whole)
 
