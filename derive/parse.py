@@ -15,9 +15,9 @@
     c = (1 - i) * c_prev + i * g
     h = i * tanh(c)
 
-Header lines first, one equation a line, `#` begins a comment, an indented line continues the line above it.  A name may
-carry its space, `m[P]`; without one an input has N, all others H; `[1]` is a scalar.  The space of a value follows from
-its equation; made of scalars alone it has H.
+Header lines first, one equation a line, `#` begins a comment, an indented line continues the line above it; what all
+lines are indented by does not count.  A name may carry its space, `m[P]`; without one an input has N, all others H;
+`[1]` is a scalar.  The space of a value follows from its equation; made of scalars alone it has H.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from textwrap import dedent
 from typing import Any
 
 import sympy
@@ -100,7 +101,7 @@ def _check_size(text: str, place: str) -> None:
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield (number, line) without comments and blanks, continuations joined to the line that they continue."""
     number, parts = 0, list[str]()
-    for place, raw in enumerate(text.splitlines(), 1):
+    for place, raw in enumerate(dedent(text).splitlines(), 1):
         line = raw.split("#", 1)[0].rstrip()
         if not line:
             continue

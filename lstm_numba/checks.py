@@ -182,4 +182,4 @@ def unknown(name: Any, known: Iterable[str]) -> UnknownNameError:
     names = list(known)
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f": did you mean {close[0]!r}?" if close else ""
-    return UnknownNameError(f"there is no parameter {name!r}{hint}; there are {', '.join(names)}.")
+    return UnknownNameError(f"there is no parameter {name!r}{hint}; there are {', '.join(names) or 'none'}.")

@@ -64,14 +64,17 @@ class Plan:
         return primals[:first], primals[first:second], primals[second:]
 
     def _reader(self, space: str) -> tuple[int, int]:
-        """Where a space's size is read, in a parameter if possible: which primal, how many parts on its last axis."""
+        """Where a space's size is read, in a parameter if possible: which primal, how many parts on its last axis.
+
+        A space that nothing is in, as N where x has H numbers, may have any size.
+        """
         spec, shapes = self.spec, {**self.spec.parameters, **self.spec.constants}
         others = [spec.inputs[name] for name in self.inputs] + list(spec.states.values())
         places = [(own, k, 1) for k, own in enumerate(others)]
         for k, names in enumerate(self.layout, start=len(others)):
             shape = shapes[names[0]] or ("",)
             places.append((shape[-1], k, len(names) if len(shape) == 1 else 1))
-        return next((k, parts) for own, k, parts in reversed(places) if own == space)
+        return next((k, parts) for own, k, parts in [*reversed(places), (space, 0, 1)] if own == space)
 
     def spaces(self, primals: Sequence[Any]) -> tuple[int, ...]:
         """Size of every space, read from last axes.

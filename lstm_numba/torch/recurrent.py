@@ -89,6 +89,12 @@ class Recurrent(torch.nn.Module):
         return Layer(module, self.input_size, self.hidden_size, dtype="float64", seed=seed, **self._settings)
 
     def _register(self, layer: Layer, device: Any, dtype: torch.dtype) -> None:
+        taken = sorted({*self._names} & {*dir(self)})
+        if taken:
+            raise OptionError(
+                f"{layer.spec.name} has a parameter {taken[0]!r}, a name that every torch module uses for something "
+                "else: give it another name in the equations."
+            )
         for name, array in layer.parameters.items():
             self.register_parameter(name, torch.nn.Parameter(torch.from_numpy(array).to(device, dtype, copy=True)))
         for name, array in layer.constants.items():

@@ -2,12 +2,19 @@
 
 from math import cos, pi
 
+from lstm_numba.train import arguments
+
 
 def cosine(step: int, steps: int, peak: float, warmup: int = 0, floor: float = 0.0) -> float:
     """Rise in a line to the peak over ``warmup`` steps, then fall along half a cosine to the floor at the last step.
 
     rate = floor + (peak - floor) (1 + cos(pi s)) / 2,      s from 0 after the warm-up to 1 at the end
+
+    Raises:
+        OptionError: a step before the first, or a negative number of steps.
     """
+    for name, count in (("step", step), ("steps", steps), ("warmup", warmup)):
+        arguments.number(name, count, least=0)
     if step < warmup:
         return peak * (step + 1) / warmup
     passed = min(1.0, (step - warmup) / max(1, steps - warmup))

@@ -8,6 +8,7 @@ import derive
 import lstm_numba as ln
 import lstm_numba.torch as lt
 from derive.masked import dropped, zoned
+from lstm_numba.errors import OptionError
 from tests import reference_cells
 
 T, B, N, H = 5, 3, 4, 8
@@ -205,3 +206,28 @@ def test_a_forget_bias_is_set_in_every_layer_also_where_torch_has_two():
         assert torch.equal(forget, torch.full((H,), 3.0))
     stack = lt.Stack("coupled", N, H, num_layers=2, forget_bias=2.0)
     assert torch.equal(getattr(stack, "1").b_i, torch.full((H,), -2.0))
+
+
+def pointwise(parameter):
+    """A cell in which nothing has N numbers."""
+    return derive.parse(f"""
+        name: pointwise
+        title: Pointwise recurrence
+        year: 2026
+        reference: nobody
+        inputs: x[H]
+        states: h
+        parameters: {parameter}[H]
+        h = sigmoid({parameter}) * h_prev + x
+    """)
+
+
+def test_x_may_have_as_many_numbers_as_units():
+    module = lt.Recurrent(pointwise("a"), H, H, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: module(x)[0], draw(T, B, H, requires_grad=True))
+
+
+@pytest.mark.parametrize("name", ["half", "training", "plans"])
+def test_a_parameter_is_not_called_like_what_every_module_has(name):
+    with pytest.raises(OptionError, match=f"pointwise has a parameter '{name}'"):
+        lt.Recurrent(pointwise(name), H, H)

@@ -6,7 +6,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from lstm_numba.errors import CheckpointError, GradientNamesError
+from lstm_numba.errors import CheckpointError, GradientNamesError, OptionError
 from lstm_numba.train import Adam, cosine
 
 
@@ -69,3 +69,8 @@ def test_the_rate_rises_to_its_peak_and_falls_to_its_floor():
     assert rates[10] == max(rates) == 2
     assert rates[100] == 0.5
     assert all(later < earlier for earlier, later in pairwise(rates[10:]))
+
+
+def test_no_rate_before_the_first_step():
+    with pytest.raises(OptionError, match=r"step must be a number in \[0, inf\), got -1"):
+        cosine(-1, 100, peak=2.0)
