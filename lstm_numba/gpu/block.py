@@ -60,6 +60,8 @@ def make_multiply(lanes, zero):
 
     def multiply(stored, held, count, depth, operand, start, apart, rows, numbers, at, tile, scratch, more):
         team, lane, teams = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes, cuda.blockDim.x // lanes
+        # two teams' sums and all parts of them are added by one warp, each number from a bank of its own
+        pitch, half = cuda.blockDim.x + 1, lanes // 2
         across = -(-rows // SIDE)
         tiles = -(-count // SIDE) * across
         for begin in range(0, tiles, teams):
@@ -84,16 +86,15 @@ def make_multiply(lanes, zero):
                     s10, s11, s12, s13 = s10 + a_1 * b_0, s11 + a_1 * b_1, s12 + a_1 * b_2, s13 + a_1 * b_3
                     s20, s21, s22, s23 = s20 + a_2 * b_0, s21 + a_2 * b_1, s22 + a_2 * b_2, s23 + a_2 * b_3
                     s30, s31, s32, s33 = s30 + a_3 * b_0, s31 + a_3 * b_1, s32 + a_3 * b_2, s33 + a_3 * b_3
-                mine = scratch + cuda.threadIdx.x
-                apart_ = cuda.blockDim.x
-                numbers[mine], numbers[mine + apart_] = s00, s01
-                numbers[mine + 2 * apart_], numbers[mine + 3 * apart_] = s02, s03
-                numbers[mine + 4 * apart_], numbers[mine + 5 * apart_] = s10, s11
-                numbers[mine + 6 * apart_], numbers[mine + 7 * apart_] = s12, s13
-                numbers[mine + 8 * apart_], numbers[mine + 9 * apart_] = s20, s21
-                numbers[mine + 10 * apart_], numbers[mine + 11 * apart_] = s22, s23
-                numbers[mine + 12 * apart_], numbers[mine + 13 * apart_] = s30, s31
-                numbers[mine + 14 * apart_], numbers[mine + 15 * apart_] = s32, s33
+                mine = scratch + team * lanes + (lane + team * half) % lanes
+                numbers[mine], numbers[mine + pitch] = s00, s01
+                numbers[mine + 2 * pitch], numbers[mine + 3 * pitch] = s02, s03
+                numbers[mine + 4 * pitch], numbers[mine + 5 * pitch] = s10, s11
+                numbers[mine + 6 * pitch], numbers[mine + 7 * pitch] = s12, s13
+                numbers[mine + 8 * pitch], numbers[mine + 9 * pitch] = s20, s21
+                numbers[mine + 10 * pitch], numbers[mine + 11 * pitch] = s22, s23
+                numbers[mine + 12 * pitch], numbers[mine + 13 * pitch] = s30, s31
+                numbers[mine + 14 * pitch], numbers[mine + 15 * pitch] = s32, s33
             cuda.syncthreads()
             for place in range(cuda.threadIdx.x, teams * PARTS, cuda.blockDim.x):
                 other, part = place // PARTS, place % PARTS
@@ -102,7 +103,7 @@ def make_multiply(lanes, zero):
                 if begin + other < tiles and i < count and r < rows:
                     total = zero
                     for k in range(lanes):
-                        total += numbers[scratch + part * cuda.blockDim.x + other * lanes + k]
+                        total += numbers[scratch + part * pitch + other * lanes + (k + other * half) % lanes]
                     target = at + i * tile + r
                     numbers[target] = numbers[target] + total if more else total
             cuda.syncthreads()
@@ -110,51 +111,121 @@ def make_multiply(lanes, zero):
     return multiply
 
 
-def make_tensor_multiply(step, length_of, zero, held_fragment, operand_fragment, mma):
-    """The product on tensor cores: tiles of 16 x 16 sums, two instructions each, the terms dealt to a team's warps.
+# --- On tensor cores: tiles of 64 x 8 sums, four instructions each
+
+
+def make_steps(inlined, held_fragment, operand_fragment, mma):
+    """fetch and onto: steps of the operand on their way, and then on the sums of a tile.
 
     Args:
-        step: terms that one instruction takes; held_fragment, operand_fragment: what a lane hands to it.
+        held_fragment, operand_fragment: what a lane hands to an instruction.
         mma: (a, b, c) -> c + a b, all 32 lanes together.
+    """
+
+    def fetch(operand, row, k, jump, depth, column):
+        """Four steps of the operand."""
+        return (
+            operand_fragment(operand, row, k, depth, column),
+            operand_fragment(operand, row, k + jump, depth, column),
+            operand_fragment(operand, row, k + 2 * jump, depth, column),
+            operand_fragment(operand, row, k + 3 * jump, depth, column),
+        )
+
+    def onto(stored, places, some, k, depth, column, b, c):
+        """One of them for the first `some` instructions of a tile; behind the last term nothing."""
+        if k >= depth:
+            return c
+        return (
+            mma(held_fragment(stored, places[0][0] + k, places[0][1] + k, column), b, c[0]),
+            mma(held_fragment(stored, places[1][0] + k, places[1][1] + k, column), b, c[1]) if some > 1 else c[1],
+            mma(held_fragment(stored, places[2][0] + k, places[2][1] + k, column), b, c[2]) if some > 2 else c[2],
+            mma(held_fragment(stored, places[3][0] + k, places[3][1] + k, column), b, c[3]) if some > 3 else c[3],
+        )
+
+    step_onto = inlined(onto)
+
+    def all_onto(stored, places, some, k, jump, depth, column, b, c):
+        c = step_onto(stored, places, some, k, depth, column, b[0], c)
+        c = step_onto(stored, places, some, k + jump, depth, column, b[1], c)
+        c = step_onto(stored, places, some, k + 2 * jump, depth, column, b[2], c)
+        return step_onto(stored, places, some, k + 3 * jump, depth, column, b[3], c)
+
+    return inlined(fetch), inlined(all_onto)
+
+
+def make_parts(inlined, zero):
+    """spread and gather: a lane's parts of the sums to shared memory, and the sums of them."""
+
+    def spread(numbers, mine, wide, c):
+        numbers[mine], numbers[mine + 32], numbers[mine + 64], numbers[mine + 96] = c[0]
+        if wide > 128:
+            numbers[mine + 128], numbers[mine + 160], numbers[mine + 192], numbers[mine + 224] = c[1]
+        if wide > 256:
+            numbers[mine + 256], numbers[mine + 288], numbers[mine + 320], numbers[mine + 352] = c[2]
+        if wide > 384:
+            numbers[mine + 384], numbers[mine + 416], numbers[mine + 448], numbers[mine + 480] = c[3]
+
+    def gather(numbers, parts, members, wide, left, top, count, rows, at, tile, more):
+        """A tile's sums, from the parts of its team's warps."""
+        for place in range(cuda.threadIdx.x, wide, cuda.blockDim.x):
+            value, source = place // 32, place % 32
+            i = left + value // 4 * 16 + source // 4 + value % 4 // 2 * 8
+            r = top + source % 4 * 2 + value % 2
+            if i < count and r < rows:
+                total = zero
+                for k in range(members):
+                    total += numbers[parts + k * wide + place]
+                target = at + i * tile + r
+                numbers[target] = numbers[target] + total if more else total
+
+    return inlined(spread), inlined(gather)
+
+
+def make_tensor_multiply(step, length_of, zero, fetch, onto, spread, gather):
+    """The product on tensor cores, the terms dealt to a team's warps.
+
+    The operand comes from the second-level cache, which is far: it is read once for 64 rows of held, and eight steps of
+    it are on their way before the first is used.
+
+    Args:
+        step: terms that one instruction takes.
     """
 
     def multiply(stored, held, count, depth, operand, start, apart, rows, numbers, at, tile, scratch, more):
         warp, lane, warps = cuda.threadIdx.x // 32, cuda.threadIdx.x % 32, cuda.blockDim.x // 32
         line, column = lane // 4, lane % 4
-        length, across = length_of(depth), -(-rows // 16)
-        tiles = -(-count // 16) * across
+        length, across = length_of(depth), -(-rows // 8)
+        tiles = -(-count // 64) * across
         teams = 1
         while teams * 2 <= warps and teams < tiles:
             teams *= 2
         members = warps // teams
         team, member = warp // members, warp % members
+        jump, wide = members * step, 128 * min(4, -(-count // 16))
         for begin in range(0, tiles, teams):
             index = begin + team
-            c = zero, zero, zero, zero
-            d = zero, zero, zero, zero
+            none = zero, zero, zero, zero
+            c = none, none, none, none
             if index < tiles:
                 # rows past the last one give sums that nobody reads
-                left, top = index // across * 16 + line, index % across * 16 + line
-                upper, lower = held + min(left, count - 1) * length, held + min(left + 8, count - 1) * length
-                first, second = start + min(top, rows - 1) * apart, start + min(top + 8, rows - 1) * apart
-                for k in range(member * step, depth, members * step):
-                    a = held_fragment(stored, upper + k, lower + k, column)
-                    c = mma(a, operand_fragment(operand, first, k, depth, column), c)
-                    d = mma(a, operand_fragment(operand, second, k, depth, column), d)
-            mine = scratch + warp * 256 + lane
-            numbers[mine], numbers[mine + 32], numbers[mine + 64], numbers[mine + 96] = c[0], c[1], c[2], c[3]
-            numbers[mine + 128], numbers[mine + 160], numbers[mine + 192], numbers[mine + 224] = d[0], d[1], d[2], d[3]
+                left, row = index // across * 64, start + min(index % across * 8 + line, rows - 1) * apart
+                top, last, some = left + line, count - 1, -(-(count - left) // 16)
+                places = (
+                    (held + min(top, last) * length, held + min(top + 8, last) * length),
+                    (held + min(top + 16, last) * length, held + min(top + 24, last) * length),
+                    (held + min(top + 32, last) * length, held + min(top + 40, last) * length),
+                    (held + min(top + 48, last) * length, held + min(top + 56, last) * length),
+                )
+                for k in range(member * step, depth, 8 * jump):
+                    near = fetch(operand, row, k, jump, depth, column)
+                    far = fetch(operand, row, k + 4 * jump, jump, depth, column)
+                    c = onto(stored, places, some, k, jump, depth, column, near, c)
+                    c = onto(stored, places, some, k + 4 * jump, jump, depth, column, far, c)
+            spread(numbers, scratch + warp * wide + lane, wide, c)
             cuda.syncthreads()
-            for place in range(cuda.threadIdx.x, teams * 256, cuda.blockDim.x):
-                other, value, source = place // 256, place % 256 // 32, place % 32
-                i = (begin + other) // across * 16 + source // 4 + value % 4 // 2 * 8
-                r = (begin + other) % across * 16 + source % 4 * 2 + value % 2 + value // 4 * 8
-                if begin + other < tiles and i < count and r < rows:
-                    total = zero
-                    for k in range(members):
-                        total += numbers[scratch + (other * members + k) * 256 + place % 256]
-                    target = at + i * tile + r
-                    numbers[target] = numbers[target] + total if more else total
+            for other in range(min(teams, tiles - begin)):
+                left, top = (begin + other) // across * 64, (begin + other) % across * 8
+                gather(numbers, scratch + other * members * wide, members, wide, left, top, count, rows, at, tile, more)
             cuda.syncthreads()
 
     return multiply

@@ -76,6 +76,7 @@ class Device:
     def __init__(self, cupy: ModuleType, number: int) -> None:
         self.xp, self.number = cupy, number
         self._functions: dict[Any, Any] = {}
+        self._allowed: set[Any] = set()  # of them, those that may take all shared memory
 
     @cached_property
     def limits(self) -> Limits:
@@ -153,12 +154,13 @@ class Device:
                 (-(-threads // compiler.THREADS),), (compiler.THREADS,), tuple(address(arguments[n]) for n in names)
             )
 
-    def _sweep(self, module: ModuleType, kinds: Types, name: str, shared: int) -> Any:
-        """The kernel of all steps, its blocks allowed so many bytes of shared memory."""
-        function = self.function(
-            (module, kinds, name), lambda: compiler.sweep_binary(module, kinds, name, self.limits.architecture)
-        )
-        self.xp.cuda.driver.funcSetAttribute(function.ptr, MOST_SHARED, shared)
+    def _sweep(self, module: ModuleType, kinds: Types, name: str) -> Any:
+        """The kernel of all steps, its blocks allowed all shared memory: each launch takes what its plan says."""
+        key = module, kinds, name
+        function = self.function(key, lambda: compiler.sweep_binary(*key, self.limits.architecture))
+        if key not in self._allowed:
+            self.xp.cuda.driver.funcSetAttribute(function.ptr, MOST_SHARED, self.limits.shared)
+            self._allowed.add(key)
         return function
 
     def holds(self, module: ModuleType, kinds: Types, name: str, found: Plan) -> bool:
@@ -166,13 +168,13 @@ class Device:
         for ever.  CuPy would launch fewer of them and go on."""
         if found.parts == 1:
             return True
-        function = self._sweep(module, kinds, name, found.shared)
+        function = self._sweep(module, kinds, name)
         occupancy = self.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
         return occupancy(function.ptr, found.threads, found.shared) * self.limits.processors >= found.blocks
 
     def sweep(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], found: Plan) -> None:
         """Run all steps as one kernel whose blocks wait for each other."""
-        function = self._sweep(module, kinds, name, found.shared)
+        function = self._sweep(module, kinds, name)
         known = {**arguments, "barrier": self.xp.zeros(found.groups * APART, "uint32")}
         values = [address(known[n]) for n in compiler.signature(module, name)]
         function(

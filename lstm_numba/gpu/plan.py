@@ -19,7 +19,8 @@ MEETING, MEETING_PER_BLOCK = 1500, 4
 BYTES_A_CYCLE = 48  # from the second-level cache to one multiprocessor
 SUMS_A_CYCLE = 48  # multiply-adds of the exact product, of 128 at the peak
 POINTWISE_CYCLES = 500  # a thread's scalar mathematics, from load to store
-TILE_CYCLES = 24  # a step of 16 x 16 sums, all tensor cores of a multiprocessor together
+INSTRUCTION_CYCLES = 6  # of 16 x 8 sums, with what it reads of shared memory, all warps of a multiprocessor together
+FETCH_CYCLES = 500  # eight steps of an operand on their way from the second-level cache, and what waits for them
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,11 @@ class Method:
         step, spare = self.step, self.spare
         return lambda depth: -(-depth // step) * step + spare
 
-    @property
-    def scratch(self) -> int:
-        """Numbers that the threads' parts of sums take."""
-        return self.threads // 32 * 256 if self.tensor else self.threads * 16
+    def scratch(self, count: int) -> int:
+        """Numbers that the threads' parts of sums take, of a matrix with so many rows."""
+        if self.tensor:
+            return self.threads // 32 * 128 * min(4, -(-count // 16))
+        return (self.threads + 1) * 16
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ def _regions(held: Sequence[Held], parts: int, tile: int, kinds: Types, method: 
         places[f"at_{stage}"] = end
         end += max(matrix.rows(parts) for matrix in held if matrix.stage == stage) * tile
     places["scratch"] = end
-    return (end + method.scratch) * number, places
+    most = max((matrix.rows(parts) for matrix in held), default=0)
+    return (end + method.scratch(most)) * number, places
 
 
 def _cycles(
@@ -177,10 +180,17 @@ def _cycles(
     total = float(sum(-(-(-(-size // p.parts) * rows) // p.threads) * POINTWISE_CYCLES for size in sizes))
     for matrix in held:
         if method.tensor:
-            tiles = -(-matrix.rows(p.parts) // 16) * -(-rows // 16)
-            total += tiles * -(-matrix.depth // method.step) * TILE_CYCLES / 4
+            total += _tensor_cycles(matrix.rows(p.parts), rows, -(-matrix.depth // method.step), method.threads // 32)
         else:
             total += matrix.rows(p.parts) * rows * matrix.depth / SUMS_A_CYCLE
         total += rows * matrix.depth * kinds.stored.itemsize / BYTES_A_CYCLE
         total += MEETING + MEETING_PER_BLOCK * p.parts if p.parts > 1 else 0
     return total
+
+
+def _tensor_cycles(count: int, rows: int, steps: int, warps: int) -> float:
+    """Of a product with so many rows of the matrix: instructions, and waits for the operand, one after the other."""
+    tiles = -(-count // 64) * -(-rows // 8)
+    at_once = min(warps, 1 << (tiles - 1).bit_length())
+    waits = -(-tiles // at_once) * -(-steps // (warps // at_once * 8))
+    return waits * FETCH_CYCLES + -(-count // 16) * -(-rows // 8) * steps * INSTRUCTION_CYCLES

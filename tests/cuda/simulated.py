@@ -147,7 +147,8 @@ def _all_in(names, module, kinds, name, device):
         if not kinds.is_half:
             held, operand = block.tf32_fragments(as_it_is, as_it_is, 0.0)
         mma = moved(mma_of(half_matrices if kinds.is_half else tf32_matrices))
-        multiply = block.make_tensor_multiply(method.step, length, 0.0, moved(held), moved(operand), mma)
+        steps, parts = block.make_steps(moved, moved(held), moved(operand), mma), block.make_parts(moved, 0.0)
+        multiply = block.make_tensor_multiply(method.step, length, 0.0, *steps, *parts)
     else:
         multiply = block.make_multiply(device.lanes, zero)
 

@@ -53,7 +53,8 @@ def assert_regions_are_apart(found, held, kinds):
         (found.places[f"at_{m.stage}"] * number, m.gates * -(-m.size // found.parts) * found.tile * number)
         for m in held
     ]
-    regions = sorted([*matrices, *sums, (found.places["scratch"] * number, method.scratch * number)])
+    most = max(m.gates * -(-m.size // found.parts) for m in held)
+    regions = sorted([*matrices, *sums, (found.places["scratch"] * number, method.scratch(most) * number)])
     ends = [begin + length for begin, length in regions]
     assert all(end <= begin for end, (begin, _) in zip(ends, regions[1:], strict=False))
     assert ends[-1] == found.shared
