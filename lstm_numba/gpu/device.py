@@ -7,6 +7,7 @@ loads machine code, and it exchanges arrays with torch without copies.
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
@@ -66,6 +67,16 @@ def _driver() -> ModuleType:
     return cupy
 
 
+@dataclass(frozen=True)
+class Pointed:
+    """A stream by its address, in CUDA's protocol for streams."""
+
+    pointer: int
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.pointer
+
+
 class Device:
     """One CUDA device; all work goes to CuPy's current stream.
 
@@ -97,7 +108,11 @@ class Device:
     def stream(self, pointer: int) -> AbstractContextManager[Any]:
         """In it work goes to somebody else's stream; 0 is the default one."""
         cuda = self.xp.cuda
-        return cuda.ExternalStream(pointer, self.number) if pointer else cuda.Stream.null
+        if not pointer:
+            return cuda.Stream.null
+        if hasattr(cuda.Stream, "from_external"):  # of CuPy 14, which warns about the older way
+            return cuda.Stream.from_external(Pointed(pointer))
+        return cuda.ExternalStream(pointer, self.number)
 
     def memory(self, take: Callable[..., int], release: Callable[..., None]) -> AbstractContextManager[Any]:
         """In it arrays are taken from somebody else: (bytes, number) -> address, (address, number)."""

@@ -66,9 +66,9 @@ def everything(cells: list[str], begun: float, write: Callable[[dict[str, Any]],
     def left() -> float:
         return min(LIMIT, ALL - (time.monotonic() - begun))
 
+    names, shares = [name for name, _ in rungs.rungs(cells[0])], processes.Shares(len(cells), AT_ONCE, begun + LADDERS)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        names, ends = [name for name, _ in rungs.rungs(cells[0])], begun + LADDERS
-        ladders = list(pool.map(lambda cell: processes.each(f"ladder:{cell}", names, ends), cells))
+        ladders = list(pool.map(lambda cell: processes.each(f"ladder:{cell}", names, shares.next_end()), cells))
     write({"ladder": ladders})
     numbers = [str(number) for number in range(len(rows.ROWS))]
     write({"speed": processes.each("speed", numbers, begun + SPEEDS)["found"]})

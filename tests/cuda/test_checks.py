@@ -56,6 +56,12 @@ def test_what_fails_says_how(parts):
     assert processes.last("p", 1) == {"part": "p", "failed": "no time was left for it"}
 
 
+def test_parts_that_wait_share_the_time_that_is_left(monkeypatch):
+    monkeypatch.setattr(processes.time, "monotonic", lambda: 100.0)
+    shares = processes.Shares(5, 2, 160.0)
+    assert [shares.next_end() for _ in range(5)] == [120.0, 130.0, 130.0, 160.0, 160.0]
+
+
 def test_every_cell_has_the_same_rungs():
     names = [name for name, _ in rungs.rungs("lstm")]
     assert len(set(names)) == len(names)
