@@ -179,18 +179,19 @@ def _cycles(
     rows = -(-batch // p.groups)
     total = float(sum(-(-(-(-size // p.parts) * rows) // p.threads) * POINTWISE_CYCLES for size in sizes))
     for matrix in held:
+        count, brought = matrix.rows(p.parts), rows * matrix.depth * kinds.stored.itemsize / BYTES_A_CYCLE
         if method.tensor:
-            total += _tensor_cycles(matrix.rows(p.parts), rows, -(-matrix.depth // method.step), method.threads // 32)
+            total += _tensor_cycles(count, rows, -(-matrix.depth // method.step), method.threads // 32, brought)
         else:
-            total += matrix.rows(p.parts) * rows * matrix.depth / SUMS_A_CYCLE
-        total += rows * matrix.depth * kinds.stored.itemsize / BYTES_A_CYCLE
+            total += count * rows * matrix.depth / SUMS_A_CYCLE + brought
         total += MEETING + MEETING_PER_BLOCK * p.parts if p.parts > 1 else 0
     return total
 
 
-def _tensor_cycles(count: int, rows: int, steps: int, warps: int) -> float:
-    """Of a product with so many rows of the matrix: instructions, and waits for the operand, one after the other."""
+def _tensor_cycles(count: int, rows: int, steps: int, warps: int, brought: float) -> float:
+    """Of a product with so many rows of the matrix: instructions, and waits for the operand, one after the other, or
+    as long as all of it takes to be `brought`."""
     tiles = -(-count // 64) * -(-rows // 8)
     at_once = min(warps, 1 << (tiles - 1).bit_length())
     waits = -(-tiles // at_once) * -(-steps // (warps // at_once * 8))
-    return waits * FETCH_CYCLES + -(-count // 16) * -(-rows // 8) * steps * INSTRUCTION_CYCLES
+    return max(waits * FETCH_CYCLES, brought) + -(-count // 16) * -(-rows // 8) * steps * INSTRUCTION_CYCLES
