@@ -62,7 +62,8 @@ def _kept(kinds: Types) -> Any:
 
 def _multiply(kinds: Types, method: Method, zero: Any, row_length: Any) -> Any:
     if not method.tensor:
-        return block.make_multiply(block.LANES, zero)
+        ahead = kinds.arithmetic.itemsize == 4
+        return block.make_multiply(block.LANES, ahead, zero, *block.make_sums(inlined, zero))
     kind, none = kinds.storage if kinds.is_half else "tf32", types.uint32(0)
     fragments = block.half_fragments(tensor.pair, none)
     if not kinds.is_half:

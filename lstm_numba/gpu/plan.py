@@ -17,7 +17,7 @@ RESERVED = 1024  # bytes of shared memory that the system takes from every block
 # Cycles, estimated, not measured: they only rank the ways to divide the work.
 MEETING, MEETING_PER_BLOCK = 1500, 4
 BYTES_A_CYCLE = 48  # from the second-level cache to one multiprocessor
-SUMS_A_CYCLE = 48  # multiply-adds of the exact product, of 128 at the peak
+SUMS_A_CYCLE = 64  # multiply-adds of the exact product, of 128 at the peak
 POINTWISE_CYCLES = 500  # a thread's scalar mathematics, from load to store
 INSTRUCTION_CYCLES = 6  # of 16 x 8 sums, with what it reads of shared memory, all warps of a multiprocessor together
 FETCH_CYCLES = 500  # eight steps of an operand on their way from the second-level cache, and what waits for them
