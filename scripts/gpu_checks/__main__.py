@@ -26,6 +26,7 @@ from scripts.gpu_checks import compilation, processes, report, rows, rungs
 
 AT_ONCE = 6  # ladders that share the device
 LIMIT = 90  # seconds of one part
+COMPILATION = 120  # seconds after which what is not compiled is left to those who need it
 LADDERS, SPEEDS = 220, 400  # seconds after which no ladder is climbed on, and no row is begun
 ALL = 460  # seconds of everything
 
@@ -96,7 +97,8 @@ def main() -> int:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
         options.markdown.write_text(report.markdown(found))
 
-    write({"kernels": compilation.compile_all(cells, wanted.split(","), os.cpu_count() or 1)})
+    cores, seconds = os.cpu_count() or 1, None if options.compile_only else COMPILATION
+    write({"kernels": compilation.compile_all(cells, wanted.split(","), cores, seconds)})
     if not options.compile_only and "failed" not in machine:
         everything(cells, begun, write)
     print(report.markdown(found))
