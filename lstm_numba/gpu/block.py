@@ -7,8 +7,8 @@ and their parts are added in the order of the threads, so that the bits are the 
 from numba import cuda
 
 LANES = 32  # threads that share the terms of a tile
-SIDE = 4  # rows of held and of operand in a tile
-PARTS = SIDE * SIDE
+HIGH, SIDE = 8, 4  # rows of held and of operand in a tile
+PARTS = SIDE * SIDE  # sums whose parts are in shared memory at once, of each team
 
 
 def thread():
@@ -55,106 +55,231 @@ def make_hold(row_length, zero, kept):
     return hold, hold_turned
 
 
-def make_multiply(lanes, zero):
-    """The product with multiplications and additions of the arithmetic: tiles of 4 x 4 sums in registers."""
+def make_sums(inlined, zero):
+    """What the exact product is put together from: fetch, onto, spread and gather."""
+
+    def fetch(operand, rows, k):
+        return operand[rows[0] + k], operand[rows[1] + k], operand[rows[2] + k], operand[rows[3] + k]
+
+    def onto(a, b, s):
+        return s[0] + a * b[0], s[1] + a * b[1], s[2] + a * b[2], s[3] + a * b[3]
+
+    row_onto = inlined(onto)
+
+    def all_onto(stored, places, k, b, s):
+        return (
+            row_onto(stored[places[0] + k], b, s[0]),
+            row_onto(stored[places[1] + k], b, s[1]),
+            row_onto(stored[places[2] + k], b, s[2]),
+            row_onto(stored[places[3] + k], b, s[3]),
+            row_onto(stored[places[4] + k], b, s[4]),
+            row_onto(stored[places[5] + k], b, s[5]),
+            row_onto(stored[places[6] + k], b, s[6]),
+            row_onto(stored[places[7] + k], b, s[7]),
+        )
+
+    def spread(numbers, mine, pitch, s):
+        numbers[mine], numbers[mine + pitch] = s[0], s[1]
+        numbers[mine + 2 * pitch], numbers[mine + 3 * pitch] = s[2], s[3]
+
+    row_spread = inlined(spread)
+
+    def spread_four(numbers, mine, pitch, s_0, s_1, s_2, s_3):
+        row_spread(numbers, mine, pitch, s_0)
+        row_spread(numbers, mine + 4 * pitch, pitch, s_1)
+        row_spread(numbers, mine + 8 * pitch, pitch, s_2)
+        row_spread(numbers, mine + 12 * pitch, pitch, s_3)
+
+    def gather(numbers, scratch, pitch, lanes, begin, tiles, across, upper, count, rows, at, tile, more):
+        """Four rows of each team's tile, from the one that is `upper` in it."""
+        teams, half = cuda.blockDim.x // lanes, lanes // 2
+        for place in range(cuda.threadIdx.x, teams * PARTS, cuda.blockDim.x):
+            other, part = place // PARTS, place % PARTS
+            i = (begin + other) // across * HIGH + upper + part // SIDE
+            r = (begin + other) % across * SIDE + part % SIDE
+            if begin + other < tiles and i < count and r < rows:
+                total = zero
+                for k in range(lanes):
+                    total += numbers[scratch + part * pitch + other * lanes + (k + other * half) % lanes]
+                target = at + i * tile + r
+                numbers[target] = numbers[target] + total if more else total
+
+    return inlined(fetch), inlined(all_onto), inlined(spread_four), inlined(gather)
+
+
+def make_multiply(lanes, ahead, zero, fetch, onto, spread, gather):
+    """The product with multiplications and additions of the arithmetic: tiles of 8 x 4 sums in registers, so that a
+    number that is read serves eight or four of them.  With `ahead`, for which a float64 has no registers, four steps of
+    the operand are on their way before the first is used."""
 
     def multiply(stored, held, count, depth, operand, start, apart, rows, numbers, at, tile, scratch, more):
         team, lane, teams = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes, cuda.blockDim.x // lanes
+        # two teams' sums and all parts of them are added by one warp, each number from a bank of its own
+        pitch, mine = cuda.blockDim.x + 1, scratch + team * lanes + (lane + team * (lanes // 2)) % lanes
         across = -(-rows // SIDE)
-        tiles = -(-count // SIDE) * across
+        tiles = -(-count // HIGH) * across
         for begin in range(0, tiles, teams):
             index = begin + team
+            none = zero, zero, zero, zero
+            s = none, none, none, none, none, none, none, none
             if index < tiles:
                 # rows past the last one give sums that nobody reads
-                left, top = index // across * SIDE, index % across * SIDE
-                held_0 = held + left * depth
-                held_1 = held + min(left + 1, count - 1) * depth
-                held_2 = held + min(left + 2, count - 1) * depth
-                held_3 = held + min(left + 3, count - 1) * depth
-                row_0 = start + top * apart
-                row_1 = start + min(top + 1, rows - 1) * apart
-                row_2 = start + min(top + 2, rows - 1) * apart
-                row_3 = start + min(top + 3, rows - 1) * apart
-                s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = zero
-                s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = zero
-                for k in range(lane, depth, lanes):
-                    a_0, a_1, a_2, a_3 = stored[held_0 + k], stored[held_1 + k], stored[held_2 + k], stored[held_3 + k]
-                    b_0, b_1, b_2, b_3 = operand[row_0 + k], operand[row_1 + k], operand[row_2 + k], operand[row_3 + k]
-                    s00, s01, s02, s03 = s00 + a_0 * b_0, s01 + a_0 * b_1, s02 + a_0 * b_2, s03 + a_0 * b_3
-                    s10, s11, s12, s13 = s10 + a_1 * b_0, s11 + a_1 * b_1, s12 + a_1 * b_2, s13 + a_1 * b_3
-                    s20, s21, s22, s23 = s20 + a_2 * b_0, s21 + a_2 * b_1, s22 + a_2 * b_2, s23 + a_2 * b_3
-                    s30, s31, s32, s33 = s30 + a_3 * b_0, s31 + a_3 * b_1, s32 + a_3 * b_2, s33 + a_3 * b_3
-                mine = scratch + cuda.threadIdx.x
-                apart_ = cuda.blockDim.x
-                numbers[mine], numbers[mine + apart_] = s00, s01
-                numbers[mine + 2 * apart_], numbers[mine + 3 * apart_] = s02, s03
-                numbers[mine + 4 * apart_], numbers[mine + 5 * apart_] = s10, s11
-                numbers[mine + 6 * apart_], numbers[mine + 7 * apart_] = s12, s13
-                numbers[mine + 8 * apart_], numbers[mine + 9 * apart_] = s20, s21
-                numbers[mine + 10 * apart_], numbers[mine + 11 * apart_] = s22, s23
-                numbers[mine + 12 * apart_], numbers[mine + 13 * apart_] = s30, s31
-                numbers[mine + 14 * apart_], numbers[mine + 15 * apart_] = s32, s33
+                left, top, last = index // across * HIGH, index % across * SIDE, count - 1
+                places = (
+                    held + left * depth,
+                    held + min(left + 1, last) * depth,
+                    held + min(left + 2, last) * depth,
+                    held + min(left + 3, last) * depth,
+                    held + min(left + 4, last) * depth,
+                    held + min(left + 5, last) * depth,
+                    held + min(left + 6, last) * depth,
+                    held + min(left + 7, last) * depth,
+                )
+                places_b = (
+                    start + top * apart,
+                    start + min(top + 1, rows - 1) * apart,
+                    start + min(top + 2, rows - 1) * apart,
+                    start + min(top + 3, rows - 1) * apart,
+                )
+                k = lane
+                while ahead and k + 3 * lanes < depth:
+                    b_0, b_1 = fetch(operand, places_b, k), fetch(operand, places_b, k + lanes)
+                    b_2, b_3 = fetch(operand, places_b, k + 2 * lanes), fetch(operand, places_b, k + 3 * lanes)
+                    s = onto(stored, places, k, b_0, s)
+                    s = onto(stored, places, k + lanes, b_1, s)
+                    s = onto(stored, places, k + 2 * lanes, b_2, s)
+                    s = onto(stored, places, k + 3 * lanes, b_3, s)
+                    k += 4 * lanes
+                while k < depth:
+                    s = onto(stored, places, k, fetch(operand, places_b, k), s)
+                    k += lanes
+            spread(numbers, mine, pitch, s[0], s[1], s[2], s[3])
             cuda.syncthreads()
-            for place in range(cuda.threadIdx.x, teams * PARTS, cuda.blockDim.x):
-                other, part = place // PARTS, place % PARTS
-                i = (begin + other) // across * SIDE + part // SIDE
-                r = (begin + other) % across * SIDE + part % SIDE
-                if begin + other < tiles and i < count and r < rows:
-                    total = zero
-                    for k in range(lanes):
-                        total += numbers[scratch + part * cuda.blockDim.x + other * lanes + k]
-                    target = at + i * tile + r
-                    numbers[target] = numbers[target] + total if more else total
+            gather(numbers, scratch, pitch, lanes, begin, tiles, across, 0, count, rows, at, tile, more)
+            cuda.syncthreads()
+            spread(numbers, mine, pitch, s[4], s[5], s[6], s[7])
+            cuda.syncthreads()
+            gather(numbers, scratch, pitch, lanes, begin, tiles, across, SIDE, count, rows, at, tile, more)
             cuda.syncthreads()
 
     return multiply
 
 
-def make_tensor_multiply(step, length_of, zero, held_fragment, operand_fragment, mma):
-    """The product on tensor cores: tiles of 16 x 16 sums, two instructions each, the terms dealt to a team's warps.
+# --- On tensor cores: tiles of 64 x 8 sums, four instructions each
+
+
+def make_steps(inlined, held_fragment, operand_fragment, mma):
+    """fetch and onto: steps of the operand on their way, and then on the sums of a tile.
 
     Args:
-        step: terms that one instruction takes; held_fragment, operand_fragment: what a lane hands to it.
+        held_fragment, operand_fragment: what a lane hands to an instruction.
         mma: (a, b, c) -> c + a b, all 32 lanes together.
+    """
+
+    def fetch(operand, row, k, jump, depth, column):
+        """Four steps of the operand."""
+        return (
+            operand_fragment(operand, row, k, depth, column),
+            operand_fragment(operand, row, k + jump, depth, column),
+            operand_fragment(operand, row, k + 2 * jump, depth, column),
+            operand_fragment(operand, row, k + 3 * jump, depth, column),
+        )
+
+    def onto(stored, places, some, k, depth, column, b, c):
+        """One of them for the first `some` instructions of a tile; behind the last term nothing."""
+        if k >= depth:
+            return c
+        return (
+            mma(held_fragment(stored, places[0][0] + k, places[0][1] + k, column), b, c[0]),
+            mma(held_fragment(stored, places[1][0] + k, places[1][1] + k, column), b, c[1]) if some > 1 else c[1],
+            mma(held_fragment(stored, places[2][0] + k, places[2][1] + k, column), b, c[2]) if some > 2 else c[2],
+            mma(held_fragment(stored, places[3][0] + k, places[3][1] + k, column), b, c[3]) if some > 3 else c[3],
+        )
+
+    step_onto = inlined(onto)
+
+    def all_onto(stored, places, some, k, jump, depth, column, b, c):
+        c = step_onto(stored, places, some, k, depth, column, b[0], c)
+        c = step_onto(stored, places, some, k + jump, depth, column, b[1], c)
+        c = step_onto(stored, places, some, k + 2 * jump, depth, column, b[2], c)
+        return step_onto(stored, places, some, k + 3 * jump, depth, column, b[3], c)
+
+    return inlined(fetch), inlined(all_onto)
+
+
+def make_parts(inlined, zero):
+    """spread and gather: a lane's parts of the sums to shared memory, and the sums of them."""
+
+    def spread(numbers, mine, wide, c):
+        numbers[mine], numbers[mine + 32], numbers[mine + 64], numbers[mine + 96] = c[0]
+        if wide > 128:
+            numbers[mine + 128], numbers[mine + 160], numbers[mine + 192], numbers[mine + 224] = c[1]
+        if wide > 256:
+            numbers[mine + 256], numbers[mine + 288], numbers[mine + 320], numbers[mine + 352] = c[2]
+        if wide > 384:
+            numbers[mine + 384], numbers[mine + 416], numbers[mine + 448], numbers[mine + 480] = c[3]
+
+    def gather(numbers, parts, members, wide, left, top, count, rows, at, tile, more):
+        """A tile's sums, from the parts of its team's warps."""
+        for place in range(cuda.threadIdx.x, wide, cuda.blockDim.x):
+            value, source = place // 32, place % 32
+            i = left + value // 4 * 16 + source // 4 + value % 4 // 2 * 8
+            r = top + source % 4 * 2 + value % 2
+            if i < count and r < rows:
+                total = zero
+                for k in range(members):
+                    total += numbers[parts + k * wide + place]
+                target = at + i * tile + r
+                numbers[target] = numbers[target] + total if more else total
+
+    return inlined(spread), inlined(gather)
+
+
+def make_tensor_multiply(step, length_of, zero, fetch, onto, spread, gather):
+    """The product on tensor cores, the terms dealt to a team's warps.
+
+    The operand comes from the second-level cache, which is far: it is read once for 64 rows of held, and eight steps of
+    it are on their way before the first is used.
+
+    Args:
+        step: terms that one instruction takes.
     """
 
     def multiply(stored, held, count, depth, operand, start, apart, rows, numbers, at, tile, scratch, more):
         warp, lane, warps = cuda.threadIdx.x // 32, cuda.threadIdx.x % 32, cuda.blockDim.x // 32
         line, column = lane // 4, lane % 4
-        length, across = length_of(depth), -(-rows // 16)
-        tiles = -(-count // 16) * across
+        length, across = length_of(depth), -(-rows // 8)
+        tiles = -(-count // 64) * across
         teams = 1
         while teams * 2 <= warps and teams < tiles:
             teams *= 2
         members = warps // teams
         team, member = warp // members, warp % members
+        jump, wide = members * step, 128 * min(4, -(-count // 16))
         for begin in range(0, tiles, teams):
             index = begin + team
-            c = zero, zero, zero, zero
-            d = zero, zero, zero, zero
+            none = zero, zero, zero, zero
+            c = none, none, none, none
             if index < tiles:
                 # rows past the last one give sums that nobody reads
-                left, top = index // across * 16 + line, index % across * 16 + line
-                upper, lower = held + min(left, count - 1) * length, held + min(left + 8, count - 1) * length
-                first, second = start + min(top, rows - 1) * apart, start + min(top + 8, rows - 1) * apart
-                for k in range(member * step, depth, members * step):
-                    a = held_fragment(stored, upper + k, lower + k, column)
-                    c = mma(a, operand_fragment(operand, first, k, depth, column), c)
-                    d = mma(a, operand_fragment(operand, second, k, depth, column), d)
-            mine = scratch + warp * 256 + lane
-            numbers[mine], numbers[mine + 32], numbers[mine + 64], numbers[mine + 96] = c[0], c[1], c[2], c[3]
-            numbers[mine + 128], numbers[mine + 160], numbers[mine + 192], numbers[mine + 224] = d[0], d[1], d[2], d[3]
+                left, row = index // across * 64, start + min(index % across * 8 + line, rows - 1) * apart
+                top, last, some = left + line, count - 1, -(-(count - left) // 16)
+                places = (
+                    (held + min(top, last) * length, held + min(top + 8, last) * length),
+                    (held + min(top + 16, last) * length, held + min(top + 24, last) * length),
+                    (held + min(top + 32, last) * length, held + min(top + 40, last) * length),
+                    (held + min(top + 48, last) * length, held + min(top + 56, last) * length),
+                )
+                for k in range(member * step, depth, 8 * jump):
+                    near = fetch(operand, row, k, jump, depth, column)
+                    far = fetch(operand, row, k + 4 * jump, jump, depth, column)
+                    c = onto(stored, places, some, k, jump, depth, column, near, c)
+                    c = onto(stored, places, some, k + 4 * jump, jump, depth, column, far, c)
+            spread(numbers, scratch + warp * wide + lane, wide, c)
             cuda.syncthreads()
-            for place in range(cuda.threadIdx.x, teams * 256, cuda.blockDim.x):
-                other, value, source = place // 256, place % 256 // 32, place % 32
-                i = (begin + other) // across * 16 + source // 4 + value % 4 // 2 * 8
-                r = (begin + other) % across * 16 + source % 4 * 2 + value % 2 + value // 4 * 8
-                if begin + other < tiles and i < count and r < rows:
-                    total = zero
-                    for k in range(members):
-                        total += numbers[scratch + (other * members + k) * 256 + place % 256]
-                    target = at + i * tile + r
-                    numbers[target] = numbers[target] + total if more else total
+            for other in range(min(teams, tiles - begin)):
+                left, top = (begin + other) // across * 64, (begin + other) % across * 8
+                gather(numbers, scratch + other * members * wide, members, wide, left, top, count, rows, at, tile, more)
             cuda.syncthreads()
 
     return multiply

@@ -62,12 +62,12 @@ def _kept(kinds: Types) -> Any:
 
 def _multiply(kinds: Types, method: Method, zero: Any, row_length: Any) -> Any:
     if not method.tensor:
-        return block.make_multiply(block.LANES, zero)
+        ahead = kinds.arithmetic.itemsize == 4
+        return block.make_multiply(block.LANES, ahead, zero, *block.make_sums(inlined, zero))
     kind, none = kinds.storage if kinds.is_half else "tf32", types.uint32(0)
     fragments = block.half_fragments(tensor.pair, none)
     if not kinds.is_half:
         fragments = block.tf32_fragments(tensor.bits, tensor.rounded, none)
-    held, operand = fragments
-    return block.make_tensor_multiply(
-        method.step, row_length, zero, inlined(held), inlined(operand), tensor.make_mma(kind)
-    )
+    held, operand = map(inlined, fragments)
+    steps = block.make_steps(inlined, held, operand, tensor.make_mma(kind))
+    return block.make_tensor_multiply(method.step, row_length, zero, *steps, *block.make_parts(inlined, zero))

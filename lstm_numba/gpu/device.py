@@ -7,6 +7,7 @@ loads machine code, and it exchanges arrays with torch without copies.
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
@@ -66,6 +67,16 @@ def _driver() -> ModuleType:
     return cupy
 
 
+@dataclass(frozen=True)
+class Pointed:
+    """A stream by its address, in CUDA's protocol for streams."""
+
+    pointer: int
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.pointer
+
+
 class Device:
     """One CUDA device; all work goes to CuPy's current stream.
 
@@ -76,6 +87,7 @@ class Device:
     def __init__(self, cupy: ModuleType, number: int) -> None:
         self.xp, self.number = cupy, number
         self._functions: dict[Any, Any] = {}
+        self._allowed: set[Any] = set()  # of them, those that may take all shared memory
 
     @cached_property
     def limits(self) -> Limits:
@@ -96,7 +108,11 @@ class Device:
     def stream(self, pointer: int) -> AbstractContextManager[Any]:
         """In it work goes to somebody else's stream; 0 is the default one."""
         cuda = self.xp.cuda
-        return cuda.ExternalStream(pointer, self.number) if pointer else cuda.Stream.null
+        if not pointer:
+            return cuda.Stream.null
+        if hasattr(cuda.Stream, "from_external"):  # of CuPy 14, which warns about the older way
+            return cuda.Stream.from_external(Pointed(pointer))
+        return cuda.ExternalStream(pointer, self.number)
 
     def memory(self, take: Callable[..., int], release: Callable[..., None]) -> AbstractContextManager[Any]:
         """In it arrays are taken from somebody else: (bytes, number) -> address, (address, number)."""
@@ -153,12 +169,13 @@ class Device:
                 (-(-threads // compiler.THREADS),), (compiler.THREADS,), tuple(address(arguments[n]) for n in names)
             )
 
-    def _sweep(self, module: ModuleType, kinds: Types, name: str, shared: int) -> Any:
-        """The kernel of all steps, its blocks allowed so many bytes of shared memory."""
-        function = self.function(
-            (module, kinds, name), lambda: compiler.sweep_binary(module, kinds, name, self.limits.architecture)
-        )
-        self.xp.cuda.driver.funcSetAttribute(function.ptr, MOST_SHARED, shared)
+    def _sweep(self, module: ModuleType, kinds: Types, name: str) -> Any:
+        """The kernel of all steps, its blocks allowed all shared memory: each launch takes what its plan says."""
+        key = module, kinds, name
+        function = self.function(key, lambda: compiler.sweep_binary(*key, self.limits.architecture))
+        if key not in self._allowed:
+            self.xp.cuda.driver.funcSetAttribute(function.ptr, MOST_SHARED, self.limits.shared)
+            self._allowed.add(key)
         return function
 
     def holds(self, module: ModuleType, kinds: Types, name: str, found: Plan) -> bool:
@@ -166,13 +183,13 @@ class Device:
         for ever.  CuPy would launch fewer of them and go on."""
         if found.parts == 1:
             return True
-        function = self._sweep(module, kinds, name, found.shared)
+        function = self._sweep(module, kinds, name)
         occupancy = self.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
         return occupancy(function.ptr, found.threads, found.shared) * self.limits.processors >= found.blocks
 
     def sweep(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], found: Plan) -> None:
         """Run all steps as one kernel whose blocks wait for each other."""
-        function = self._sweep(module, kinds, name, found.shared)
+        function = self._sweep(module, kinds, name)
         known = {**arguments, "barrier": self.xp.zeros(found.groups * APART, "uint32")}
         values = [address(known[n]) for n in compiler.signature(module, name)]
         function(

@@ -90,6 +90,7 @@ class CudaEngine:
         self.module, self.device, self.types, self.periods = module, device, types, periods
         self.shapes, self.limits = Shapes(module, spaces, types, device.xp), device.limits
         self.packing, self.graphs = Packing(self.shapes, places, device), OrderedDict[Any, Any]()
+        self.plans: dict[Any, Plan | None] = {}
         self.spec, self.spaces, self.operands = self.shapes.spec, spaces, self.shapes.operands
 
     # --- 2. forward
@@ -204,6 +205,12 @@ class CudaEngine:
 
     def plan(self, direction: str, batch: int) -> Plan | None:
         """How a sweep runs for so many rows; None where there is none for this cell, or it does not fit."""
+        key = direction, batch, self.limits
+        if key not in self.plans:  # hundreds of divisions are looked at
+            self.plans[key] = self._plan(direction, batch)
+        return self.plans[key]
+
+    def _plan(self, direction: str, batch: int) -> Plan | None:
         name = f"sweep_{direction}"
         if name not in self.shapes.names or self.limits is None:
             return None

@@ -1,6 +1,22 @@
 """How a sweep is laid over a device: which blocks share the units and the rows, what lies in shared memory.
 
 Everything here is arithmetic on sizes and on the device's limits; nothing is compiled for a size or a batch.
+
+What a step of an LSTM is estimated to take on an H100, in cycles (1755 to a microsecond), by `_cycles` below:
+
+    T     B   N = H  products       blocks  meeting  pointwise  product  of it on the way   microseconds
+    1024  16  768    bfloat16  ->   64 x 2     1756        500     1364      500 (waits)            2.1
+                               <-   48 x 2     1692        500     2652     1500 (waits)            2.8
+    128   64  512    float32   ->   32 x 4     1628        500     8875      683                    6.3
+                               <-   22 x 6     1588       1000    10325     1877                    7.4
+    128   64  512    tf32      ->   32 x 4     1628        500     4072     1000 (waits)            3.5
+                               <-   32 x 4     1628        500     7072     4000 (waits)            5.2
+    3000  6   40     float32   ->    1 x 6        0        500      103        3                    0.3
+    512   64  200    float32   ->    4 x 32    1516        500     1283       33                    1.9
+
+Meetings and waits take most of a step of half numbers.  Weights that stay in registers would save their way from
+shared memory, four reads of a warp for each instruction, 576 cycles of the first line's at most; but a register has no
+index, so that every H would need a kernel of its own.  They lie in shared memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +33,10 @@ RESERVED = 1024  # bytes of shared memory that the system takes from every block
 # Cycles, estimated, not measured: they only rank the ways to divide the work.
 MEETING, MEETING_PER_BLOCK = 1500, 4
 BYTES_A_CYCLE = 48  # from the second-level cache to one multiprocessor
-SUMS_A_CYCLE = 48  # multiply-adds of the exact product, of 128 at the peak
+SUMS_A_CYCLE = 64  # multiply-adds of the exact product, of 128 at the peak
 POINTWISE_CYCLES = 500  # a thread's scalar mathematics, from load to store
-TILE_CYCLES = 24  # a step of 16 x 16 sums, all tensor cores of a multiprocessor together
+INSTRUCTION_CYCLES = 6  # of 16 x 8 sums, with what it reads of shared memory, all warps of a multiprocessor together
+FETCH_CYCLES = 500  # eight steps of an operand on their way from the second-level cache, and what waits for them
 
 
 @dataclass(frozen=True)
@@ -63,10 +80,11 @@ class Method:
         step, spare = self.step, self.spare
         return lambda depth: -(-depth // step) * step + spare
 
-    @property
-    def scratch(self) -> int:
-        """Numbers that the threads' parts of sums take."""
-        return self.threads // 32 * 256 if self.tensor else self.threads * 16
+    def scratch(self, count: int) -> int:
+        """Numbers that the threads' parts of sums take, of a matrix with so many rows."""
+        if self.tensor:
+            return self.threads // 32 * 128 * min(4, -(-count // 16))
+        return (self.threads + 1) * 16
 
 
 @dataclass(frozen=True)
@@ -166,7 +184,8 @@ def _regions(held: Sequence[Held], parts: int, tile: int, kinds: Types, method: 
         places[f"at_{stage}"] = end
         end += max(matrix.rows(parts) for matrix in held if matrix.stage == stage) * tile
     places["scratch"] = end
-    return (end + method.scratch) * number, places
+    most = max((matrix.rows(parts) for matrix in held), default=0)
+    return (end + method.scratch(most)) * number, places
 
 
 def _cycles(
@@ -176,11 +195,19 @@ def _cycles(
     rows = -(-batch // p.groups)
     total = float(sum(-(-(-(-size // p.parts) * rows) // p.threads) * POINTWISE_CYCLES for size in sizes))
     for matrix in held:
+        count, brought = matrix.rows(p.parts), rows * matrix.depth * kinds.stored.itemsize / BYTES_A_CYCLE
         if method.tensor:
-            tiles = -(-matrix.rows(p.parts) // 16) * -(-rows // 16)
-            total += tiles * -(-matrix.depth // method.step) * TILE_CYCLES / 4
+            total += _tensor_cycles(count, rows, -(-matrix.depth // method.step), method.threads // 32, brought)
         else:
-            total += matrix.rows(p.parts) * rows * matrix.depth / SUMS_A_CYCLE
-        total += rows * matrix.depth * kinds.stored.itemsize / BYTES_A_CYCLE
+            total += count * rows * matrix.depth / SUMS_A_CYCLE + brought
         total += MEETING + MEETING_PER_BLOCK * p.parts if p.parts > 1 else 0
     return total
+
+
+def _tensor_cycles(count: int, rows: int, steps: int, warps: int, brought: float) -> float:
+    """Of a product with so many rows of the matrix: instructions, and waits for the operand, one after the other, or
+    as long as all of it takes to be `brought`."""
+    tiles = -(-count // 64) * -(-rows // 8)
+    at_once = min(warps, 1 << (tiles - 1).bit_length())
+    waits = -(-tiles // at_once) * -(-steps // (warps // at_once * 8))
+    return max(waits * FETCH_CYCLES, brought) + -(-count // 16) * -(-rows // 8) * steps * INSTRUCTION_CYCLES

@@ -26,6 +26,7 @@ from scripts.gpu_checks import compilation, processes, report, rows, rungs
 
 AT_ONCE = 6  # ladders that share the device
 LIMIT = 90  # seconds of one part
+COMPILATION = 120  # seconds after which what is not compiled is left to those who need it
 LADDERS, SPEEDS = 220, 400  # seconds after which no ladder is climbed on, and no row is begun
 ALL = 460  # seconds of everything
 
@@ -66,9 +67,9 @@ def everything(cells: list[str], begun: float, write: Callable[[dict[str, Any]],
     def left() -> float:
         return min(LIMIT, ALL - (time.monotonic() - begun))
 
+    names, shares = [name for name, _ in rungs.rungs(cells[0])], processes.Shares(len(cells), AT_ONCE, begun + LADDERS)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        names, ends = [name for name, _ in rungs.rungs(cells[0])], begun + LADDERS
-        ladders = list(pool.map(lambda cell: processes.each(f"ladder:{cell}", names, ends), cells))
+        ladders = list(pool.map(lambda cell: processes.each(f"ladder:{cell}", names, shares.next_end()), cells))
     write({"ladder": ladders})
     numbers = [str(number) for number in range(len(rows.ROWS))]
     write({"speed": processes.each("speed", numbers, begun + SPEEDS)["found"]})
@@ -96,7 +97,8 @@ def main() -> int:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
         options.markdown.write_text(report.markdown(found))
 
-    write({"kernels": compilation.compile_all(cells, wanted.split(","), os.cpu_count() or 1)})
+    cores, seconds = os.cpu_count() or 1, None if options.compile_only else COMPILATION
+    write({"kernels": compilation.compile_all(cells, wanted.split(","), cores, seconds)})
     if not options.compile_only and "failed" not in machine:
         everything(cells, begun, write)
     print(report.markdown(found))

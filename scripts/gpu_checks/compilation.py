@@ -3,7 +3,7 @@ next.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from functools import partial
 from typing import Any
 
@@ -50,8 +50,24 @@ def _compiled(cell: str, kinds: Types, name: str, space: str, architecture: tupl
     return facts | {"registers": binary.registers, "spilled": binary.spilled, "bytes": len(binary.code)}
 
 
-def compile_all(cells: Sequence[str], architectures: Sequence[str], workers: int) -> list[dict[str, Any]]:
-    wanted = [tuple(map(int, text.split("."))) for text in architectures]
-    with ProcessPoolExecutor(workers) as pool:
-        found = pool.map(partial(compile_one, architectures=wanted), jobs(cells))
-        return [facts for entry in found for facts in entry]
+def compile_all(
+    cells: Sequence[str], architectures: Sequence[str], workers: int, seconds: float | None = None
+) -> list[dict[str, Any]]:
+    """What the linker says of all kernels; of those that are not compiled after so many seconds, that."""
+    wanted, all_jobs = [tuple(map(int, text.split("."))) for text in architectures], jobs(cells)
+    pool = ProcessPoolExecutor(workers)
+    futures = [pool.submit(partial(compile_one, architectures=wanted), job) for job in all_jobs]
+    wait(futures, timeout=seconds)
+    found = [_told(future, job) for future, job in zip(futures, all_jobs, strict=True)]
+    pool.shutdown(wait=False, cancel_futures=True)
+    return [facts for entry in found for facts in entry]
+
+
+def _told(future: Future[list[dict[str, Any]]], job: tuple[str, Types]) -> list[dict[str, Any]]:
+    """What a process said, or why it did not."""
+    error = future.exception() if future.done() else "not compiled in time"
+    if error is None:
+        return future.result()
+    cell, kinds = job
+    facts = {"cell": cell, "kernel": "of all", "storage": kinds.storage, "products": kinds.products}
+    return [facts | {"failed": str(error)}]

@@ -52,6 +52,20 @@ def told(part: str, seconds: float, before: tuple[str, ...] = ()) -> Told:
     return found
 
 
+class Shares:
+    """Time for parts of which some run at once: what is left is shared by those that have not begun."""
+
+    def __init__(self, parts: int, at_once: int, ends: float) -> None:
+        self.waiting, self.at_once, self.ends, self.lock = parts, at_once, ends, threading.Lock()
+
+    def next_end(self) -> float:
+        """When the part that begins now has to end."""
+        with self.lock:
+            turns, now = -(-self.waiting // self.at_once), time.monotonic()
+            self.waiting -= 1
+            return now + max(0.0, self.ends - now) / turns
+
+
 def _read(output: Any, lines: Any) -> None:
     with output:
         for line in output:

@@ -10,12 +10,15 @@ from scripts.gpu_checks.compilation import KINDS
 
 def rungs(cell: str) -> Iterator[tuple[str, Callable[[], list[str]]]]:
     """Name -> the check: an empty list is good."""
-    for kinds in KINDS:
-        name = f"{kinds.storage} {kinds.products}"
-        yield f"{name}: at once", lambda kinds=kinds: ladder.agrees(cell, kinds)
-        yield f"{name}: step by step", lambda kinds=kinds: ladder.agrees(cell, kinds, ladder.step_by_step)
-        yield f"{name}: on a smaller grid", lambda kinds=kinds: ladder.agrees(cell, kinds, ladder.small_grid)
-        yield f"{name}: {ladder.REPEATS} times the same bits", lambda kinds=kinds: ladder.repeats(cell, kinds)
+    ways: dict[str, Callable[..., list[str]]] = {
+        "at once": ladder.agrees,
+        "step by step": partial(ladder.agrees, change=ladder.step_by_step),
+        f"{ladder.REPEATS} times the same bits": ladder.repeats,
+        "on a smaller grid": partial(ladder.agrees, change=ladder.small_grid),
+    }
+    for way, check in ways.items():  # whose time ends has seen every type
+        for kinds in KINDS:
+            yield f"{kinds.storage} {kinds.products}: {way}", partial(check, cell, kinds)
     yield "backwards", lambda: ladder.agrees(cell, KINDS[0], reverse=True)
     yield "two streams at once", lambda: ladder.two_streams(cell, KINDS[0])
     yield "NumPy arrays", lambda: ladder.numpy_too(cell, KINDS[0])

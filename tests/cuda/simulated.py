@@ -147,9 +147,10 @@ def _all_in(names, module, kinds, name, device):
         if not kinds.is_half:
             held, operand = block.tf32_fragments(as_it_is, as_it_is, 0.0)
         mma = moved(mma_of(half_matrices if kinds.is_half else tf32_matrices))
-        multiply = block.make_tensor_multiply(method.step, length, 0.0, moved(held), moved(operand), mma)
+        steps, parts = block.make_steps(moved, moved(held), moved(operand), mma), block.make_parts(moved, 0.0)
+        multiply = block.make_tensor_multiply(method.step, length, 0.0, *steps, *parts)
     else:
-        multiply = block.make_multiply(device.lanes, zero)
+        multiply = block.make_multiply(device.lanes, True, zero, *block.make_sums(moved, zero))
 
     def shared_memory():
         stored = cuda.shared.array(0, kinds.stored)
@@ -164,7 +165,7 @@ def _all_in(names, module, kinds, name, device):
     functions |= {"thread": block.thread, "threads": block.threads, "wait": block.wait, "share": block.share}
     functions |= {"hold": hold, "hold_turned": hold_turned, "multiply": multiply, "meet": meet}
     functions |= {"shared_memory": shared_memory, "pair": pair}
-    names |= {"SIDE": block.SIDE, "PARTS": block.PARTS, "WARPS": WARPS, "divmod": divmod, "np": np}
+    names |= {"HIGH": block.HIGH, "SIDE": block.SIDE, "PARTS": block.PARTS, "WARPS": WARPS, "divmod": divmod, "np": np}
     own = {n for n, f in functions.items() if f.__module__.startswith(("lstm_numba.gpu", module.__name__, "__main__"))}
     names |= {n: moved(f) if n in own else f for n, f in functions.items()}
     return names[name]

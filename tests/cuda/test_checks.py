@@ -10,7 +10,7 @@ pytest.importorskip("numba_cuda")
 from lstm_numba.gpu import compiler
 from lstm_numba.gpu.interpreted import Interpreter
 from lstm_numba.types import Types
-from scripts.gpu_checks import limits, processes, report, rungs
+from scripts.gpu_checks import compilation, limits, processes, report, rungs
 from scripts.gpu_checks.rows import ROWS
 from tests import layers
 from tests.cuda.devices import H100, twin
@@ -54,6 +54,18 @@ def test_what_fails_says_how(parts):
     parts["p"] = "raise RuntimeError('no such device')"
     assert "no such device" in processes.last("p", 60)["failed"]
     assert processes.last("p", 1) == {"part": "p", "failed": "no time was left for it"}
+
+
+def test_kernels_that_are_not_compiled_in_time_are_told():
+    found = compilation.compile_all(["rnn"], ["9.0"], 1, seconds=0)
+    assert {entry["failed"] for entry in found} == {"not compiled in time"}
+    assert len(found) == len(compilation.KINDS)
+
+
+def test_parts_that_wait_share_the_time_that_is_left(monkeypatch):
+    monkeypatch.setattr(processes.time, "monotonic", lambda: 100.0)
+    shares = processes.Shares(5, 2, 160.0)
+    assert [shares.next_end() for _ in range(5)] == [120.0, 130.0, 130.0, 160.0, 160.0]
 
 
 def test_every_cell_has_the_same_rungs():

@@ -10,6 +10,7 @@ pytest.importorskip("numba_cuda")
 
 from lstm_numba.errors import ArgumentError
 from lstm_numba.gpu import compiler
+from lstm_numba.gpu import engine as gpu_engine
 from lstm_numba.gpu.device import Device, Products, _laid_out
 from lstm_numba.types import Types
 from tests import layers
@@ -115,7 +116,7 @@ def test_blocks_that_would_wait_for_ever_are_not_launched():
     engine.limits = small
     assert engine.plan("forward", 3).parts > 1
     device.xp.cuda.driver.room = 0
-    assert engine.plan("forward", 3) is None
+    assert engine.plan("forward", 2) is None
     engine.limits = H100
     assert engine.plan("forward", 3).parts == 1  # nobody waits
 
@@ -146,3 +147,21 @@ def test_work_goes_to_the_layers_device_whichever_is_current():
     own._placed.engine.limits = None
     own.forward(np.zeros((2, 1, 3))).backward(np.zeros((2, 1, 4)))
     assert set(seen) == {3}
+
+
+def test_a_plan_is_made_once_for_each_number_of_rows(monkeypatch):
+    made, plan = [], gpu_engine.plan
+    monkeypatch.setattr(gpu_engine, "plan", lambda *given: made.append(given[2]) or plan(*given))
+    own = twin(layers.random_layer("gru", 3, 4), Stood())
+    for rows in (2, 3, 2, 2):
+        own.forward(np.zeros((2, rows, 3)), save=False)
+    assert made == [2, 3]
+
+
+def test_two_layers_with_one_kernel_do_not_take_shared_memory_from_each_other():
+    """What a kernel may take is set once, to what the device has: a launch is between another's setting and its own."""
+    device = Stood()
+    layers_ = [twin(layers.random_layer("gru", 3, hidden), device) for hidden in (64, 4)]
+    for own in layers_:
+        own.forward(np.zeros((1, 1, 3)), save=False)
+    assert device.xp.cuda.driver.allowed[fake_cupy.Function.ptr] == H100.shared

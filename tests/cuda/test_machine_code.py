@@ -45,6 +45,7 @@ def checked(ptx, kinds, architectures, threads):
     """PTX of a kernel that keeps to the limits of these architectures."""
     assert float(re.search(r"^\.version (\S+)", ptx, re.MULTILINE).group(1)) <= NEWEST_PTX
     assert (".f64" in ptx) == (kinds.storage == "float64")  # nothing is widened on the way
+    assert ".nc" not in ptx  # nothing by the way that does not see what another block has written
     for architecture in architectures:
         binary = compiler.linked(ptx, architecture, threads)
         assert (binary.spilled, binary.stack) == (0, 0)

@@ -1,10 +1,13 @@
 """How a sweep is divided: every unit and row has its block, regions fit and do not meet, blocks are not too many."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lstm_numba.gpu import plan as planning
 from lstm_numba.gpu.interpreted import Interpreter
 from lstm_numba.gpu.memory import backward_bytes, forward_bytes
 from lstm_numba.gpu.plan import RESERVED, Held, Limits, Method, plan
@@ -53,7 +56,8 @@ def assert_regions_are_apart(found, held, kinds):
         (found.places[f"at_{m.stage}"] * number, m.gates * -(-m.size // found.parts) * found.tile * number)
         for m in held
     ]
-    regions = sorted([*matrices, *sums, (found.places["scratch"] * number, method.scratch * number)])
+    most = max(m.gates * -(-m.size // found.parts) for m in held)
+    regions = sorted([*matrices, *sums, (found.places["scratch"] * number, method.scratch(most) * number)])
     ends = [begin + length for begin, length in regions]
     assert all(end <= begin for end, (begin, _) in zip(ends, regions[1:], strict=False))
     assert ends[-1] == found.shared
@@ -66,6 +70,23 @@ def assert_regions_are_apart(found, held, kinds):
 )  # fmt: skip
 def test_what_fits_on_an_h100(hidden, kinds, fits):
     assert [found is not None for found in lstm(hidden, kinds)] == [fits, fits]
+
+
+def test_the_table_of_estimates_is_what_is_estimated():
+    kinds = {"float32": Types("float32"), "tf32": Types("float32", "tf32"), "bfloat16": Types("bfloat16")}
+    line = re.compile(r"(?:\d+ +(\d+) +(\d+) +(\w+))? +(->|<-) +(\d+) x (\d+) .* ([\d.]+)$")
+    lines = [found.groups() for text in planning.__doc__.splitlines() if (found := line.search(text))]
+    assert len(lines) == 8
+    batch = hidden = kind = None
+    for *own, way, parts, groups, microseconds in lines:
+        batch, hidden, kind = own if own[0] else (batch, hidden, kind)
+        units = int(hidden)
+        held = [Held("m", 4, units, units, 1) if way == "->" else Held("m", 1, units, 4 * units, 1)]
+        sizes = held, [units], int(batch)
+        found = plan(*sizes, H100, kinds[kind])
+        assert (found.parts, found.groups) == (int(parts), int(groups))
+        cycles = planning._cycles(found, *sizes, kinds[kind], Method.of(kinds[kind]))
+        assert f"{cycles / 1755:.1f}" == microseconds
 
 
 def test_a_small_layer_needs_no_meeting():
