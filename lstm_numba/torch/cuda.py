@@ -4,7 +4,7 @@ A half tensor stores sequences and what products multiply; states and parameters
 back in the tensors' own type.  float32 products are rounded to tf32 where those of `torch.nn.LSTM` would be.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -27,11 +27,17 @@ def forward(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool)
 
 
 def backward(
-    plan: Plan, adjoints: Sequence[Tensor | None], primals: Tensors, reserve: Tensor, lengths: Any, resets: Any
-) -> list[Tensor]:
-    """Of what did not arrive the adjoint is 0."""
+    plan: Plan,
+    adjoints: Sequence[Tensor | None],
+    primals: Tensors,
+    reserve: Tensor,
+    lengths: Any,
+    resets: Any,
+    inputs: Collection[str] | None = None,
+) -> list[Any]:
+    """As on the CPU: of the named inputs, None being all, and of everything else."""
     run = tapes.kept(reserve) or run_of(plan, primals, lengths, resets, True)
-    return _gradients(plan, primals, run.backward(**_adjoints(plan, adjoints)))
+    return _gradients(plan, primals, run.backward(**_adjoints(plan, adjoints), inputs=inputs))
 
 
 def tangent(plan: Plan, tangents: Tensors, primals: Tensors, lengths: Any, resets: Any) -> list[Tensor]:
@@ -106,8 +112,8 @@ def _results(primals: Tensors, found: Any) -> list[Tensor]:
     return [tensor.to(primals[0].dtype) for tensor in (*found.outputs.values(), *found.state.values())]
 
 
-def _gradients(plan: Plan, primals: Tensors, found: Any) -> list[Tensor]:
-    """In the order and types of the primals."""
-    ordered = [found.inputs[name] for name in plan.inputs] + [found.state[name] for name in plan.spec.states]
+def _gradients(plan: Plan, primals: Tensors, found: Any) -> list[Any]:
+    """In the order and types of the primals; None for an input that was left out."""
+    ordered = [found.inputs.get(name) for name in plan.inputs] + [found.state[name] for name in plan.spec.states]
     pairs = zip([*ordered, *found.parameters], primals, strict=True)
-    return [gradient.to(primal.dtype) for gradient, primal in pairs]
+    return [None if gradient is None else gradient.to(primal.dtype) for gradient, primal in pairs]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
-from lstm_numba.torch import cpu, operators
+from lstm_numba.torch import operators
 from lstm_numba.torch.each import each
 from lstm_numba.torch.operators import Tensors, like_results, no_third_order, nothing_kept, runtime
 from lstm_numba.torch.plan import Plan
@@ -104,10 +104,11 @@ class Forward(torch.autograd.Function):
     def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Any, ...]:
         reserve, *primals = ctx.saved_tensors
         *arrived, _ = adjoints
-        if is_plain(arrived) and primals[0].is_cpu:  # without zeros for what did not arrive
-            call, names = ctx.call, ctx.call.plan.inputs
-            wanted = [name for name, needed in zip(names, ctx.needs_input_grad[2:], strict=False) if needed]
-            return None, None, *cpu.backward(call.plan, arrived, primals, reserve, call.lengths, call.resets, wanted)
+        if is_plain(arrived):  # without zeros for what did not arrive
+            call, run = ctx.call, runtime(primals).backward
+            needed = zip(call.plan.inputs, ctx.needs_input_grad[2:], strict=False)
+            wanted = [name for name, is_needed in needed if is_needed]
+            return None, None, *run(call.plan, arrived, primals, reserve, call.lengths, call.resets, wanted)
         like = like_results(primals, ctx.call.plan.key)
         return None, None, *backward(ctx.call, _zeros_for_none(arrived, like), primals, reserve)
 

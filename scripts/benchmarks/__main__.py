@@ -11,10 +11,8 @@
 """
 
 import argparse
-import shlex
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +49,8 @@ def main() -> int:
     if not todo:
         print(f"scripts/bench: no row has a cell of --cells {options.cells}", file=sys.stderr)
         return 2
-    head = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": shlex.join(["./scripts/bench", *sys.argv[1:]]),
-        "threads": options.threads,
-        "machine": machine.describe(),
-        "peak": {dtype: peak.measure(dtype, options.threads) for dtype in ("float32", "float64")},
-    }
+    head = machine.head("./scripts/bench", options.threads)
+    head["peak"] = {dtype: peak.measure(dtype, options.threads) for dtype in ("float32", "float64")}
     modules = list(overhead.rows(options.cells, options.seconds)) if "torch.nn" in found else []
     head["torch modules, us"] = modules
     results, count = [], sum(len(group.rows) for group in todo)

@@ -132,7 +132,10 @@ def main() -> int:
     found = {name: sweep(sizes) for name, sizes in SWEEPS.items()}
     options.folder.mkdir(parents=True, exist_ok=True)
     draw(found, options.folder / "growth.png")
-    print(markdown(found, memory()))
+    from scripts.benchmarks import machine, table
+
+    head = machine.head("python -m scripts.benchmarks.growth", threads=1)
+    print("\n\n".join([*table.origin(head), markdown(found, memory())]))
     return 0
 
 

@@ -3,6 +3,9 @@
 import os
 import platform
 import re
+import shlex
+import sys
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -28,6 +31,16 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def head(command: str, threads: int) -> dict[str, object]:
+    """When, where and how something is measured."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": shlex.join([*command.split(), *sys.argv[1:]]),
+        "threads": threads,
+        "machine": describe(),
+    }
 
 
 def describe() -> dict[str, object]:

@@ -66,13 +66,20 @@ def share_of_peak(results: list[Result], head: Head) -> str:
     return f"Share of the multiply-add peak, training steps with H >= 256: {smallest} to {largest}."
 
 
-def markdown(results: list[Result], head: Head) -> str:
-    """The whole report."""
+def origin(head: Head) -> list[str]:
+    """When, where and how it was measured."""
     machine = head["machine"]
-    peaks = ", ".join(f"{dtype} {value:.0f} GF/s" for dtype, value in head["peak"].items())
-    parts = [
+    return [
         f"{head['date']}, {machine['processor']} ({machine['instructions']}), threads: {head['threads']}",
         f"`{head['command']}` with " + ", ".join(" ".join(pair) for pair in machine["versions"].items()),
+    ]
+
+
+def markdown(results: list[Result], head: Head) -> str:
+    """The whole report."""
+    peaks = ", ".join(f"{dtype} {value:.0f} GF/s" for dtype, value in head["peak"].items())
+    parts = [
+        *origin(head),
         f"Measured peak of fused multiply-adds: {peaks}.",
         "Times are medians in ms, ± half the interquartile range; ratio = time of the fastest other / ours.",
     ]
