@@ -129,11 +129,11 @@ def main() -> int:
     if options.memory:
         print(left_by_a_forward(options.memory))
         return 0
+    from scripts.benchmarks import machine, table
+
     found = {name: sweep(sizes) for name, sizes in SWEEPS.items()}
     options.folder.mkdir(parents=True, exist_ok=True)
     draw(found, options.folder / "growth.png")
-    from scripts.benchmarks import machine, table
-
     head = machine.head("python -m scripts.benchmarks.growth", threads=1)
     print("\n\n".join([*table.origin(head), markdown(found, memory())]))
     return 0
