@@ -9,6 +9,7 @@ processes share them.
 """
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -198,6 +199,8 @@ def group() -> Iterator[None]:
     try:
         yield
     finally:
+        # what a model leaves in cycles keeps the group's threads, and an interpreter that ends beside them may abort
+        gc.collect()
         dist.destroy_process_group()
 
 
