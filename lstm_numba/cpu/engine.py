@@ -156,9 +156,7 @@ class Engine:
     def renew(self, tape: Tape) -> None:
         """Run all steps again if a backward has worked in the tape's arrays."""
         if tape.spent:
-            # the outputs of the first time are the user's
-            outputs = {name: array for name, array in tape.arrays.items() if name.startswith("out_")}
-            tape.arrays |= {name: np.empty_like(array) for name, array in outputs.items()}
+            tape.arrays |= self._outputs(tape.batch)  # those of the first time are the user's
             self.replay(tape)
 
     def _ahead(self, size: int) -> int:
