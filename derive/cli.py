@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         code = options.run(options)
-        sys.stdout.flush()  # here, where a full disk can still be told
+        print(end="", flush=True)  # here, where a full disk can still be told
         return code
     except DeriveError as error:
         print(f"derive {options.command}: {error}", file=sys.stderr)
@@ -177,6 +177,13 @@ def _size(text: str) -> int:
     return int(text)
 
 
+def _seed(text: str) -> int:
+    """What NumPy's generators begin with."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 0 on")
+    return int(text)
+
+
 LARGEST = 1000
 OUT = (("--out",), {"type": Path, "metavar": "DIR", "help": "default: the package; ./generated for a file"})
 JSON = (("--json",), {"action": "store_true", "help": "print JSON"})
@@ -218,7 +225,7 @@ COMMANDS = (
             (("--plot",), {"type": Path, "metavar": "FILE", "help": "draw it; .png .svg .pdf (needs matplotlib)"}),
             (("--hidden",), {"type": _size, "default": 32, "metavar": "H", "help": "units (default: 32)"}),
             (("--steps",), {"type": _size, "default": 100, "metavar": "T", "help": "steps (default: 100)"}),
-            (("--seed",), {"type": int, "default": 0, "metavar": "S", "help": "of weights and inputs (default: 0)"}),
+            (("--seed",), {"type": _seed, "default": 0, "metavar": "S", "help": "of weights and inputs (default: 0)"}),
         ),
     ),
 )

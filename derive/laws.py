@@ -161,7 +161,7 @@ FOREIGN: tuple[Excuse, ...] = (
     ),
     (
         _is_unknown_number,
-        lambda e: f"{e} is neither an integer nor a rational; declare a scalar constant for it",
+        lambda e: f"{'1/0' if e is sympy.zoo else e} is neither an integer nor a rational; declare a scalar constant for it",
         EquationError,
     ),
     (

@@ -37,6 +37,7 @@ from derive.expression import Fault, ParseError, located, parse_expression, sugg
 from derive.symbols import ONE, Eq, H, Matrix, N, Product, Vector
 
 CHARACTERS, LINES = 100_000, 1000
+GIVEN = ("parameter", "constant", "input", "clock")  # roles of what a header line declares and equations read
 FIELDS = ("name", "title", "year", "reference", "outputs", "initial")  # the header lines that the Cell itself keeps
 
 HEADER = re.compile(r"([A-Za-z][A-Za-z ]*?)\s*:\s*(.*)", re.DOTALL)
@@ -68,8 +69,8 @@ def parse(text: str, name: str | None = None, *, place: str = "text") -> Cell:
         place: what messages call the text, usually its file name.
 
     Raises:
-        ParseError: the text is not a cell; the message has line, column and cure.
-        CellError: the equations break a law of cells, for example a parameter that no equation uses.
+        ParseError: the text is not a cell, or declares what no equation reads; the message has line, column and cure.
+        CellError: the equations break a law of cells.
     """
     _check_size(text, place)
     draft = Draft(name or "cell", place)
@@ -79,8 +80,17 @@ def parse(text: str, name: str | None = None, *, place: str = "text") -> Cell:
         _read(line, f"{place}, line {number}", draft)
     if not draft.equations:
         raise ParseError(f"{place}: no equation; write one a line, such as h = tanh(W @ x + U @ h_prev + b)")
+    _check_read(draft, {word for _, line in lines if "=" in line for word in WORD.findall(line.split("=", 1)[1])})
     draft.fields.setdefault("name", draft.name)
     return _cell(draft)
+
+
+def _check_read(draft: Draft, read: set[str]) -> None:
+    """Refuse what is declared and in no equation: a parameter that was forgotten would not be trained."""
+    declared = (name for name, symbol in draft.names.items() if symbol.role in GIVEN and name != "x")
+    unread = [name for name in declared if name not in read]
+    if unread:
+        raise ParseError(f"{draft.place}: {', '.join(unread)} declared, but read by no equation; remove or use it")
 
 
 def _cell(draft: Draft) -> Cell:

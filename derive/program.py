@@ -22,6 +22,7 @@ from sympy import Add, Expr
 
 from derive.cell import Cell
 from derive.emit.printer import arguments, terms
+from derive.errors import CellError
 from derive.functions import Elementwise, stop
 from derive.laws import symbols_of
 from derive.symbols import Matrix, Product, Vector
@@ -94,7 +95,13 @@ class Program:
 
 
 def split(cell: Cell) -> Program:
-    """Split a cell into stages."""
+    """Split a cell into stages.
+
+    Raises:
+        CellError: what came is no cell.
+    """
+    if not isinstance(cell, Cell):
+        raise CellError(f"not a Cell: {cell!r:.60}; take derive.cells[NAME] or derive.load(FILE)")
     # 1. affine sums become slots, 2. applications get names, 3. names get levels, 4. levels become stages
     parts, shared = _Parts(cell, tuple(_named(cell))), set[Expr]()
     while found := parts.read_by_several_stages() - shared:

@@ -231,6 +231,8 @@ def main() -> int:
         print(f"examples.train_ddp: {error}", file=sys.stderr)
         return 2
     except RuntimeError as error:  # what a collective raises when the other side is gone
+        if "WORLD_SIZE" not in os.environ:
+            raise
         print(
             f"examples.train_ddp: the processes lost each other: {str(error).splitlines()[0]}\n"
             f"    {options.checkpoint} is whole; start them again with --resume.",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("derive", "lstm_numba", "scripts", "tests")
+FOLDERS = ("derive", "lstm_numba", "scripts", "examples", "tests")
 FILE_LIMIT, MEDIAN_LIMIT, P90_LIMIT = 400, 8, 30
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

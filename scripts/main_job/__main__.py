@@ -34,6 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
     except LstmNumbaError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder that cannot be written: the checkpoint is whole or not there
+        place = error.filename or options.runs
+        print(f"scripts/run: {place} cannot be used: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:  # outside training there is nothing to save
         print("Stopped.", file=sys.stderr)
         return STOPPED
@@ -107,7 +111,6 @@ def train(trainer: Trainer, folder: Path) -> bool:
                 saved = monotonic()
         trainer.save(path)
     return trainer.finished
-
 
 
 def compared(trainer: Trainer) -> report.Language:

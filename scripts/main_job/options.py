@@ -42,7 +42,7 @@ def parsed(arguments: Sequence[str] | None, cells: Sequence[str]) -> argparse.Na
     start.add_argument("--layers", type=whole, help="1")
     start.add_argument("--minutes", type=positive, help=f"to train ({FULL.minutes:g}; quick {QUICK.minutes:g})")
     start.add_argument("--steps", type=whole, help="to train, instead of minutes")
-    start.add_argument("--seed", type=int, help="0")
+    start.add_argument("--seed", type=seed, help="0")
     start.add_argument("--name", help="of the folder in DIR (the cell's)")
     options = parser.parse_args(arguments)
     given = [f"--{key}" for key in DECIDED if vars(options)[key] is not None]
@@ -55,11 +55,15 @@ def size_of(options: argparse.Namespace) -> Size:
     return QUICK if options.quick else FULL
 
 
-def whole(text: str) -> int:
+def whole(text: str, least: int = 1) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, but {value} came")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}, but {value} came")
     return value
+
+
+def seed(text: str) -> int:
+    return whole(text, least=0)
 
 
 def positive(text: str) -> float:

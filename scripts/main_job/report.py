@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lstm_numba.train import checkpoint
+from lstm_numba.whole_file import replaced_when_whole
 from scripts.main_job import plots
 from scripts.main_job.corpus import Corpus
 from scripts.main_job.forecast import HORIZONS, Forecasts
@@ -31,13 +32,18 @@ def write(folder: Path, trainer: Trainer, language: Language, series: Series, sa
     errors = table(series, said)
     checkpoint.save(folder / "weights.npz", trainer.model.parameters, {"settings": asdict(trainer.settings)})
     figures = {"bits_per_byte": language.named, "rmse": errors, "settings": asdict(trainer.settings)}
-    (folder / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    _write(folder / "figures.json", json.dumps(figures, indent=2) + "\n")
     baselines = {name: bits for name, bits in language.named.items() if name != "recurrent model"}
     plots.learning_curve(folder / "language.png", trainer.losses, trainer.curve, baselines)
     plots.forecasts(folder / "forecast.png", series, HORIZONS[0], said)
     path = folder / "report.md"
-    path.write_text(_text(folder, trainer, language, errors), encoding="utf-8")
+    _write(path, _text(folder, trainer, language, errors))
     return path
+
+
+def _write(path: Path, text: str) -> None:
+    with replaced_when_whole(path, OSError) as file:
+        file.write(text.encode())
 
 
 def table(series: Series, said: dict[str, Forecasts]) -> dict[str, dict[str, float]]:

@@ -166,6 +166,7 @@ BAD = {
     "a file of another kind": (["verify", "README.md/.."], "a cell file ends in .py or .cell"),
     "a page that the cell has not": (["show", "lstm", "--what", "penalty"], "the penalty is for"),
     "no units": (["flow", "rnn", "--hidden", "0"], "'0' is not a whole number from 1"),
+    "a seed below 0": (["flow", "rnn", "--seed", "-1"], "'-1' is not a whole number from 0"),
     "half a step": (["flow", "rnn", "--steps", "1.5"], "'1.5' is not a whole number"),
     "too many units": (["flow", "rnn", "--hidden", "9999999999"], "is not a whole number from 1"),
     "a wrong cell to generate": (["generate", "lstm", "gur"], "Did you mean gru?"),
@@ -319,3 +320,8 @@ def test_a_picture_that_cannot_be_drawn_gets_code_2(run, tmp_path):
     code, printed, complaints = run("flow", "rnn", "--hidden", "3", "--steps", "3", "--plot", tmp_path / "no" / "a.png")
     assert (code, printed) == (2, "")
     assert "cannot draw" in complaints
+
+
+def test_a_closed_output_is_no_mistake(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)  # what Python makes of `derive list >&-`
+    assert cli.main(["list"]) == 0

@@ -164,6 +164,12 @@ def test_the_message_shows_the_line_and_the_place_in_it():
     )
 
 
+@pytest.mark.parametrize("header", ["parameters: p", "constants: p[H,H]", "inputs: p[H]", "clock: p"])
+def test_what_is_declared_and_never_read_is_refused(header):
+    with pytest.raises(ParseError, match="p declared, but read by no equation"):
+        parse(f"states: h\n{header}\nh = h_prev")
+
+
 def test_the_laws_of_cells_hold_for_texts_too():
     with pytest.raises(ShapeError, match=r"mine\.cell: .*h is over H, but x is over N"):
         parse("states: h\nh = x", place="mine.cell")

@@ -317,26 +317,6 @@ def test_a_backward_of_a_run_that_kept_nothing(layer):
         layer.forward(X, save=False).backward(OUT)
 
 
-@pytest.mark.parametrize(
-    ("cell", "name", "words"),
-    [
-        ("lstm", "foo", ["'foo' is neither an argument nor an input", "by name: none"]),
-        ("lstm", "length", ["did you mean 'lengths'"]),
-        ("depth_gated", "C_lower", ["did you mean 'c_lower'", "by name: c_lower"]),
-    ],
-)
-def test_sequences_and_arguments_that_do_not_exist(cell, name, words):
-    with refuses(ArgumentError, *words):
-        ln.Layer(cell, INPUT, HIDDEN, dtype="float64").forward(X, **{name: X})
-
-
-def test_words_and_names_that_are_no_words(run):
-    with refuses(OptionError, "device must be one of"):
-        ln.Layer("lstm", INPUT, HIDDEN, device=np.array(["cpu", "cuda"]))
-    with refuses(ArgumentError, "inputs has no entry", "it takes x"):
-        run.backward(OUT, inputs=[["x"]])
-
-
 # *** parameters ***
 
 
@@ -345,8 +325,6 @@ def test_parameters_that_do_not_exist(layer):
         prefix = next(iter(mapping)).removesuffix("W_i")
         with refuses(errors.UnknownNameError, "no parameter", "did you mean", "W_i"):
             mapping[f"{prefix}Wi"]
-        with refuses(errors.UnknownNameError, "no parameter", "did you mean '.*W_i'"):
-            mapping[f"{prefix}w_i"]
         with refuses(errors.UnknownNameError, "no parameter"):
             mapping[f"{prefix}W_q"] = 1
         assert mapping.get("W_q") is None

@@ -47,6 +47,12 @@ def test_a_finished_run_may_be_resumed_and_reports_the_same(tmp_path, without_fo
     assert (tmp_path / "small" / "report.md").read_text() == before
 
 
+def test_a_folder_that_cannot_be_made_is_one_message(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main_job.main(["--steps", "1", "--hidden", "8", "--runs", str(tmp_path / "file")]) == 2
+    assert "cannot be used: Not a directory" in capsys.readouterr().err
+
+
 def test_a_run_never_overwrites_another(tmp_path):
     assert [new_folder(tmp_path, "lstm").name for _ in range(3)] == ["lstm", "lstm-2", "lstm-3"]
 
