@@ -6,7 +6,26 @@ Folders and files in the order the data flows: language -> cell -> program -> di
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for type checkers, which see a module where a function has its name: HOME once more
+    from collections.abc import Mapping
+
+    from derive.activated import activated as activated
+    from derive.build import build as build
+    from derive.cell import Cell as Cell
+    from derive.cell import family as family
+    from derive.coupled import coupled as coupled
+    from derive.differentiate import gradients as gradients
+    from derive.differentiate import jvp as jvp
+    from derive.differentiate import vjp as vjp
+    from derive.errors import DeriveError as DeriveError
+    from derive.load import load as load
+    from derive.parse import parse as parse
+    from derive.program import split as split
+    from derive.symbols import Eq as Eq
+
+    cells: Mapping[str, Cell]
 
 # public name -> the module that defines it; imported when first asked for, so that `import derive` stays light
 HOME = {

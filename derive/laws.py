@@ -135,6 +135,10 @@ def _is_unknown_number(node: Expr) -> bool:
     return bool(node.is_number and not node.args and not isinstance(node, (Integer, Rational)))
 
 
+def _spelled(number: Expr) -> str:
+    return "1/0" if number is sympy.zoo else str(number)
+
+
 def _is_function_of_numbers(node: Expr) -> bool:
     return isinstance(node, Elementwise) and not node.free_symbols
 
@@ -161,7 +165,7 @@ FOREIGN: tuple[Excuse, ...] = (
     ),
     (
         _is_unknown_number,
-        lambda e: f"{'1/0' if e is sympy.zoo else e} is neither an integer nor a rational; declare a scalar constant for it",
+        lambda e: f"{_spelled(e)} is neither an integer nor a rational; declare a scalar constant for it",
         EquationError,
     ),
     (

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import derive
 from scripts.sizes import ROOT
 
 # The places of derive that hand over to the runtime, each inside a function: building a cell and verifying one.
@@ -51,3 +52,11 @@ def test_derive_reaches_the_runtime_only_over_its_bridges(path):
 @pytest.mark.parametrize("path", modules("lstm_numba/generated"), ids=lambda path: path.name)
 def test_generated_files_import_only_the_runtime_and_math(path):
     assert [name for name in imports(path) if not belongs(name, GENERATED_MAY_IMPORT)] == []
+
+
+def test_type_checkers_see_the_names_that_derive_imports_when_they_are_asked_for():
+    tree = ast.parse((ROOT / "derive" / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    froms = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    told = {alias.asname: node.module for node in froms for alias in node.names if alias.asname}
+    assert told == derive.HOME
