@@ -26,6 +26,7 @@ import lstm_numba.torch as lt
 from lstm_numba.errors import CheckpointError, LstmNumbaError
 from lstm_numba.train import NATS_PER_BIT, checkpoint, cosine
 from scripts.main_job.corpus import Corpus, python_source
+from scripts.main_job.options import count, positive, whole
 from scripts.main_job.trainer import Lanes
 
 BYTES = 256
@@ -204,15 +205,17 @@ def group() -> Iterator[None]:
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="torchrun -m examples.train_ddp", description=__doc__.split("\n")[0])
     parser.add_argument("--cell", default="lstm")
-    for name, default in {"hidden": 256, "layers": 1, "width": 64, "window": 32, "warmup": 50, "seed": 0}.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--rows", type=int, default=32, help="of all processes together (32)")
-    parser.add_argument("--steps", type=int, default=200, help="to train in all (200)")
-    parser.add_argument("--horizon", type=int, default=1000, help="steps until the rate has fallen (1000)")
-    parser.add_argument("--rate", type=float, default=8e-3)
-    parser.add_argument("--clip", type=float, default=1.0)
+    for name, default in {"hidden": 256, "layers": 1, "width": 64, "window": 32}.items():
+        parser.add_argument(f"--{name}", type=whole, default=default)
+    for name, default in {"warmup": 50, "seed": 0}.items():
+        parser.add_argument(f"--{name}", type=count, default=default)
+    parser.add_argument("--rows", type=whole, default=32, help="of all processes together (32)")
+    parser.add_argument("--steps", type=whole, default=200, help="to train in all (200)")
+    parser.add_argument("--horizon", type=whole, default=1000, help="steps until the rate has fallen (1000)")
+    parser.add_argument("--rate", type=positive, default=8e-3)
+    parser.add_argument("--clip", type=positive, default=1.0)
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
-    parser.add_argument("--every", type=int, default=50, help="steps between checkpoints (50)")
+    parser.add_argument("--every", type=whole, default=50, help="steps between checkpoints (50)")
     parser.add_argument("--checkpoint", type=Path, default=Path("runs/ddp.checkpoint"))
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint")
     options = parser.parse_args(arguments)

@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     except LstmNumbaError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"scripts/run: the model does not fit into memory ({error}); take a smaller --hidden.", file=sys.stderr)
+        return 2
     except OSError as error:  # a full disk, a folder that cannot be written: the checkpoint is whole or not there
         place = error.filename or options.runs
         print(f"scripts/run: {place} cannot be used: {error.strerror or error}", file=sys.stderr)
@@ -74,8 +77,8 @@ def started(options: argparse.Namespace, corpus: Corpus) -> tuple[Path, Trainer]
         seed=options.seed or 0,
     )
     settings = with_steps(settings, options, corpus, options.minutes or size.minutes)
-    folder = new_folder(options.runs, options.name or settings.cell + ("-quick" if options.quick else ""))
-    return folder, Trainer(settings, corpus, options.threads)
+    trainer = Trainer(settings, corpus, options.threads)
+    return new_folder(options.runs, options.name or settings.cell + ("-quick" if options.quick else "")), trainer
 
 
 def with_steps(settings: Settings, options: argparse.Namespace, corpus: Corpus, minutes: float) -> Settings:

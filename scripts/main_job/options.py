@@ -42,8 +42,8 @@ def parsed(arguments: Sequence[str] | None, cells: Sequence[str]) -> argparse.Na
     start.add_argument("--layers", type=whole, help="1")
     start.add_argument("--minutes", type=positive, help=f"to train ({FULL.minutes:g}; quick {QUICK.minutes:g})")
     start.add_argument("--steps", type=whole, help="to train, instead of minutes")
-    start.add_argument("--seed", type=seed, help="0")
-    start.add_argument("--name", help="of the folder in DIR (the cell's)")
+    start.add_argument("--seed", type=count, help="0")
+    start.add_argument("--name", type=folder_name, help="of the folder in DIR (the cell's)")
     options = parser.parse_args(arguments)
     given = [f"--{key}" for key in DECIDED if vars(options)[key] is not None]
     if options.resume is not None and given:
@@ -62,8 +62,14 @@ def whole(text: str, least: int = 1) -> int:
     return value
 
 
-def seed(text: str) -> int:
+def count(text: str) -> int:
     return whole(text, least=0)
+
+
+def folder_name(text: str) -> str:
+    if text in ("", ".", "..") or Path(text).name != text:
+        raise argparse.ArgumentTypeError(f"must be the name of one folder, but {text!r} came")
+    return text
 
 
 def positive(text: str) -> float:

@@ -81,6 +81,12 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         alone(tmp_path / "elsewhere", "--steps", "2", "--resume")
 
 
+@pytest.mark.parametrize("wrong", ["--rows 0", "--window 0", "--every 0", "--clip -1", "--rate nan", "--seed -1"])
+def test_impossible_numbers_are_wrong_usage(wrong):
+    with pytest.raises(SystemExit):  # a limit below 0 would turn the gradient round
+        train_ddp.parsed(wrong.split())
+
+
 def test_rows_that_cannot_be_shared_are_refused(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(SystemExit):

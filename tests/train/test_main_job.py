@@ -47,6 +47,16 @@ def test_a_finished_run_may_be_resumed_and_reports_the_same(tmp_path, without_fo
     assert (tmp_path / "small" / "report.md").read_text() == before
 
 
+def test_a_model_too_large_is_one_message_and_leaves_no_folder(tmp_path, capsys, monkeypatch):
+    def no_room(*given):
+        raise MemoryError("Unable to allocate")
+
+    monkeypatch.setattr(main_job, "Trainer", no_room)
+    assert main_job.main(["--steps", "1", "--runs", str(tmp_path)]) == 2
+    assert "does not fit into memory" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_made_is_one_message(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main_job.main(["--steps", "1", "--hidden", "8", "--runs", str(tmp_path / "file")]) == 2
@@ -66,7 +76,8 @@ def test_the_run_written_to_last_is_the_one_to_continue(tmp_path):
 
 
 def test_an_unknown_cell_and_impossible_numbers_are_wrong_usage(capsys):
-    for arguments in ("--cell lstn", "--hidden 0", "--minutes -1", "--minutes inf", "--steps x"):
+    numbers = ("--hidden 0", "--minutes -1", "--minutes inf", "--steps x", "--seed -1")
+    for arguments in ("--cell lstn", "--name ../x", *numbers):
         with pytest.raises(SystemExit) as stop:
             parsed(arguments.split(), ["lstm", "gru"])
         assert stop.value.code == 2
