@@ -1,6 +1,7 @@
 """Write a recurrent cell as equations; get its gradients derived and its kernels generated and proved.
 
-Folders and files in the order the data flows: language -> cell -> program -> differentiate -> emit -> verify.
+The way of the data has six steps, which ARCHITECTURE.md tells; the module that begins one has its number: 1. cell,
+2. program, 3. differentiate, 4. emit/module, 5. lstm_numba/layer, 6. verify.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""A cell is data: named equations, a reference, and what follows from them.  It checks itself when it is made."""
+"""1. A cell is data: named equations, a reference, and what follows from them.  It checks itself when it is made."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""2. Differentiate each stage: its transpose (vjp) and its tangent (jvp); then time, once for every cell.
+"""3. Differentiate each stage: its transpose (vjp) and its tangent (jvp); then time, once for every cell.
 
 Pointwise   a reverse sweep over the named equations.  SymPy gives the partial derivatives of arithmetic, the table of
             functions those of y = F(u) in terms of y.  With d_v = dL/dv,

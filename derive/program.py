@@ -1,4 +1,4 @@
-"""1. Split a cell at its matrix products into stages: Affine (products and biases), Pointwise (scalar mathematics).
+"""2. Split a cell at its matrix products into stages: Affine (products and biases), Pointwise (scalar mathematics).
 
     i = sigmoid(W_i @ x + U_i @ h_prev + p_i * c_prev + b_i)
 

@@ -1,4 +1,4 @@
-"""A recurrent layer: one generated cell at one size."""
+"""5. A recurrent layer: one generated cell at one size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""3. A cell -> the text of its generated module: header, facts, step functions, kernels."""
+"""4. A cell -> the text of its generated module: header, facts, step functions, kernels."""
 
 import ast
 from textwrap import wrap

@@ -1,4 +1,4 @@
-"""The ladder: a cell's kernels held against its equations, rung by rung, and a failure explained.
+"""6. The ladder: a cell's kernels held against its equations, rung by rung, and a failure explained.
 
 report = derive.verify.run([derive.cells["lstm"]], quick=True)
 report.ok, print(report.text())
