@@ -111,7 +111,7 @@ class Matrix(Symbol):
         return (self.name, self.role, self.rows, self.columns, self.structure, self.turned), {}
 
     def _hashable_content(self) -> tuple[Any, ...]:
-        return (*super()._hashable_content(), self.role, self.rows, self.columns, str(self.structure))
+        return (*super()._hashable_content(), self.role, self.rows, self.columns, str(self.declared.structure))
 
     def __matmul__(self, vector: Any) -> "Product":
         operand = sympify(vector)

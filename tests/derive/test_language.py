@@ -184,6 +184,7 @@ def test_a_transposed_matrix_is_the_declared_one_read_along_its_columns():
     assert pickle.loads(pickle.dumps(W.T)) == W.T  # noqa: S301 (our own)
     assert W.T.declared.shape == (H, N)
     assert matrix("U", H, H, structure="block_upper").T.structure is None
+    assert matrix("U", H, H, structure="block_upper").T != matrix("U", H, H).T
 
 
 def test_a_transposed_matrix_is_no_parameter_of_its_own():
