@@ -19,7 +19,7 @@ import sympy
 
 from derive.errors import DeriveError
 from derive.functions import TABLE
-from derive.symbols import UNTRANSPOSED, Matrix
+from derive.symbols import Matrix
 
 LENGTH, NODES, DEPTH = 4000, 400, 40
 INTEGER, POWER = 10**6, 16
@@ -165,6 +165,13 @@ def _binary(node: ast.BinOp, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
     return combine(left, right)
 
 
+def _attribute(node: ast.Attribute, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
+    value = _build(node.value, names)
+    if node.attr != "T" or not isinstance(value, Matrix):
+        raise Fault("a name has no dot, but for W.T, a matrix W transposed", node)
+    return value.T
+
+
 def _product(node: ast.BinOp, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
     left, right = _build(node.left, names), _scalar(node.right, names)
     if not isinstance(left, Matrix):
@@ -232,7 +239,6 @@ CHOICE = "a choice is where(a > b, c, d)"
 CURES: dict[type[ast.AST], str] = {
     ast.IfExp: CHOICE,
     ast.Compare: CHOICE,
-    ast.Attribute: f"a name has no dot; {UNTRANSPOSED}",
     ast.List: "a product with vectors side by side is a sum of products, W @ x + U @ h_prev",
     ast.Subscript: "a space stands where the name is declared, and there are no single elements",
 }
@@ -246,5 +252,6 @@ RULES: dict[type[ast.expr], Callable[..., sympy.Expr]] = {
     ast.UnaryOp: _unary,
     ast.BinOp: _binary,
     ast.Call: _call,
+    ast.Attribute: _attribute,
 }
 """The whole language of expressions: what is not here is refused."""
