@@ -15,7 +15,10 @@ from lstm_numba.errors import ArgumentError, DtypeError, OptionError, ShapeError
 
 DTYPES = ("float32", "float64")
 DEVICES = ("cpu", "cuda")
+FORWARD = ("state", "lengths", "resets", "save")
 LARGEST = 2**62
+# Layers on top of each other: each takes memory, and all of it would be gone before anything is refused.
+DEEPEST = 10_000
 # Numbers that a process can address at all: 2**48 bytes.
 ADDRESSABLE = 2**46
 
@@ -41,6 +44,14 @@ def positive(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
+def depth(name: str, value: Any) -> int:
+    """A number of layers on top of each other."""
+    count = positive(name, value)
+    if count > DEEPEST:
+        raise SizeError(f"{name} = {count}: a stack has at most {DEEPEST} layers; choose fewer.")
+    return count
+
+
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise ArgumentError(f"{name} must be True or False, got {value!r}.")
@@ -49,7 +60,7 @@ def flag(name: str, value: Any) -> bool:
 
 def among(name: str, value: Any, offered: tuple[str, ...]) -> str:
     """One of a few words."""
-    if value not in offered:
+    if not isinstance(value, str) or value not in offered:
         raise OptionError(f"{name} must be one of {', '.join(map(repr, offered))}; got {value!r}.")
     return str(value)
 
@@ -161,10 +172,24 @@ def only(what: str, given: Mapping[str, Any] | None, known: tuple[str, ...]) -> 
         return given
     if not isinstance(given, Mapping):
         raise ArgumentError(f"{what} must be a dict with keys from {', '.join(known)}, got {type(given).__name__}.")
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise ArgumentError(f"{what} has no entry {unknown[0]!r}: it takes {', '.join(known) or 'nothing'}.")
+    _all_known(what, given, known)
     return given
+
+
+def _all_known(what: str, given: Iterable[Any], known: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in known:
+            raise ArgumentError(f"{what} has no entry {name!r}: it takes {', '.join(known) or 'nothing'}.")
+
+
+def further(given: Iterable[str], known: tuple[str, ...]) -> None:
+    """Input sequences that are given by name, beside a forward's own arguments."""
+    for name in given:
+        if name not in known:
+            raise ArgumentError(
+                f"{name!r} is neither an argument nor an input of this cell{meant(name, (*FORWARD, *known))}; inputs "
+                f"that are given by name: {', '.join(known) or 'none'}."
+            )
 
 
 def some(what: str, given: Collection[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -173,13 +198,20 @@ def some(what: str, given: Collection[str] | None, known: tuple[str, ...]) -> tu
         return known
     if isinstance(given, str) or not isinstance(given, Collection):
         raise ArgumentError(f"{what} must be a list of names from {', '.join(known)}, got {given!r}.")
-    only(what, dict.fromkeys(given), known)
+    _all_known(what, given, known)
     return tuple(name for name in known if name in given)
+
+
+def meant(name: Any, known: Iterable[str]) -> str:
+    """" (did you mean 'W_i'?)" where something known is near; the same letters in another case are nearest."""
+    names = list(known)
+    same = [one for one in names if one.lower() == str(name).lower()]
+    close = same or difflib.get_close_matches(str(name), names, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def unknown(name: Any, known: Iterable[str]) -> UnknownNameError:
     """What to raise for a parameter that does not exist."""
     names = list(known)
-    close = difflib.get_close_matches(str(name), names, n=1)
-    hint = f": did you mean {close[0]!r}?" if close else ""
-    return UnknownNameError(f"there is no parameter {name!r}{hint}; there are {', '.join(names) or 'none'}.")
+    there = ", ".join(names) or "none"
+    return UnknownNameError(f"there is no parameter {name!r}{meant(name, names)}; there are {there}.")

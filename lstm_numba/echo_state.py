@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstm_numba import checks
-from lstm_numba.errors import NotFittedError, OptionError, ShapeError
+from lstm_numba.errors import DtypeError, NotFittedError, OptionError, ShapeError
 from lstm_numba.layer import Layer
 from lstm_numba.train import Readout, arguments
 
@@ -69,10 +69,14 @@ class EchoState:
 
         Raises:
             ShapeError: y is not (T, B, O), or there is no step past the washout.
-            OptionError: u or y holds NaN or infinity past the washout, or ridge is no number from 0 on.
+            DtypeError: y is not real numbers.
+            OptionError: u or y holds NaN or infinity past the washout, or ridge is no number from 0 on, or so small
+                that the readout is not determined.
         """
         ridge = arguments.number("ridge", ridge, 0)
         y = checks.as_array("y", y)
+        if y.dtype.kind not in "biuf":
+            raise DtypeError(f"y must be real numbers, got {y.dtype}.")
         checks.fitting("y", y.shape, (None, None, None), "it is (T, B, O)")
         features, targets = self._features(u)[self.washout :], y.astype(np.float64)[self.washout :]
         if features.shape[:2] != targets.shape[:2] or not features.size:
@@ -112,11 +116,14 @@ def solve_ridge(features: NDArray[np.float64], targets: NDArray[np.float64], rid
 
     (X' X + ridge I) V' = X' Y   with the means of X and Y taken off,      c = mean Y - V mean X
     """
-    from scipy.linalg import solve  # SciPy is slow to import, and only this needs it
+    from scipy.linalg import LinAlgError, solve  # SciPy is slow to import, and only this needs it
 
     mean_x, mean_y = features.mean(0), targets.mean(0)
     x, y = features - mean_x, targets - mean_y
-    weights = solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y, assume_a="pos").T
+    try:
+        weights = solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y, assume_a="pos").T
+    except LinAlgError:
+        raise OptionError(f"With ridge = {ridge} the steps do not determine the readout: take more.") from None
     return Readout(weights, mean_y - weights @ mean_x)
 
 

@@ -289,7 +289,7 @@ class Layer:
 
     def _inputs(self, x: NDArray[Any], inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         main, further = self.spec.main, [name for name in self.spec.inputs if name != self.spec.main]
-        checks.only("the layer's inputs", inputs, tuple(further))
+        checks.further(inputs, tuple(further))
         steps, size = x.shape[:2]
         found = {main: x}
         for name in further:

@@ -1,6 +1,5 @@
 """Which cells are generated, and which module holds a cell with given options."""
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from lstm_numba import derived, generated
+from lstm_numba.checks import meant
 from lstm_numba.errors import ArgumentError, OptionError, UnknownCellError
 from lstm_numba.spec import CellSpec
 
@@ -47,7 +47,7 @@ def _package(name: str, options: dict[str, Any]) -> ModuleType:
     variants = [module for module in modules().values() if module.CELL.name == name]
     if not variants:
         known = ", ".join(cells())
-        raise UnknownCellError(f"there is no cell {name!r}{_did_you_mean(name)}; there are {known}. {OWN}")
+        raise UnknownCellError(f"there is no cell {name!r}{meant(name, cells())}; there are {known}. {OWN}")
     spec = variants[0].CELL
     chosen = {option: options.get(option, values[0]) for option, values in spec.options.items()}
     _check(spec, options, spec.options)
@@ -69,11 +69,9 @@ def _check(spec: CellSpec, options: dict[str, Any], offered: Mapping[str, tuple[
     known = (*offered, *([CLOCK_OPTION] if spec.clock else []))
     for option, value in options.items():
         if option not in known:
-            raise OptionError(f"{spec.name} has no option {option!r}; its options: {', '.join(known) or 'none'}.")
+            raise OptionError(
+                f"{spec.name} has no option {option!r}{meant(option, (*known, *derived.CHANGES))}; its options: "
+                f"{', '.join(known) or 'none'}; those of every cell: help(lstm_numba.Layer)."
+            )
         if option in offered and not (isinstance(value, (str, int, float, dict)) and value in offered[option]):
             raise OptionError(f"{spec.name}: {option}={value!r} is not one of {', '.join(map(repr, offered[option]))}.")
-
-
-def _did_you_mean(name: Any) -> str:
-    close = difflib.get_close_matches(str(name).lower(), cells(), n=1)
-    return f": did you mean {close[0]!r}?" if close else ""

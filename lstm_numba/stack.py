@@ -39,7 +39,7 @@ class Stack:
         seed: int = 0,
         **settings: Any,
     ) -> None:
-        count, seed = checks.positive("layers", layers), checks.positive("seed", seed, least=0)
+        count, seed = checks.depth("layers", layers), checks.positive("seed", seed, least=0)
         if "reverse" in settings:
             raise OptionError("a Stack has no option 'reverse': bidirectional=True reads in both directions.")
         self.directions = ("", "reverse") if checks.flag("bidirectional", bidirectional) else ("",)

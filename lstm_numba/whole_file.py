@@ -13,6 +13,8 @@ def replaced_when_whole(path: Path, refused: type[OSError]) -> Iterator[BinaryIO
 
     Raises: ``refused`` if the disk refuses (full, read-only); what stood at the path before is as it was.
     """
+    if not path.name or "\0" in path.name:
+        raise refused(f"{str(path)!r} is no name of a file.")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as file:

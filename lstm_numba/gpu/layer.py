@@ -110,7 +110,7 @@ class DeviceLayer:
             steps, size = found[spec.main].shape[:2]
             _require_countable(steps, size)
             further = tuple(name for name in spec.inputs if name != spec.main)
-            checks.only("the layer's inputs", inputs, further)
+            checks.further(inputs, further)
             for name in further:
                 shape, source = (steps, size, spaces[spec.inputs[name]]), f"(T, B) was read from {spec.main}"
                 found[name] = self.optional(name, inputs.get(name), stored, shape, source)

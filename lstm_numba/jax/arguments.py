@@ -22,7 +22,7 @@ def checked(
 ) -> tuple[dict[str, Arrays], dict[str, int]]:
     """All arrays that a call can be differentiated in, by group, zeros for what is left out; and every size."""
     main, shapes = spec.main, {**spec.parameters, **spec.constants}
-    checks.only("the cell's inputs", inputs, tuple(name for name in spec.inputs if name != main))
+    checks.further(inputs, tuple(name for name in spec.inputs if name != main))
     weights = checks.only("parameters", _given("parameters", parameters), tuple(shapes))
     missing = [name for name in shapes if name not in weights]
     if missing:

@@ -192,7 +192,7 @@ class Recurrent(torch.nn.Module):
     def _inputs(self, x: Tensor, given: Mapping[str, Tensor]) -> list[Tensor]:
         """In the plan's order, each (T, B, space)."""
         further = self._plan.further
-        checks.only("the layer's inputs", given, further)
+        checks.further(given, further)
         found = [x * self._dropout_mask(x, x.shape[2], self.input_dropout)] if self._drops(self.input_dropout) else [x]
         for name in further:
             if name not in given:

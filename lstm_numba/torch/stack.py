@@ -45,7 +45,7 @@ class Stack(torch.nn.Module):
         super().__init__()
         if "reverse" in settings:
             raise OptionError("a Stack has no option 'reverse': bidirectional=True reads in both directions.")
-        self.batch_first, self.count = batch_first, checks.positive("num_layers", num_layers)
+        self.batch_first, self.count = batch_first, checks.depth("num_layers", num_layers)
         self.bidirectional = checks.flag("bidirectional", bidirectional)
         self.between = torch.nn.Dropout(dropout)
         width = input_size

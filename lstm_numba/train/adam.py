@@ -6,8 +6,8 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_numba.checks import fitting
-from lstm_numba.errors import DtypeError, GradientNamesError
+from lstm_numba.checks import as_array, fitting, positive
+from lstm_numba.errors import DtypeError, GradientNamesError, OptionError
 from lstm_numba.train import arguments
 from lstm_numba.train.checkpoint import restore
 
@@ -27,7 +27,7 @@ class Adam:
         epsilon: the smallest denominator.
 
     Raises:
-        DtypeError: a parameter is no array of floating numbers.
+        DtypeError, ArgumentError: a parameter is no array of floating numbers, or cannot be written.
         OptionError: rate, betas or epsilon out of range.
     """
 
@@ -40,9 +40,10 @@ class Adam:
     ) -> None:
         self.parameters = dict(arguments.named("parameters", parameters))
         for name, weights in self.parameters.items():
-            if getattr(weights, "dtype", np.dtype(object)).kind in "biuOSU":
-                raise DtypeError(f"parameter {name} must be an array of floating numbers, got {weights!r:.60}.")
+            arguments.in_place(f"parameter {name}", weights)
         self.rate, self.epsilon = arguments.number("rate", rate, 0), arguments.number("epsilon", epsilon, 0)
+        if np.shape(betas) != (2,):
+            raise OptionError(f"betas must be two numbers, got {betas!r:.60}.")
         beta1, beta2 = betas
         self.betas = arguments.number("beta1", beta1, 0, 1), arguments.number("beta2", beta2, 0, 1)
         self.steps = 0
@@ -52,13 +53,13 @@ class Adam:
     def update(self, gradients: Mapping[str, NDArray], rate: float | None = None) -> None:
         """Take one step.  ``gradients`` has exactly the names and the shapes of the parameters.
 
-        Raises: GradientNamesError, ShapeError, OptionError; then nothing has changed.
+        Raises: GradientNamesError, DtypeError, ShapeError, OptionError; then nothing has changed.
         """
         rate = self.rate if rate is None else arguments.number("rate", rate, 0)
         if arguments.named("gradients", gradients).keys() != self.parameters.keys():
             raise GradientNamesError(_names_message(self.parameters, gradients))
         for name, weights in self.parameters.items():
-            fitting(f"gradient {name}", np.shape(gradients[name]), weights.shape, "the shape of the parameter")
+            _check_gradient(f"gradient {name}", gradients[name], weights)
         self.steps += 1
         for name in self.parameters:
             self._update_one(name, gradients[name], rate)
@@ -88,13 +89,24 @@ class Adam:
         return {f"{kind}.{name}": means[name] for kind, means in self._means.items() for name in means}
 
     def restore(self, arrays: Mapping[str, NDArray], steps: int) -> None:
-        """Continue from what ``arrays`` and ``steps`` gave; the arrays are copied."""
+        """Continue from what ``arrays`` and ``steps`` gave; the arrays are copied.
+
+        Raises: CheckpointError, ArgumentError, OptionError; then nothing has changed.
+        """
+        steps = positive("steps", steps, least=0)
         restore(self.arrays(), arrays)
         self.steps = steps
 
     @property
     def _means(self) -> dict[str, dict[str, NDArray]]:
         return {"mean": self.mean, "square": self.square}
+
+
+def _check_gradient(name: str, given: NDArray, weights: NDArray) -> None:
+    gradient = as_array(name, given)
+    if gradient.dtype.kind in "cOSU":
+        raise DtypeError(f"{name} must be real numbers, got {gradient.dtype}.")
+    fitting(name, gradient.shape, weights.shape, "the shape of the parameter")
 
 
 def _names_message(parameters: Mapping[str, NDArray], gradients: Mapping[str, NDArray]) -> str:

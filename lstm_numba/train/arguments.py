@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from lstm_numba import checks
 from lstm_numba.errors import ArgumentError, DtypeError, OptionError
 
+NOT_FLOATING = "biucOSU"  # kinds; bfloat16 is none of them, nor one of NumPy's own
+
 
 def symbols(name: str, given: Any, count: int, read_from: str) -> NDArray[np.integer]:
     """Whole numbers in [0, count): -1 would be the last symbol."""
@@ -23,18 +25,28 @@ def symbols(name: str, given: Any, count: int, read_from: str) -> NDArray[np.int
     return found if found.size else found.astype(np.intp)
 
 
-def floats(name: str, given: Any, shape: tuple[int | None, ...], read_from: str) -> NDArray:
-    """Floating numbers of one shape; None is any size."""
+def floats(name: str, given: Any, shape: tuple[int | None, ...] | None = None, read_from: str = "") -> NDArray:
+    """Floating numbers, of one shape where that is said; None in it is any size."""
     found = checks.as_array(name, given)
-    if found.dtype.kind in "biuOSU":
+    if found.dtype.kind in NOT_FLOATING:
         raise DtypeError(f"{name} must be floating numbers, got {found.dtype}: convert with np.asarray({name}, float).")
-    checks.fitting(name, found.shape, shape, read_from)
+    if shape is not None:
+        checks.fitting(name, found.shape, shape, read_from)
     return found
+
+
+def in_place(name: str, given: Any) -> NDArray:
+    """A writable array of floating numbers: what is changed where it lies."""
+    if not isinstance(given, np.ndarray) or given.dtype.kind in NOT_FLOATING:
+        raise DtypeError(f"{name} must be an array of floating numbers, got {given!r:.60}.")
+    if not given.flags.writeable:
+        raise ArgumentError(f"{name} is read-only, and it is changed in place: hand in a copy, {name}.copy().")
+    return given
 
 
 def number(name: str, given: Any, least: float, below: float = inf) -> float:
     """A number in [least, below)."""
-    if not isinstance(given, (int, float, np.number)) or not least <= given < below:
+    if not isinstance(given, (int, float, np.integer, np.floating)) or not least <= given < below:
         raise OptionError(f"{name} must be a number in [{least}, {below}), got {given!r}.")
     return float(given)
 

@@ -6,6 +6,8 @@ replaces the old one only when all of it is on the disk.
 """
 
 import json
+import os
+import stat
 import zipfile
 from collections.abc import Mapping
 from io import BytesIO
@@ -15,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_numba.errors import CheckpointError, CheckpointWriteError
+from lstm_numba.checks import as_array
+from lstm_numba.errors import ArgumentError, CheckpointError, CheckpointWriteError
+from lstm_numba.train.arguments import named
 from lstm_numba.whole_file import replaced_when_whole
 
 FORMAT = "lstm_numba checkpoint 1"
@@ -26,13 +30,14 @@ NO_CLOCK = (1980, 1, 1, 0, 0, 0)
 def save(path: Path | str, arrays: Mapping[str, NDArray], facts: Mapping[str, Any] | None = None) -> None:
     """Write arrays by name, and facts that JSON can hold; atomically.
 
-    Raises: CheckpointWriteError if the disk refuses (full, read-only); an earlier file at this path stays as it was.
+    Raises: CheckpointWriteError if the disk refuses (full, read-only), ArgumentError if the arrays or the facts are
+        something else; an earlier file at this path stays as it was.
     """
-    document = json.dumps({"format": FORMAT, "arrays": list(arrays), "facts": dict(facts or {})}, sort_keys=True)
+    document = _document(arrays, facts)
     with replaced_when_whole(Path(path), CheckpointWriteError) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(zipfile.ZipInfo(FACTS, NO_CLOCK), document)
         for name, array in arrays.items():
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", NO_CLOCK), _npy(array))
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", NO_CLOCK), _npy(name, array))
 
 
 def load(path: Path | str) -> tuple[dict[str, NDArray], dict[str, Any]]:
@@ -41,6 +46,7 @@ def load(path: Path | str) -> tuple[dict[str, NDArray], dict[str, Any]]:
     Raises: CheckpointError, one message, if the file is missing, damaged or something else.
     """
     try:
+        _refuse_pipe(path)
         with zipfile.ZipFile(path) as archive:
             document = json.loads(archive.read(FACTS))
             _check_format(document["format"])
@@ -69,13 +75,30 @@ def restore(into: Mapping[str, NDArray], arrays: Mapping[str, NDArray]) -> None:
 # ---------------------------------------------------------------------------------------------- writing
 
 
-def _npy(array: NDArray) -> bytes:
-    content = BytesIO()
+def _document(arrays: Any, facts: Any) -> str:
+    said = {"format": FORMAT, "arrays": list(named("arrays", arrays)), "facts": dict(named("facts", facts or {}))}
+    try:
+        return json.dumps(said, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"The facts of a checkpoint are what JSON can hold: numbers, strings, lists, dicts. {error}."
+        ) from None
+
+
+def _npy(name: str, given: Any) -> bytes:
+    array, content = as_array(name, given), BytesIO()
+    if array.dtype.hasobject:
+        raise ArgumentError(f"{name} holds objects; the arrays of a checkpoint hold numbers.")
     np.lib.format.write_array(content, array, allow_pickle=False)
     return content.getvalue()
 
 
 # ---------------------------------------------------------------------------------------------- reading
+
+
+def _refuse_pipe(path: Path | str) -> None:
+    if stat.S_ISFIFO(os.stat(path).st_mode):
+        raise CheckpointError("a pipe would be waited for; a checkpoint is a file.")
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray:

@@ -19,9 +19,10 @@ def clip_by_norm(gradients: Mapping[str, NDArray], limit: float) -> float:
     The direction stays; below the limit not one bit changes. (torch divides by ||G|| + 1e-6 and so ends just below.)
 
     Returns: the norm before.
-    Raises: NonFiniteGradientError if a gradient holds NaN or infinity; nothing is scaled then.
+    Raises: NonFiniteGradientError if a gradient holds NaN or infinity, DtypeError or ArgumentError if one cannot be
+        scaled in place; nothing is scaled then.
     """
-    _check_limit(limit)
+    _check(gradients, limit)
     norm = global_norm(gradients)
     if norm > limit:
         _scale(gradients, limit / norm)
@@ -29,8 +30,8 @@ def clip_by_norm(gradients: Mapping[str, NDArray], limit: float) -> float:
 
 
 def clip_by_value(gradients: Mapping[str, NDArray], limit: float) -> None:
-    """Cut every element to [-limit, limit], in place.  This may turn the direction.  NaN raises as in clip_by_norm."""
-    _check_limit(limit)
+    """Cut every element to [-limit, limit], in place.  This may turn the direction.  Raises as clip_by_norm."""
+    _check(gradients, limit)
     _largest(gradients)
     for gradient in gradients.values():
         np.clip(gradient, -limit, limit, out=gradient)
@@ -61,6 +62,8 @@ def _largest(gradients: Mapping[str, NDArray]) -> float:
     return max(largest.values(), default=0.0)
 
 
-def _check_limit(limit: Any) -> None:
+def _check(gradients: Any, limit: Any) -> None:
     if not (isinstance(limit, (int, float, np.number)) and isfinite(limit) and limit > 0):
         raise OptionError(f"The limit of a clipped gradient must be a positive number, but {limit!r} came.")
+    for name, gradient in arguments.named("gradients", gradients).items():
+        arguments.in_place(f"gradient {name}", gradient)

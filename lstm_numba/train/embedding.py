@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_numba.checks import positive
+from lstm_numba.checks import dtype_of, positive
 from lstm_numba.train import arguments
 
 
@@ -19,7 +19,7 @@ class Embedding:
     def random(cls, symbols: int, width: int, rng: np.random.Generator, dtype: str = "float32") -> "Embedding":
         """Draw a table whose elements have mean 0 and variance 1."""
         symbols, width = positive("symbols", symbols), positive("width", width)
-        return cls(rng.standard_normal((symbols, width)).astype(dtype))
+        return cls(rng.standard_normal((symbols, width)).astype(dtype_of(dtype)))
 
     def forward(self, symbols: NDArray[np.integer]) -> NDArray:
         """Look up: symbols (T, B) -> vectors (T, B, N), C-contiguous."""

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_numba.checks import fitting
+from lstm_numba.checks import as_array, fitting
 from lstm_numba.errors import ShapeError
 from lstm_numba.train import arguments
 
@@ -16,12 +16,13 @@ def cross_entropy(scores: NDArray, targets: NDArray[np.integer]) -> tuple[float,
         p = softmax(y)        d_y = (p - e_s) / rows
 
     Args:
-        scores: (..., V), overwritten: the gradient is made in its memory.
+        scores: (..., V), floating; overwritten: the gradient is made in its memory.
         targets: (...), the symbol s that came, in [0, V).
 
     Raises:
         ShapeError: the shapes do not fit, or there is no row to take a mean over.
-        DtypeError, OptionError: the targets are not symbols.
+        DtypeError, OptionError: the targets are not symbols, or the scores no array of floating numbers.
+        ArgumentError: the scores cannot be written.
     """
     wanted = _checked(scores, targets).reshape(-1, 1)
     rows = _log_softmax(scores)
@@ -41,9 +42,11 @@ def log_probabilities(scores: NDArray, targets: NDArray[np.integer]) -> NDArray:
 def squared_error(output: NDArray, targets: NDArray) -> tuple[float, NDArray]:
     """Mean over all elements of (y - target)^2, and its gradient 2 (y - target) / elements.
 
-    Raises: ShapeError if the targets have another shape, (B,) for (B, 1) too, or there is no element.
+    Raises: ShapeError if the targets have another shape, (B,) for (B, 1) too, or there is no element; DtypeError if the
+        output is not floating numbers.
     """
-    fitting("targets", np.shape(targets), np.shape(output), "the shape of the output")
+    output, targets = arguments.floats("output", output), as_array("targets", targets)
+    fitting("targets", targets.shape, output.shape, "the shape of the output")
     difference = np.subtract(output, targets)
     _not_empty("output", difference)
     return float(np.square(difference).mean(dtype=np.float64)), difference * (2 / difference.size)
@@ -51,7 +54,9 @@ def squared_error(output: NDArray, targets: NDArray) -> tuple[float, NDArray]:
 
 def _checked(scores: NDArray, targets: NDArray[np.integer]) -> NDArray[np.integer]:
     """The targets, one symbol for each row of the scores."""
-    wanted = arguments.symbols("targets", targets, np.shape(scores)[-1], "read from the scores' last axis")
+    if not arguments.in_place("scores", scores).ndim:
+        raise ShapeError("scores has shape (), expected (..., V): one score for each symbol.")
+    wanted = arguments.symbols("targets", targets, scores.shape[-1], "read from the scores' last axis")
     fitting("targets", wanted.shape, scores.shape[:-1], "one symbol for each row of the scores")
     _not_empty("scores", scores)
     return wanted

@@ -9,13 +9,17 @@ held constant. The formula and its derivative are generated: `lstm_numba/generat
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lstm_numba.errors import OptionError
+from lstm_numba import checks
+from lstm_numba.errors import ArgumentError, OptionError
 from lstm_numba.generated import penalty as generated
 from lstm_numba.layer import Layer
+from lstm_numba.train import arguments
 
 FORMS = {"paper": generated.paper, "code": generated.code}
 LEAST_SQUARE = 1e-20  # a row with a smaller |v|^2 or |u|^2 has vanished beyond saving; so the authors' program
@@ -38,12 +42,15 @@ def vanishing_penalty(
         d_output: (T, B, H), dE/d output, what its backward was given.
         weight: of Omega in the loss.
         form: "paper", or "code" for (|u|^2 / |v|^2 - 1)^2, which the authors' program computes.
+
+    Raises:
+        OptionError: the layer is not one of rnn that reads forwards, or there is no such form.
+        ShapeError, DtypeError, ArgumentError: as the layer's forward and backward.
     """
-    if layer.name != "rnn" or form not in FORMS:
-        raise OptionError(
-            f"The penalty is defined for layers of rnn, in the forms {', '.join(FORMS)};\n"
-            f"    a layer of {layer.name} and form={form!r} came."
-        )
+    _check(layer, form)
+    weight = arguments.number("weight", weight, -inf)
+    shape, source = (None, None, layer.hidden_size), "it is (T, B, H), of the layer's output"
+    d_output = checks.array("d_output", d_output, layer.dtype, shape, source)
     U = layer.parameters["U"]
     w = _d_sums(layer, x, d_output, state)
     v = d_output.copy()
@@ -53,6 +60,15 @@ def vanishing_penalty(
         return 0.0, np.zeros_like(U)
     omega, d_U = generated.penalty(FORMS[form], v, w, U, weight / len(v))  # type: ignore[no-untyped-call]
     return float(omega.mean()), d_U
+
+
+def _check(layer: Any, form: Any) -> None:
+    if not isinstance(layer, Layer):
+        raise ArgumentError(f"layer must be a Layer, got {type(layer).__name__}.")
+    if layer.name != "rnn" or layer.reverse:
+        came = f"{layer.name}{', reverse=True' if layer.reverse else ''}"
+        raise OptionError(f"The penalty is defined for layers of rnn that read forwards; a layer of {came} came.")
+    checks.among("form", form, tuple(FORMS))
 
 
 def _d_sums(layer: Layer, x: NDArray, d_output: NDArray, state: Mapping[str, ArrayLike] | None) -> NDArray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_numba.checks import positive
+from lstm_numba.checks import dtype_of, positive
 from lstm_numba.train import arguments
 
 
@@ -21,7 +21,7 @@ class Readout:
         """Draw W uniformly from +-1 / sqrt(H); the bias starts at 0."""
         outputs, hidden_size = positive("outputs", outputs), positive("hidden_size", hidden_size)
         bound = 1 / np.sqrt(hidden_size)
-        return cls(rng.uniform(-bound, bound, (outputs, hidden_size)).astype(dtype), np.zeros(outputs, dtype))
+        return cls(rng.uniform(-bound, bound, (outputs, hidden_size)).astype(dtype_of(dtype)), np.zeros(outputs, dtype))
 
     def forward(self, hidden: NDArray) -> NDArray:
         """y = h W' + b: (..., H) -> (..., O)."""

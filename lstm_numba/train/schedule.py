@@ -11,10 +11,11 @@ def cosine(step: int, steps: int, peak: float, warmup: int = 0, floor: float = 0
     rate = floor + (peak - floor) (1 + cos(pi s)) / 2,      s from 0 after the warm-up to 1 at the end
 
     Raises:
-        OptionError: a step before the first, or a negative number of steps.
+        OptionError: a step before the first, a negative number of steps or rate, or no number.
     """
-    for name, count in (("step", step), ("steps", steps), ("warmup", warmup)):
-        arguments.number(name, count, least=0)
+    given = {"step": step, "steps": steps, "peak": peak, "warmup": warmup, "floor": floor}
+    for name, value in given.items():
+        arguments.number(name, value, least=0)
     if step < warmup:
         return peak * (step + 1) / warmup
     passed = min(1.0, (step - warmup) / max(1, steps - warmup))

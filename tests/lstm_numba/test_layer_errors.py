@@ -118,7 +118,8 @@ def test_flags(layer, value):
     ("cell", "options", "words"),
     [
         ("lstm", {"peepholes": "io"}, ["lstm has no option 'peepholes'", "its options: none"]),
-        ("peephole", {"peephole": "io"}, ["no option 'peephole'", "its options: peepholes"]),
+        ("peephole", {"peephole": "io"}, ["did you mean 'peepholes'", "its options: peepholes;"]),
+        ("lstm", {"activation": "relu"}, ["no option 'activation'", "did you mean 'activations'"]),
         ("peephole", {"peepholes": "oi"}, ["peepholes='oi'", "'ifo', 'i', 'f'"]),
         ("peephole", {"peepholes": None}, ["peepholes=None"]),
         ("peephole", {"peepholes": np.array(["i", "f"])}, ["peepholes=array"]),
@@ -304,8 +305,6 @@ def test_names_that_do_not_exist(layer, run):
             call()
     with refuses(ArgumentError, "d_outputs has no entry 'c'", "it takes h"):
         run.backward(d_outputs={"c": OUT})
-    with refuses(ArgumentError, "no entry 'c_lower'", "it takes nothing"):
-        layer.forward(X, c_lower=OUT)
 
 
 def test_a_derivative_given_twice(run):
@@ -318,6 +317,26 @@ def test_a_backward_of_a_run_that_kept_nothing(layer):
         layer.forward(X, save=False).backward(OUT)
 
 
+@pytest.mark.parametrize(
+    ("cell", "name", "words"),
+    [
+        ("lstm", "foo", ["'foo' is neither an argument nor an input", "by name: none"]),
+        ("lstm", "length", ["did you mean 'lengths'"]),
+        ("depth_gated", "C_lower", ["did you mean 'c_lower'", "by name: c_lower"]),
+    ],
+)
+def test_sequences_and_arguments_that_do_not_exist(cell, name, words):
+    with refuses(ArgumentError, *words):
+        ln.Layer(cell, INPUT, HIDDEN, dtype="float64").forward(X, **{name: X})
+
+
+def test_words_and_names_that_are_no_words(run):
+    with refuses(OptionError, "device must be one of"):
+        ln.Layer("lstm", INPUT, HIDDEN, device=np.array(["cpu", "cuda"]))
+    with refuses(ArgumentError, "inputs has no entry", "it takes x"):
+        run.backward(OUT, inputs=[["x"]])
+
+
 # *** parameters ***
 
 
@@ -326,6 +345,8 @@ def test_parameters_that_do_not_exist(layer):
         prefix = next(iter(mapping)).removesuffix("W_i")
         with refuses(errors.UnknownNameError, "no parameter", "did you mean", "W_i"):
             mapping[f"{prefix}Wi"]
+        with refuses(errors.UnknownNameError, "no parameter", "did you mean '.*W_i'"):
+            mapping[f"{prefix}w_i"]
         with refuses(errors.UnknownNameError, "no parameter"):
             mapping[f"{prefix}W_q"] = 1
         assert mapping.get("W_q") is None
@@ -355,6 +376,7 @@ def test_assigning_to_a_parameter(layer, value, error, words):
     [
         ({"layers": 0}, OptionError, ["layers must be at least 1"]),
         ({"layers": 1.5}, ArgumentError, ["layers must be an integer"]),
+        ({"layers": 10**9}, SizeError, ["layers = 1000000000", "at most 10000"]),
         ({"seed": None}, ArgumentError, ["seed must be an integer"]),
         ({"reverse": True}, OptionError, ["no option 'reverse'", "bidirectional=True"]),
         ({"peepholes": "i"}, OptionError, ["no option 'peepholes'"]),

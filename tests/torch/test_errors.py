@@ -126,7 +126,7 @@ def test_what_torchs_jit_cannot_record_is_named(record):
         (DtypeError, "x must be torch.float32, the type of the parameters, got torch.float64", {"x": X.double()}),
         (ArgumentError, "state has no entry 'c'", {"x": X, "state": {"c": torch.zeros(B, H)}}),
         (ShapeError, "state", {"x": X, "state": {"h": torch.zeros(B, H + 1)}}),
-        (ArgumentError, "no entry 'c_lower'", {"x": X, "c_lower": X}),
+        (ArgumentError, "'c_lower' is neither an argument nor an input", {"x": X, "c_lower": X}),
         (OptionError, "lengths must lie in", {"x": X, "lengths": [T + 1, 0]}),
         (ShapeError, "resets has shape", {"x": X, "resets": torch.zeros(T, B + 1, dtype=torch.bool)}),
     ],

@@ -5,10 +5,21 @@ import pytest
 
 import lstm_numba as ln
 from lstm_numba.errors import ArgumentError, DtypeError, GradientNamesError, OptionError, ShapeError
-from lstm_numba.train import Adam, Embedding, Readout, clip_by_norm, cross_entropy, log_probabilities, squared_error
+from lstm_numba.train import (
+    Adam,
+    Embedding,
+    Readout,
+    clip_by_norm,
+    cosine,
+    cross_entropy,
+    log_probabilities,
+    squared_error,
+    vanishing_penalty,
+)
 
 ROWS = np.zeros((4, 3), np.float32)
 RNG = np.random.default_rng(0)
+FIXED = np.broadcast_to(ROWS[:1], (1, 3))
 READOUT, EMBEDDING = Readout.random(2, 3, RNG), Embedding.random(5, 3, RNG)
 
 
@@ -35,6 +46,19 @@ READOUT, EMBEDDING = Readout.random(2, 3, RNG), Embedding.random(5, 3, RNG)
         (lambda: Adam({"a": np.zeros(3, int)}), DtypeError, "parameter a must be an array of floating numbers"),
         (lambda: Adam({"a": 0.5}), DtypeError, "parameter a must be an array of floating numbers"),
         (lambda: Adam({}, betas=(0.9, 1)), OptionError, "beta2 must be a number in [0, 1)"),
+        (lambda: Adam({}, betas=0.9), OptionError, "betas must be two numbers"),
+        (lambda: Adam({"a": FIXED}), ArgumentError, "parameter a is read-only"),
+        (lambda: Adam({"a": ROWS * 1j}), DtypeError, "parameter a must be an array of floating numbers"),
+        (lambda: Adam({}).restore({}, -1), OptionError, "steps must be at least 0"),
+        (lambda: clip_by_norm({"a": np.ones(3, int)}, 1.0), DtypeError, "gradient a must be an array of floating"),
+        (lambda: cross_entropy(FIXED, np.array([0])), ArgumentError, "scores is read-only"),
+        (lambda: cross_entropy(np.ones((1, 3), int), np.array([0])), DtypeError, "scores must be an array of floating"),
+        (lambda: cross_entropy(np.array(1.0), np.array(0)), ShapeError, "one score for each symbol"),
+        (lambda: squared_error(np.zeros(2, np.uint8), np.ones(2)), DtypeError, "output must be floating numbers"),
+        (lambda: Readout.random(1, 3, RNG, "int32"), DtypeError, "'float32' or 'float64'"),
+        (lambda: Embedding.random(1, 3, RNG, "int32"), DtypeError, "'float32' or 'float64'"),
+        (lambda: cosine(1, 3, "fast"), OptionError, "peak must be a number"),
+        (lambda: vanishing_penalty(None, ROWS, ROWS), ArgumentError, "must be a Layer"),
         (lambda: Adam({}, rate=float("nan")), OptionError, "rate must be a number"),
     ],
 )
@@ -51,6 +75,7 @@ def test_a_mistake_is_one_error(wrong, error, said):
         ({"a": np.ones(3)}, None, GradientNamesError),
         ({"a": np.ones(3), "b": np.ones(2)}, float("nan"), OptionError),
         ({"a": np.ones(3), "b": np.ones(2)}, -0.1, OptionError),
+        ({"a": np.ones(3), "b": np.ones(2) * 1j}, None, DtypeError),
         ([np.ones(3)], None, ArgumentError),
     ],
 )

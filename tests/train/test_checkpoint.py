@@ -1,5 +1,6 @@
 """A checkpoint is whole or it is an error; what stood there before survives every failure."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -8,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from lstm_numba.errors import CheckpointError, CheckpointWriteError
+from lstm_numba.errors import ArgumentError, CheckpointError, CheckpointWriteError
 from lstm_numba.train import checkpoint
 from scripts.sizes import ROOT
 
@@ -94,9 +95,33 @@ def test_a_later_format_says_so(path):
 
 
 def test_a_pickle_is_neither_written_nor_run(path):
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(ArgumentError, match="evil holds objects"):
         checkpoint.save(path, {"evil": np.array([object()])})
     assert list(path.parent.iterdir()) == []
+
+
+def test_what_no_file_holds_is_refused_and_the_file_is_as_it_was(path):
+    checkpoint.save(path, ARRAYS)
+    before = path.read_bytes()
+    for arrays, facts, said in (
+        ({}, {"model": object()}, "what JSON can hold"),
+        ([np.ones(2)], None, "arrays must be a mapping"),
+    ):
+        with pytest.raises(ArgumentError, match=said):
+            checkpoint.save(path, arrays, facts)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["", "a\0b"])
+def test_a_path_that_names_no_file(name):
+    with pytest.raises(CheckpointWriteError, match="no name of a file"):
+        checkpoint.save(name, ARRAYS)
+
+
+def test_a_pipe_is_not_waited_for(path):
+    os.mkfifo(path)
+    with pytest.raises(CheckpointError, match="a pipe would be waited for"):
+        checkpoint.load(path)
 
 
 def test_restoring_into_another_model_changes_nothing():

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from lstm_numba.echo_state import EchoState, scaled, solve_ridge, sparse
-from lstm_numba.errors import NotFittedError, OptionError, ShapeError
+from lstm_numba.errors import DtypeError, NotFittedError, OptionError, ShapeError
 
 
 @pytest.fixture
@@ -122,6 +122,8 @@ def test_an_option_of_a_reservoir_that_is_out_of_range_is_refused(option):
         (np.full((20, 2, 1), np.nan), 1e-6, OptionError),
         (np.zeros((20, 2, 1)), -1.0, OptionError),
         (np.zeros((20, 2, 1)), float("nan"), OptionError),
+        (np.zeros((20, 2, 1)), 0.0, OptionError),  # the reservoir is at rest, so no readout is better than another
+        (np.zeros((20, 2, 1)) * 1j, 1e-6, DtypeError),
     ],
 )
 def test_targets_that_nothing_can_be_learnt_from_are_refused(y, ridge, error):

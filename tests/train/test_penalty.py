@@ -85,5 +85,11 @@ def test_descending_it_brings_the_ratios_to_one(rng):
 @pytest.mark.parametrize(("cell", "form"), [("lstm", "paper"), ("rnn", "other")])
 def test_it_is_refused_for_what_it_is_not_defined_for(cell, form):
     layer = ln.Layer(cell, N, H, dtype="float64")
-    with pytest.raises(OptionError, match="rnn"):
+    with pytest.raises(OptionError, match="rnn" if cell == "lstm" else "one of 'paper', 'code'"):
         vanishing_penalty(layer, np.zeros((T, B, N)), np.zeros((T, B, H)), form=form)
+
+
+def test_a_layer_that_reads_backwards_is_refused_instead_of_measured_forwards():
+    layer = ln.Layer("rnn", N, H, dtype="float64", reverse=True)
+    with pytest.raises(OptionError, match="reverse=True came"):
+        vanishing_penalty(layer, np.zeros((T, B, N)), np.zeros((T, B, H)))
