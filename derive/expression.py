@@ -125,7 +125,14 @@ def _name(node: ast.Name, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
         return names[node.id]
     if node.id in TABLE:
         raise Fault(f"{node.id} is a function: write {node.id}(...)", node)
-    raise Fault(f"unknown name {node.id[:80]!r}.{suggestion(node.id[:80], names)}", node)
+    known = suggestion(node.id[:80], names)
+    raise Fault(f"unknown name {node.id[:80]!r}.{known} {_where_declared(node.id[:80])}", node)
+
+
+def _where_declared(name: str) -> str:
+    state = name.removesuffix("_prev")
+    example = f"states: {state}" if state != name else f"parameters: {name}[H,N] or {name}[H], inputs: {name}"
+    return f"If it is new, the header says what it is, e.g. {example}."
 
 
 def _constant(node: ast.Constant, names: Mapping[str, sympy.Expr]) -> sympy.Expr:

@@ -95,6 +95,7 @@ def test_arithmetic_means_what_it_says(text, meaning):
         ("h = tahn(x)", "Did you mean tanh?"),
         ("h = w @ x", "unknown name 'w'. Did you mean W?"),
         ("h = tanh(W @ x + q)", "unknown name 'q'. There is: h_prev, W, U, b, s, x."),
+        ("h = tanh(W @ x + m_prev)", "the header says what it is, e.g. states: m."),
         ("h = tanh(h)", "h has no new value yet; write h_prev"),
         ("a = c\nc = a\nh = a", "c has no value yet: move its equation up; what depends on itself is a state"),
         ("a = tanh(a)\nh = a", "a has no value yet"),
@@ -162,7 +163,8 @@ def test_the_message_shows_the_line_and_the_place_in_it():
     with pytest.raises(ParseError) as caught:
         parse(text, place="mine.cell")
     assert str(caught.value) == (
-        "mine.cell, line 4: unknown name 'y'. There is: h_prev, W, x.\n    tanh(W @ y)\n             ^"
+        "mine.cell, line 4: unknown name 'y'. There is: h_prev, W, x. If it is new, the header says what it is, e.g. "
+        "parameters: y[H,N] or y[H], inputs: y.\n    tanh(W @ y)\n             ^"
     )
 
 
