@@ -182,12 +182,13 @@ half_held = make(
     ],
 )
 
-# transposed matrices: beside the matrix itself, with an input, with a value, square and not
+# transposed matrices: beside the matrix itself, with an input, with a value, square and not; u keeps the gradient of
+# h_prev from being nothing but rounding where U is one number
 y_N, _ = state("y", N)
 tied = make(
     "tied",
     [
-        Eq(m, tanh(W @ x + U @ h_prev - U.T @ h_prev + b)),
+        Eq(m, tanh(W @ x + U @ h_prev - U.T @ h_prev + u * h_prev + b)),
         Eq(h, U.T @ m + W_i.T.T @ x),
         Eq(y_N, tanh(W.T @ h + W.T @ m)),
     ],
