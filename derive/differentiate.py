@@ -277,12 +277,16 @@ class Transpose:
 
     @property
     def matrices(self) -> dict[Matrix, tuple[tuple[Vector, Vector], ...]]:
-        """W -> the pairs (d_z, v) of d_W = sum over steps and rows of d_z v'; constants have none."""
+        """W -> the pairs (a, b) of d_W = sum over steps and rows of a b'; constants have none.
+
+        W v gives d_z v', W.T v gives v d_z'.
+        """
         pairs: dict[Matrix, list[tuple[Vector, Vector]]] = {}
         for slot in self.stage.slots:
             for matrix, vector in slot.terms:
                 if matrix.is_trained:
-                    pairs.setdefault(matrix, []).append((adjoint(slot.symbol), vector))
+                    pair = (vector, adjoint(slot.symbol)) if matrix.turned else (adjoint(slot.symbol), vector)
+                    pairs.setdefault(matrix.declared, []).append(pair)
         return {matrix: tuple(found) for matrix, found in pairs.items()}
 
     @property
@@ -296,9 +300,9 @@ class Transpose:
 
     def lines(self) -> Iterator[str]:
         for vector, pairs in self.operands.items():
-            yield f"{adjoint(vector)} += {' + '.join(f'{matrix}.T @ {d}' for matrix, d in pairs)}"
+            yield f"{adjoint(vector)} += {' + '.join(f'{matrix.T} @ {d}' for matrix, d in pairs)}"
         for matrix, outer in self.matrices.items():
-            yield f"d_{matrix} += {' + '.join(f'outer({d}, {vector})' for d, vector in outer)}"
+            yield f"d_{matrix} += {' + '.join(f'outer({a}, {b})' for a, b in outer)}"
         for bias, d in self.biases.items():
             yield f"{adjoint(bias)} += {d}"
 

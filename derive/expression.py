@@ -19,7 +19,7 @@ import sympy
 
 from derive.errors import DeriveError
 from derive.functions import TABLE
-from derive.symbols import UNTRANSPOSED, Matrix
+from derive.symbols import Matrix
 
 LENGTH, NODES, DEPTH = 4000, 400, 40
 INTEGER, POWER = 10**6, 16
@@ -125,7 +125,14 @@ def _name(node: ast.Name, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
         return names[node.id]
     if node.id in TABLE:
         raise Fault(f"{node.id} is a function: write {node.id}(...)", node)
-    raise Fault(f"unknown name {node.id[:80]!r}.{suggestion(node.id[:80], names)}", node)
+    known = suggestion(node.id[:80], names)
+    raise Fault(f"unknown name {node.id[:80]!r}.{known} {_where_declared(node.id[:80])}", node)
+
+
+def _where_declared(name: str) -> str:
+    state = name.removesuffix("_prev")
+    example = f"states: {state}" if state != name else f"parameters: {name}[H,N] or {name}[H], inputs: {name}"
+    return f"If it is new, the header says what it is, e.g. {example}."
 
 
 def _constant(node: ast.Constant, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
@@ -163,6 +170,13 @@ def _binary(node: ast.BinOp, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
     if isinstance(node.op, ast.Div) and right == 0:
         raise Fault("division by zero", node.right)
     return combine(left, right)
+
+
+def _attribute(node: ast.Attribute, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
+    value = _build(node.value, names)
+    if node.attr != "T" or not isinstance(value, Matrix):
+        raise Fault("a name has no dot, but for W.T, a matrix W transposed", node)
+    return value.T
 
 
 def _product(node: ast.BinOp, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
@@ -232,7 +246,6 @@ CHOICE = "a choice is where(a > b, c, d)"
 CURES: dict[type[ast.AST], str] = {
     ast.IfExp: CHOICE,
     ast.Compare: CHOICE,
-    ast.Attribute: f"a name has no dot; {UNTRANSPOSED}",
     ast.List: "a product with vectors side by side is a sum of products, W @ x + U @ h_prev",
     ast.Subscript: "a space stands where the name is declared, and there are no single elements",
 }
@@ -246,5 +259,6 @@ RULES: dict[type[ast.expr], Callable[..., sympy.Expr]] = {
     ast.UnaryOp: _unary,
     ast.BinOp: _binary,
     ast.Call: _call,
+    ast.Attribute: _attribute,
 }
 """The whole language of expressions: what is not here is refused."""

@@ -71,7 +71,7 @@ def evaluate(block: Block, number: Callable[[Expr], Any], matrices: Mapping[str,
 def _block(cell: Cell, state: Vector, previous: Vector, column: Column) -> Block:
     order = list(cell.symbols)
     words = [(head, tail) for tail, head in column.get(state.name, {}).items() if head != 0]
-    ordered = sorted(words, key=lambda word: [order.index(matrix.name) for matrix, _ in word[1]])
+    ordered = sorted(words, key=lambda word: [order.index(matrix.declared.name) for matrix, _ in word[1]])
     return Block(state, previous, tuple(ordered))
 
 

@@ -5,6 +5,7 @@
     W_z, W_r = matrices("W_z W_r", H, N)
     Eq(z, sigmoid(W_z @ x + U_z @ h_prev + b_z))
 
+`U.T @ v` multiplies by U transposed, which is no parameter of its own: its gradient is added to that of U.
 A plural (`values`, `matrices`, `vectors`, `scalars`) gives a tuple, a singular one symbol.
 """
 

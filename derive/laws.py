@@ -44,10 +44,10 @@ def walk(expression: Expr) -> Iterator[Expr]:
 
 
 def symbols_of(expression: Expr) -> Iterator[Vector | Matrix]:
-    """The symbols read, in the order written; a symbol read twice comes twice."""
+    """The symbols read, in the order written; a symbol read twice comes twice, and a transposed matrix as declared."""
     for node in walk(expression):
         if isinstance(node, (Vector, Matrix)):
-            yield node
+            yield node.declared if isinstance(node, Matrix) else node
 
 
 def spaces_of(expression: Expr) -> dict[str, str]:
@@ -210,9 +210,9 @@ def _check_product(cell: "Cell", equation: sympy.Eq, product: Product) -> None:
             f"name it first: Eq(name, {printed(vector)}), then {product.matrix} @ name"
         )
     if vector.space != product.matrix.columns:
-        matrix = product.matrix
+        matrix = product.matrix.declared
         raise ShapeError(
-            f"{_where(cell, equation)}: {product} needs a vector over {matrix.columns}, but {vector} is over "
+            f"{_where(cell, equation)}: {product} needs a vector over {product.matrix.columns}, but {vector} is over "
             f"{vector.space}; {matrix} is {matrix.rows} x {matrix.columns} as declared"
         )
 

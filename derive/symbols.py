@@ -19,13 +19,9 @@ from derive.functions import TABLE
 N, H, ONE = "N", "H", "1"
 
 STRUCTURES = (None, "block_upper")
+TURNED = ".T"  # ends the name of a transposed matrix, and of no declared one
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 SPACE = re.compile(r"[A-Z][A-Za-z0-9]{0,15}|1")
-
-UNTRANSPOSED = (
-    "equations have no transposed matrices; declare the matrix that is multiplied, A, and train W outside: "
-    "A = W - W.T goes into layer.parameters, and d_W = d_A - d_A.T comes out"
-)
 
 # what the generated text calls adjoints and tangents
 TAKEN_PREFIXES = {"d_": "an adjoint", "dot_": "a tangent", "__": "Python's own"}
@@ -94,20 +90,28 @@ class Vector(Symbol):
 
 
 class Matrix(Symbol):
-    """A matrix; it appears only as the left factor of `@`."""
+    """A matrix; it appears only as the left factor of `@`.  `U.T` is U transposed: no parameter of its own."""
 
-    __slots__ = ("columns", "role", "rows", "structure")
+    __slots__ = ("columns", "role", "rows", "structure", "turned")
 
-    def __new__(cls, name: str, role: str, rows: str, columns: str, structure: str | None = None) -> Self:
+    def __new__(
+        cls,
+        name: str,
+        role: str,
+        rows: str,
+        columns: str,
+        structure: str | None = None,
+        turned: "Matrix | None" = None,
+    ) -> Self:
         self = Symbol.__xnew__(cls, name, real=True)
-        self.role, self.rows, self.columns, self.structure = role, rows, columns, structure
+        self.role, self.rows, self.columns, self.structure, self.turned = role, rows, columns, structure, turned
         return self
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return (self.name, self.role, self.rows, self.columns, self.structure), {}
+        return (self.name, self.role, self.rows, self.columns, self.structure, self.turned), {}
 
     def _hashable_content(self) -> tuple[Any, ...]:
-        return (*super()._hashable_content(), self.role, self.rows, self.columns, str(self.structure))
+        return (*super()._hashable_content(), self.role, self.rows, self.columns, str(self.declared.structure))
 
     def __matmul__(self, vector: Any) -> "Product":
         operand = sympify(vector)
@@ -116,8 +120,14 @@ class Matrix(Symbol):
         return Product(self, operand)
 
     @property
-    def T(self) -> Self:
-        raise EquationError(f"{self.name}.T: {UNTRANSPOSED}")
+    def T(self) -> "Matrix":
+        """The transpose; it has no structure: below its diagonal blocks it is what the declared one is above."""
+        return self.turned or Matrix(f"{self.name}{TURNED}", self.role, self.columns, self.rows, turned=self)
+
+    @property
+    def declared(self) -> "Matrix":
+        """The matrix that is declared: of U.T, U."""
+        return self.turned or self
 
     @property
     def is_trained(self) -> bool:

@@ -119,9 +119,11 @@ def from_formula(blocks: tuple[Block, ...], program: Program, run: Run, step: St
 
 
 def _matrices(run: Run) -> dict[str, Array]:
-    symbols = ((name, run.cell.symbols[name]) for name in run.numbers)
+    symbols = (run.cell.symbols[name] for name in run.numbers)
     masked = run.interpreter.masked
-    return {name: masked(symbol, run.numbers[name]) for name, symbol in symbols if isinstance(symbol, Matrix)}
+    found = {s: masked(s, run.numbers[s.name]) for s in symbols if isinstance(s, Matrix)}
+    turned = {matrix.T.name: value.T for matrix, value in found.items()}
+    return turned | {matrix.name: value for matrix, value in found.items()}
 
 
 def _with_split_names(program: Program, run: Run, step: Step) -> dict[str, Array]:

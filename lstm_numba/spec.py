@@ -5,9 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+def declared(matrix: str) -> str:
+    """The parameter or constant that a slot's matrix is: of "U.T", U."""
+    return matrix.removesuffix(".T")  # no name of a cell has a dot in it
+
+
 @dataclass(frozen=True)
 class Slot:
-    """One pre-activation: the sum of matrix times vector over its terms, plus a bias."""
+    """One pre-activation: the sum of matrix times vector over its terms, plus a bias; "U.T" is U transposed."""
 
     name: str
     terms: tuple[tuple[str, str], ...]

@@ -76,7 +76,7 @@ class _Page:
         for vector, pairs in stage.operands.items():
             yield self._line(self._target(vector), _sum(Pullback(matrix, d) for matrix, d in pairs))
         for matrix, outer in stage.matrices.items():
-            self.parameters.setdefault(matrix, []).extend(Outer(d, vector) for d, vector in outer)
+            self.parameters.setdefault(matrix, []).extend(Outer(a, b) for a, b in outer)
         for bias, d in stage.biases.items():
             self.parameters.setdefault(bias, []).append(d)
 

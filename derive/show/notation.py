@@ -144,7 +144,14 @@ def _outer(notation: Notation, printer: Printer, expression: Outer) -> Printed:
     return notation.space.join([left, notation.transpose.format(right)]), TERM
 
 
+def _matrix(notation: Notation, printer: Printer, matrix: Matrix) -> Printed:
+    return notation.transpose.format(printer(matrix.turned)) if matrix.turned else notation.name(matrix), ATOM
+
+
 def _pullback(notation: Notation, printer: Printer, expression: Pullback) -> Printed:
+    pulled, vector = expression.args
+    if isinstance(pulled, Matrix) and pulled.turned:  # transposed twice
+        return _product(notation, printer, Product(pulled.T, vector))
     matrix, vector = (printer(part, ATOM) for part in expression.args)
     return notation.space.join([notation.transpose.format(matrix), vector]), TERM
 
@@ -169,6 +176,7 @@ def _shifted(notation: Notation, printer: Printer, expression: Shifted) -> Print
 
 TREE: dict[type, Callable[[Notation, Printer, Any], Printed]] = {
     sympy.Symbol: _symbol,
+    Matrix: _matrix,
     Integer: _integer,
     Rational: _term,
     Add: _sum,

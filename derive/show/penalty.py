@@ -39,7 +39,7 @@ def _recurrence(cell: Cell) -> tuple[sympy.Expr, Matrix]:
     words = blocks[0].words if len(blocks) == 1 else ()
     if len(words) == 1 and len(words[0][1]) == 1:
         head, ((matrix, inner),) = words[0]
-        if inner == 1 and matrix.is_trained:
+        if inner == 1 and matrix.is_trained and not matrix.turned:
             return head, matrix
     raise OptionError(
         f"cell {cell.name}: the penalty is for a step Jacobian diag(...) U with one trained U, such as that of rnn; "

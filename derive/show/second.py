@@ -87,7 +87,7 @@ def _changes(stage: Pointwise) -> Iterator[tuple[Line, bool]]:
 def _sums(program: Program) -> Iterator[Line]:
     for transpose in map(Transpose, program.affine):
         for matrix, pairs in transpose.matrices.items():
-            terms = (part for d, v in pairs for part in (Outer(tangent(d), v), Outer(d, tangent(v))))
+            terms = (part for a, b in pairs for part in (Outer(tangent(a), b), Outer(a, tangent(b))))
             yield _summed(matrix.name, _joined(terms))
         yield from (_summed(bias.name, tangent(d)) for bias, d in transpose.biases.items())
     changes = (line for stage in program.pointwise for line, is_sum in _changes(stage) if is_sum)
@@ -99,6 +99,8 @@ def _summed(name: str, expression: Expr) -> Line:
 
 
 def _dot(matrix: Matrix) -> Matrix:
+    if matrix.turned:
+        return _dot(matrix.turned).T
     return Matrix(f"dot_{matrix.name}", matrix.role, matrix.rows, matrix.columns)
 
 

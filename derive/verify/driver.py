@@ -172,6 +172,6 @@ class Driver:
         for matrix, vector in slot.terms:
             if vector.name in dots and not vector.stopped:
                 total = total + dots[vector.name] @ weights(matrix, known, problem).T
-            if matrix.name in dots:
+            if matrix.declared.name in dots:
                 total = total + known[vector.name] @ weights(matrix, dots, problem).T
         return total if slot.bias is None or slot.bias.name not in dots else total + dots[slot.bias.name]

@@ -53,11 +53,14 @@ class Interpreter:
 
     def evaluate(self, expression: sympy.Basic, names: Named) -> Any:
         if isinstance(expression, Product):
-            weights = self.masked(expression.matrix, names[expression.matrix.name])
+            matrix = expression.matrix
+            weights = self.masked(matrix.declared, names[matrix.declared.name])
+            # rows of vectors are multiplied from the right: by W' for W v
+            across = weights if matrix.turned else np.swapaxes(weights, -1, -2)
             operand = self.evaluate(expression.operand, names)
             # a value made of parameters alone is the same in every row, or in every unit too
-            shape = np.broadcast_shapes(np.shape(operand), (1, weights.shape[-1]))
-            return np.broadcast_to(operand, shape) @ np.swapaxes(weights, -1, -2)
+            shape = np.broadcast_shapes(np.shape(operand), (1, across.shape[-2]))
+            return np.broadcast_to(operand, shape) @ across
         if isinstance(expression, Vector):
             value = names[expression.name]
             return self.stop(value) if expression.stopped else value

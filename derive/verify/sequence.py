@@ -30,10 +30,12 @@ def masks(problem: Problem, t: int) -> tuple[Array, Array]:
 
 
 def masked(matrix: Matrix, value: Array, problem: Problem) -> Array:
+    """What exists of a declared matrix."""
     if matrix.structure is None:
         return value
     return np.where(block_upper(value.shape[-1], problem.periods or (1,)), value, 0)
 
 
 def weights(matrix: Matrix, known: Named, problem: Problem) -> Array:
-    return masked(matrix, known[matrix.name], problem)
+    value = masked(matrix.declared, known[matrix.declared.name], problem)
+    return value.T if matrix.turned else value

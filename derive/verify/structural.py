@@ -28,7 +28,14 @@ class TransposedWeight(Sweep):
 
     def pull(self, matrix: Matrix, d_z: Array) -> Array:
         value = weights(matrix, self.tape.steps[0], self.problem)
-        return d_z @ (value.T if matrix.rows == matrix.columns else value)
+        return d_z @ (value.T if _is_square(matrix) else value)
+
+
+class GradientNotTransposed(Sweep):
+    """d_W += d_z' v for W' v, where W is square."""
+
+    def outer(self, matrix: Matrix, d_z: Array, value: Array) -> Array:
+        return d_z.T @ value if _is_square(matrix) else super().outer(matrix, d_z, value)
 
 
 class WeightsSkipFirstStep(Sweep):
@@ -183,8 +190,9 @@ class RoundedSum(Sweep):
     def weights(self, t: int, matrix: Matrix, vector: Vector, d_z: Array) -> None:
         super().weights(t, matrix, vector, d_z)
         if matrix.is_trained:
-            kept = self.found["parameters", matrix.name]
-            self.found["parameters", matrix.name] = kept.astype(np.float32).astype(kept.dtype)
+            name = matrix.declared.name
+            kept = self.found["parameters", name]
+            self.found["parameters", name] = kept.astype(np.float32).astype(kept.dtype)
 
 
 def one_element(group: str, name: str) -> type[Sweep]:
@@ -204,6 +212,10 @@ def one_element(group: str, name: str) -> type[Sweep]:
 # --- Where they make a difference
 
 
+def _is_square(matrix: Matrix) -> bool:
+    return matrix.rows == matrix.columns
+
+
 def always(_program: Program) -> bool:
     return True
 
@@ -217,7 +229,11 @@ def has_weights(program: Program) -> bool:
 
 
 def has_square_weights(program: Program) -> bool:
-    return any(matrix.rows == matrix.columns and not vector.stopped for matrix, vector in _terms(program))
+    return any(_is_square(matrix) and not vector.stopped for matrix, vector in _terms(program))
+
+
+def has_turned_weights(program: Program) -> bool:
+    return any(matrix.turned and matrix.is_trained and _is_square(matrix) for matrix, _ in _terms(program))
 
 
 def has_recurrent_weights(program: Program) -> bool:
@@ -246,6 +262,7 @@ def has_two_ways_back(program: Program) -> bool:
 
 BROKEN: dict[type[Sweep], Applies] = {
     TransposedWeight: has_square_weights,
+    GradientNotTransposed: has_turned_weights,
     WeightsSkipFirstStep: has_weights,
     WeightsSkipLastStep: has_weights,
     BiasSkipsFirstStep: has_bias,

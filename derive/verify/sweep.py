@@ -1,6 +1,7 @@
 """Backpropagation through time, written once for every program, one rule a method.
 
     z = W v + b           d_v += d_z W       d_W += d_z' v       d_b += d_z
+    z = W' v              d_v += d_z W'      d_W += v' d_z
     step t                receives d_s[t] = loss at t + what step t + 1 gave for s_prev
     past a row's end      the state is held, so its adjoint passes unchanged
     a reset before t      the state was the initial one, so its adjoint goes there
@@ -87,10 +88,13 @@ class Sweep:
             self.parameter(slot.bias.name, d_z)
 
     def weights(self, t: int, matrix: Matrix, vector: Vector, d_z: Array) -> None:
-        # d_W += d_z' v
+        # d_W += d_z' v, and of W' v its transpose
         if matrix.is_trained:
-            value = self.operand(t, vector)
-            self.found["parameters", matrix.name] += masked(matrix, d_z.T @ value, self.problem)
+            found = self.outer(matrix, d_z, self.operand(t, vector))
+            self.found["parameters", matrix.declared.name] += masked(matrix.declared, found, self.problem)
+
+    def outer(self, matrix: Matrix, d_z: Array, value: Array) -> Array:
+        return value.T @ d_z if matrix.turned else d_z.T @ value
 
     def operand(self, t: int, vector: Vector) -> Array:
         value = self.tape.steps[t][vector.name]

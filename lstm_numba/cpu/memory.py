@@ -1,7 +1,7 @@
 """Arrays, used again: fresh memory costs a page fault every few kilobytes, a tenth of a training step.
 
 What is lent comes back when nobody holds the loan any more.  Only what the latest shape needs is kept, and no more of
-it than SPARE, so that memory grows neither with the number of shapes nor with what a user once held at a time.
+it than Memory.SPARE, so that memory grows neither with the number of shapes nor with what a user once held at a time.
 """
 
 import threading
@@ -17,7 +17,6 @@ from lstm_numba.cpu.target import LINE_BYTES
 Arrays = dict[str, NDArray[Any]]
 W = TypeVar("W")
 
-SPARE = 2  # a training loop holds its last run until it has the next
 LARGE_BYTES = 1 << 20  # smaller arrays get memory that the C library has at hand
 
 
@@ -57,6 +56,10 @@ class Pieces:
 class Memory(Generic[W]):
     """What `make(*key)` makes, for one borrower at a time."""
 
+    # A training loop holds its last run until it has the next.  A module's name may be gone when the interpreter ends
+    # and the last loans come back.
+    SPARE = 2
+
     def __init__(self, make: Callable[..., W]) -> None:
         # Reentrant: a loan that the garbage collector finds while the lock is held is given back right there.
         self._make, self._lock = make, threading.RLock()
@@ -73,7 +76,7 @@ class Memory(Generic[W]):
         with self._lock:
             if key != self._latest:
                 self._latest, self._free = key, []
-            if len(self._free) < SPARE:
+            if len(self._free) < self.SPARE:
                 self._free.append(work)
 
 

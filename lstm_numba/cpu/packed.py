@@ -13,7 +13,7 @@ from lstm_numba.cpu.packing import MATRIX, SUM, VECTOR
 from lstm_numba.cpu.target import WIDE
 from lstm_numba.parameters import Parameters
 from lstm_numba.sizes import Packed, Sizes
-from lstm_numba.spec import CellSpec
+from lstm_numba.spec import CellSpec, declared
 
 Row = tuple[int, ...]
 Whole = tuple[NDArray[Any], Arrays]  # an array, and its pieces by the names of the kernels' arguments
@@ -66,9 +66,11 @@ class Packing:
     def _matrix_rows(self, targets: dict[str, int], only: Iterable[str] | None = None) -> Iterator[Row]:
         for packed in self.sizes.packed:
             for matrix, place in self._terms(packed):
-                for source, _ in self._places(matrix) if only is None or matrix in only else ():
+                name = declared(matrix)
+                steps = (packed.depth, 1) if name == matrix else (1, packed.size)
+                for source, _ in self._places(name) if only is None or name in only else ():
                     shape = (source, packed.size, packed.depth, targets[packed.key], place)
-                    yield (*shape, packed.product.run, packed.units, packed.width, packed.panels)
+                    yield (*shape, packed.product.run, packed.units, packed.width, packed.panels, *steps)
 
     def _turned(self, packed: Packed) -> int:
         """Numbers in a transposed matrix."""

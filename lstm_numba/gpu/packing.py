@@ -7,6 +7,7 @@ from typing import Any
 from lstm_numba.gpu.operands import Operand
 from lstm_numba.gpu.shapes import Arrays, Shapes
 from lstm_numba.parameters import Parameters
+from lstm_numba.spec import declared
 
 
 class Packing:
@@ -34,7 +35,10 @@ class Packing:
 
     def _matrix(self, theta: Mapping[str, Any], name: str | None, operand: Operand) -> Any:
         shape = operand.units, operand.depth
-        return self.shapes.zeros(prod(shape)).reshape(shape) if name is None else theta[name]
+        if name is None:
+            return self.shapes.zeros(prod(shape)).reshape(shape)
+        matrix = theta[declared(name)]
+        return matrix if declared(name) == name else matrix.T
 
     def _bias(self, theta: Mapping[str, Any], name: str | None, size: int) -> Any:
         return self.shapes.zeros(size) if name is None else theta[name]
@@ -47,9 +51,10 @@ class Packing:
     def add_matrices(self, operand: Operand, sums: Any, flat: Any) -> None:
         """The gradients of an operand's matrices, from those of the one that they are stacked in."""
         for place, name in enumerate(operand.matrices):
-            if name is not None and name in self.spec.parameters:
+            if name is not None and declared(name) in self.spec.parameters:
                 block = sums[place * operand.units : (place + 1) * operand.units]
-                self._part(flat, name)[...] += block.reshape(-1)
+                found = block if declared(name) == name else block.T
+                self._part(flat, declared(name))[...] += found.reshape(-1)
 
     def add_biases(self, k: int, sums: Any, flat: Any) -> None:
         """The gradients of a stage's biases, from the sums of its slots' adjoints."""

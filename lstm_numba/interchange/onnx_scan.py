@@ -8,7 +8,7 @@ import numpy as np
 from lstm_numba.interchange.onnx_graph import Graph, Value, functions
 from lstm_numba.interchange.step import clock_name, run_step
 from lstm_numba.layer import Layer
-from lstm_numba.spec import Slot
+from lstm_numba.spec import Slot, declared
 
 Values = dict[str, Value]
 # Sequences that are no cell's: no name of a cell has a space in it.
@@ -95,7 +95,9 @@ class Scan:
             return None
         total = self.arrays[slot.bias] if slot.bias else None
         for matrix, operand in terms:
-            product = self.graph.node("MatMul", self.inputs[operand], self.graph.node("Transpose", self.arrays[matrix]))
+            weights = self.arrays[declared(matrix)]
+            across = self.graph.node("Transpose", weights) if declared(matrix) == matrix else weights
+            product = self.graph.node("MatMul", self.inputs[operand], across)
             total = product if total is None else product + total
         return total
 
@@ -151,8 +153,10 @@ class Scan:
             total = read.get(slot.name) or (self.body.here(self.arrays[slot.bias]) if slot.bias else None)
             for matrix, operand in slot.terms:
                 if operand not in self.inputs:
-                    weights = self.body.here(self.arrays[matrix])
-                    total = self.body.node("Gemm", found[operand], weights, total, transB=1)
+                    weights = self.body.here(self.arrays[declared(matrix)])
+                    total = self.body.node(
+                        "Gemm", found[operand], weights, total, transB=int(declared(matrix) == matrix)
+                    )
             assert total is not None  # a slot has a term
             return total
 

@@ -1,15 +1,11 @@
-"""How the time of a training step grows with T, B and H, and what a forward leaves in memory for its backward.
+"""How the time of a training step grows with T, B and H, and what it takes of memory (memory.py).
 
     python -m scripts.benchmarks.growth FOLDER     writes growth.png, prints Markdown
 
-Times: one thread, float32, LSTM, our layer and torch.nn interleaved.  Memory: what the resident size of a fresh process
-grows by in the first forward of full length, after one of a single step.
+One thread, float32, LSTM, our layer and torch.nn interleaved.
 """
 
 import argparse
-import gc
-import resource
-import subprocess
 import sys
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,9 +19,6 @@ SWEEPS = {
     "B": [(100, B, 128, 128) for B in (1, 2, 4, 8, 16, 32, 64, 128, 256)],
     "H": [(50, 32, H, H) for H in (32, 64, 128, 256, 512, 1024)],
 }
-MEMORY_SIZE = (1000, 32, 128, 128)
-MEMORY_KINDS = ("ours", "ours, save='states'", "torch.nn")
-PAGE = resource.getpagesize()
 
 
 @dataclass(frozen=True)
@@ -73,39 +66,7 @@ def draw(found: dict[str, list[Point]], path: Path) -> None:
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
-def resident() -> int:
-    """Bytes of this process that are in memory now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
-
-
-def left_by_a_forward(kind: str) -> int:
-    """Bytes that a forward leaves for its backward, output included; for a process of its own."""
-    from scripts.benchmarks.cases import Case, Data
-    from scripts.benchmarks.peers import torch_modules
-
-    data = Data(Case("lstm", MEMORY_SIZE))
-    if kind == "torch.nn":
-        forward = torch_modules.forward(data)
-    else:
-        save = "states" if "states" in kind else True
-        forward = lambda steps: data.layer.forward(data.x[:steps], data.state, save=save)
-    forward(1)  # what the first call loads and compiles is not the tape's
-    gc.collect()
-    before = resident()
-    kept = forward(MEMORY_SIZE[0])
-    after = resident()
-    del kept
-    return after - before
-
-
-def memory() -> dict[str, int]:
-    """Every kind in a process of its own."""
-    command = [sys.executable, "-m", "scripts.benchmarks.growth", "--memory"]
-    runs = {kind: subprocess.run([*command, kind], capture_output=True, text=True, check=True) for kind in MEMORY_KINDS}
-    return {kind: int(run.stdout) for kind, run in runs.items()}
-
-
-def markdown(found: dict[str, list[Point]], bytes_left: dict[str, int]) -> str:
+def markdown(found: dict[str, list[Point]]) -> str:
     lines = []
     for name, points in found.items():
         axis = "TBNH".index(name)
@@ -114,28 +75,21 @@ def markdown(found: dict[str, list[Point]], bytes_left: dict[str, int]) -> str:
         for point, slope in zip(points, slopes, strict=True):
             times = " | ".join(f"{1e3 * point.seconds[one]:.3g}" for one in ("ours", "torch.nn"))
             lines.append(f"| {point.size[axis]} | {times} | {slope} |")
-    T, B, N, H = MEMORY_SIZE
-    lines += ["", f"| left by a forward, T={T} B={B} N={N} H={H} | MB |", "| --- | --- |"]
-    lines += [f"| {kind} | {size / 1e6:.1f} |" for kind, size in bytes_left.items()]
     return "\n".join(lines[1:])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.benchmarks.growth", description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?", default=Path())
-    parser.add_argument("--memory", metavar="KIND", choices=MEMORY_KINDS, help="one figure of the last table")
     options = parser.parse_args()
     threads.pin(1)
-    if options.memory:
-        print(left_by_a_forward(options.memory))
-        return 0
-    from scripts.benchmarks import machine, table
+    from scripts.benchmarks import machine, memory, table
 
     found = {name: sweep(sizes) for name, sizes in SWEEPS.items()}
     options.folder.mkdir(parents=True, exist_ok=True)
     draw(found, options.folder / "growth.png")
     head = machine.head("python -m scripts.benchmarks.growth", threads=1)
-    print("\n\n".join([*table.origin(head), markdown(found, memory())]))
+    print("\n\n".join([*table.origin(head), markdown(found), memory.markdown(memory.all_figures())]))
     return 0
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 import lstm_numba as ln
 from lstm_numba.errors import CudaMemoryError
+from lstm_numba.spec import declared
 from tests import layers
 
 TOLERANCE = {"float64": 1e-12, "float32": 5e-6, "tf32": 5e-3, "float16": 2e-2, "bfloat16": 2e-2}
@@ -50,7 +51,7 @@ def pair(cell: str, kinds: Any, size: tuple[int, int, int, int], **options: Any)
         options["P"] = 2 * (hidden // 3) or 1  # even, so that half numbers can be read in pairs
     exact = layers.random_layer(cell, inputs, hidden, **options)
     own = ln.Layer(cell, inputs, hidden, dtype=kinds.storage, products=kinds.products, device="cuda", **options)
-    matrices = {matrix for stage in own.spec.stages for slot in stage.slots for matrix, _ in slot.terms}
+    matrices = {declared(matrix) for stage in own.spec.stages for slot in stage.slots for matrix, _ in slot.terms}
     for name, array in exact.parameters.items():
         array *= 1.5 / max(1.0, np.sqrt(hidden))
         array[...] = rounded(array, kinds.storage if name in matrices else own.dtype.name)

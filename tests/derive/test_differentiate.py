@@ -225,6 +225,15 @@ def test_an_affine_stage_is_transposed():
     ]
 
 
+def test_a_transposed_matrix_is_transposed_back_and_its_gradient_too():
+    transpose = Transpose(split(CELLS["tied"]).affine[-1])
+    assert list(transpose.lines()) == [
+        "d_h += W @ d_z_y",
+        "d_m += W @ d_z_y",
+        "d_W += outer(h, d_z_y) + outer(m, d_z_y)",
+    ]
+
+
 def test_a_stopped_operand_gets_nothing_but_its_matrix_does():
     transpose = Transpose(split(derive.cells["lstm1997"].variant(truncated=True)).affine[0])
     assert [v.name for v in transpose.operands] == ["x"]

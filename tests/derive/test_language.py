@@ -11,7 +11,7 @@ from sympy import Rational, Symbol
 from derive import language
 from derive.errors import EquationError, NameRuleError, ShapeError
 from derive.functions import NUMPY, TABLE, adopt, plain, positive, where
-from derive.language import H, N, Vector, input, matrix, scalar, state, value, values, vector  # noqa: A004
+from derive.language import Cell, Eq, H, N, Vector, input, matrix, scalar, state, value, values, vector  # noqa: A004
 from tests.derive.unrolled import MPMATH
 
 ARGUMENTS = sympy.symbols("a b c", real=True)
@@ -175,8 +175,26 @@ def test_a_matrix_multiplies_a_vector_only():
             left @ x
     with pytest.raises(EquationError, match="x is a vector; write W @ v"):
         x @ W
-    with pytest.raises(EquationError, match=r"W\.T: equations have no transposed matrices"):
-        _ = W.T @ x
+
+
+def test_a_transposed_matrix_is_the_declared_one_read_along_its_columns():
+    W = matrix("W", H, N)
+    assert (W.T.name, W.T.shape, W.T.role) == ("W.T", (N, H), "parameter")
+    assert W.T.T == W.T.declared == W != W.T
+    assert pickle.loads(pickle.dumps(W.T)) == W.T  # noqa: S301 (our own)
+    assert W.T.declared.shape == (H, N)
+    assert matrix("U", H, H, structure="block_upper").T.structure is None
+    assert matrix("U", H, H, structure="block_upper").T != matrix("U", H, H).T
+
+
+def test_a_transposed_matrix_is_no_parameter_of_its_own():
+    W, U, (h, h_prev), x = matrix("W", H, N), matrix("U", H, H), state("h"), input("x")
+    cell = Cell(name="a", title="a", year=2026, reference="", equations=[Eq(h, W @ x + U @ h_prev - U.T @ h_prev)])
+    assert cell.shapes == {"W": (H, N), "U": (H, H)}
+    only = Cell(name="a", title="a", year=2026, reference="", equations=[Eq(h, W @ x + U.T @ h_prev)])
+    assert only.shapes == cell.shapes
+    with pytest.raises(ShapeError, match=r"needs a vector over H, but x is over N; W is H x N as declared"):
+        Cell(name="a", title="a", year=2026, reference="", equations=[Eq(h, W.T @ x + h_prev)])
 
 
 def test_a_product_cannot_be_differentiated_element_by_element():

@@ -95,6 +95,7 @@ def test_arithmetic_means_what_it_says(text, meaning):
         ("h = tahn(x)", "Did you mean tanh?"),
         ("h = w @ x", "unknown name 'w'. Did you mean W?"),
         ("h = tanh(W @ x + q)", "unknown name 'q'. There is: h_prev, W, U, b, s, x."),
+        ("h = tanh(W @ x + m_prev)", "the header says what it is, e.g. states: m."),
         ("h = tanh(h)", "h has no new value yet; write h_prev"),
         ("a = c\nc = a\nh = a", "c has no value yet: move its equation up; what depends on itself is a state"),
         ("a = tanh(a)\nh = a", "a has no value yet"),
@@ -102,7 +103,9 @@ def test_arithmetic_means_what_it_says(text, meaning):
         ("h = h_{t-1}", "the value of the step before h_prev"),
         ("h = b if s > 0 else h_prev", "a choice is where(a > b, c, d)"),
         ("h = b ^ 2", "a power is **"),
-        ("h = W @ x - W.T @ h_prev", "equations have no transposed matrices"),
+        ("h = W.H @ h_prev", "no dot, but for W.T, a matrix W transposed"),
+        ("h = b.T @ h_prev", "no dot, but for W.T, a matrix W transposed"),
+        ("h = W.T * b", "W.T is a matrix: multiply it with a vector first, W.T @ x"),
         ("h = W @ [x, h_prev]", "W @ x + U @ h_prev"),
         ("h = softmax(b)", "ones @ s gives it"),
         ("h = sigmoid", "sigmoid is a function: write sigmoid(...)"),
@@ -160,7 +163,8 @@ def test_the_message_shows_the_line_and_the_place_in_it():
     with pytest.raises(ParseError) as caught:
         parse(text, place="mine.cell")
     assert str(caught.value) == (
-        "mine.cell, line 4: unknown name 'y'. There is: h_prev, W, x.\n    tanh(W @ y)\n             ^"
+        "mine.cell, line 4: unknown name 'y'. There is: h_prev, W, x. If it is new, the header says what it is, e.g. "
+        "parameters: y[H,N] or y[H], inputs: y.\n    tanh(W @ y)\n             ^"
     )
 
 

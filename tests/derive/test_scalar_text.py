@@ -229,4 +229,4 @@ def test_text_is_the_same_in_every_process(seed):
 
 def test_lists_of_cells_are_not_empty():
     assert len(PACKAGE) == 19
-    assert len(CELLS) == 12
+    assert len(CELLS) == 13

@@ -56,6 +56,8 @@ EXPRESSIONS = [
     (d_W_i, "d_W_i", r"\mathrm{d}W_{i}", "d_W_i"),
     (dot_h_prev, "dot_h_prev", r"\dot{h}_{t-1}", "dot_h_prev"),
     (Pullback(U_i, d_z_i), "U_iᵀ d_z_i", r"{U_{i}}^{\top} \, \mathrm{d}z_{i,t}", "U_i.T @ d_z_i"),
+    (U_i.T @ h, "U_iᵀ h", r"{U_{i}}^{\top} \, h_{t}", "U_i.T @ h"),
+    (Pullback(U_i.T, d_z_i), "U_i d_z_i", r"U_{i} \, \mathrm{d}z_{i,t}", "U_i @ d_z_i"),
     (Outer(d_z_i, h_prev), "d_z_i h_prevᵀ", r"\mathrm{d}z_{i,t} \, {h_{t-1}}^{\top}", "d_z_i @ h_prev.T"),
     (OverTime(d_z_i), "Σₜ d_z_i", r"\sum_{t} \mathrm{d}z_{i,t}", "sum_t(d_z_i)"),
     (OverTime(InOrder(a, b)), "Σₜ (a + b)", r"\sum_{t} \left(a_{t} + b_{t}\right)", "sum_t(a + b)"),

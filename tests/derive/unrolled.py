@@ -72,6 +72,11 @@ def leaf(name, *index, step=None):
     return f"{name}@{step}[{','.join(map(str, index))}]" if step is not None else f"{name}[{','.join(map(str, index))}]"
 
 
+def element(matrix, j, k):
+    """The leaf of element j, k; of a transposed matrix that is k, j of the declared one."""
+    return leaf(matrix.declared.name, k, j) if matrix.turned else leaf(matrix.name, j, k)
+
+
 def indices(*spaces):
     return list(product(*(range(SIZES[space]) for space in spaces)))
 
@@ -116,7 +121,8 @@ class Unrolled:
         return indices(*symbol.shape) if symbol.shape else [(0,)]
 
     def masked(self, matrix, j, k):
-        return matrix.structure == "block_upper" and k < j  # blocks of one unit
+        row, column = (k, j) if matrix.turned else (j, k)
+        return matrix.declared.structure == "block_upper" and column < row  # blocks of one unit
 
     # --- Equations, element by element
 
@@ -209,7 +215,7 @@ class _Element:
     def product(self, expression, j):
         matrix = expression.matrix
         columns = [k for k in range(SIZES[matrix.columns]) if not self.unrolled.masked(matrix, j, k)]
-        return sum(self.given(leaf(matrix.name, j, k)) * self(expression.operand, k) for k in columns)
+        return sum(self.given(element(matrix, j, k)) * self(expression.operand, k) for k in columns)
 
     def name(self, v, j):
         match v.role:
@@ -269,7 +275,7 @@ class Backward:
                 values[slot.name, j] = self.read(slot.bias, t, j, values) if slot.bias is not None else mpmath.mpf(0)
             for matrix, vector in slot.terms:
                 for j, k in self.pairs(matrix):
-                    weight = self.unrolled.leaves[leaf(matrix.name, j, k)]
+                    weight = self.unrolled.leaves[element(matrix, j, k)]
                     values[slot.name, j] += weight * self.read(vector, t, k, values)
 
     def pointwise(self, stage, t, values):
@@ -318,12 +324,18 @@ class Backward:
         for vector, pairs in affine.operands.items():
             for matrix, d in pairs:
                 for j, k in self.pairs(matrix):
-                    weight = self.unrolled.leaves[leaf(matrix.name, j, k)]
+                    weight = self.unrolled.leaves[element(matrix, j, k)]
                     self.receive(vector, t, k, weight * received(d, j), adjoints)
-        for matrix, pairs in affine.matrices.items():
-            for d, vector in pairs:
-                for j, k in self.pairs(matrix):
-                    self.gradient_of[leaf(matrix.name, j, k)] += received(d, j) * self.read(vector, t, k, values)
+        self.outer(affine, t, values, received)
         for bias, d in affine.biases.items():
             for j in range(SIZES[bias.space]):
                 self.receive(bias, t, j, received(d, j), adjoints)
+
+    def outer(self, affine, t, values, received):
+        def factor(v, j):
+            return received(v, j) if v.role == "adjoint" else self.read(v, t, j, values)
+
+        for matrix, pairs in affine.matrices.items():
+            for a, b in pairs:
+                for j, k in self.pairs(matrix):
+                    self.gradient_of[element(matrix, j, k)] += factor(a, j) * factor(b, k)

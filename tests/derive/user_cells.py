@@ -182,12 +182,25 @@ half_held = make(
     ],
 )
 
+# transposed matrices: beside the matrix itself, with an input, with a value, square and not; u keeps the gradient of
+# h_prev from being nothing but rounding where U is one number
+y_N, _ = state("y", N)
+tied = make(
+    "tied",
+    [
+        Eq(m, tanh(W @ x + U @ h_prev - U.T @ h_prev + u * h_prev + b)),
+        Eq(h, U.T @ m + W_i.T.T @ x),
+        Eq(y_N, tanh(W.T @ h + W.T @ m)),
+    ],
+)
+
 # no product at all
 plain = make("plain", [Eq(h, tanh(u * h_prev + b))])
 
 CELLS = {
     cell.name: cell
     for cell in (
-        min_gru, ind_rnn, fast_grnn, projected, lem, multiplicative, slstm, mut3, deep, odd, half_held, plain,
+        min_gru, ind_rnn, fast_grnn, projected, lem, multiplicative, slstm, mut3, deep, odd, half_held, tied,
+        plain,
     )
 }  # fmt: skip

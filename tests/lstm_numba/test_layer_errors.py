@@ -3,7 +3,6 @@
 Truth: the table below, what a user sees beside the class that says which kind of mistake it is.
 """
 
-import inspect
 import types
 
 import numpy as np
@@ -14,7 +13,6 @@ import lstm_numba as ln
 from derive.language import Cell, Eq, H, N, matrix, state, tanh, vector, x
 from lstm_numba import errors
 from lstm_numba.errors import ArgumentError, DtypeError, OptionError, ShapeError, SizeError, TapeError, UnknownCellError
-from lstm_numba.run import Run
 
 T, B, INPUT, HIDDEN = 5, 2, 3, 4
 X, OUT, ROWS = np.ones((T, B, INPUT)), np.ones((T, B, HIDDEN)), np.ones((B, HIDDEN))
@@ -376,22 +374,3 @@ def test_running_a_stack():
         stack.forward(X).backward(X)
     with refuses(TapeError, "save=True"):
         stack.forward(X, save=False).backward(OUT)
-
-
-# *** classes ***
-
-
-def test_every_error_is_the_packages_and_the_closest_builtin():
-    classes = [c for c in vars(errors).values() if isinstance(c, type) and c is not errors.LstmNumbaError]
-    assert all(issubclass(c, errors.LstmNumbaError) for c in classes)
-    assert all(any(b.__module__ == "builtins" and b is not Exception for b in c.__bases__) for c in classes)
-
-
-def test_a_message_is_read_as_it_is_written():
-    assert str(errors.UnknownNameError('it\'s "here"')) == 'it\'s "here"'
-
-
-@pytest.mark.parametrize("method", [ln.Layer.forward, ln.Layer.hvp, ln.Stack.jvp, Run.backward])
-def test_help_names_the_types_of_arguments(method):
-    """ArrayLike written out is a paragraph for each argument."""
-    assert "_SupportsArray" not in str(inspect.signature(method))

@@ -115,7 +115,7 @@ def test_what_was_held_at_a_time_is_not_kept_for_ever():
     engine = layer._engine
     memories = [engine.work.tapes, engine.work.adjoints, *engine.handed._memories.values()]
     assert len(memories) == 5
-    assert {len(one._free) for one in memories} <= set(range(memory.SPARE + 1))
+    assert {len(one._free) for one in memories} <= set(range(memory.Memory.SPARE + 1))
 
 
 def test_threads_that_share_a_layer_get_what_each_gets_alone():

@@ -54,11 +54,17 @@ def module_of(data: Data) -> tuple[torch.nn.Module, Any]:
     return module, state if len(state) > 1 else state[0]
 
 
-def forward(data: Data) -> Callable[[int], Any]:
-    """A call for the first steps that keeps what a backward needs."""
+def forward(data: Data) -> Callable[[int], torch.Tensor]:
+    """A call for the output of the first steps that keeps what a backward needs."""
     module, initial = module_of(data)
     x = torch.tensor(data.x, requires_grad=True)
-    return lambda steps: module(x[:steps], initial)
+    return lambda steps: module(x[:steps], initial)[0]
+
+
+def backward(data: Data) -> Callable[[torch.Tensor], None]:
+    """A call for the backward of such an output."""
+    d_output = torch.tensor(data.d_output)
+    return lambda output: output.backward(d_output[: len(output)])
 
 
 def build(data: Data) -> Candidate | None:
