@@ -72,7 +72,7 @@ def restore(into: Mapping[str, NDArray], arrays: Mapping[str, NDArray]) -> None:
         array[...] = arrays[name]
 
 
-# ---------------------------------------------------------------------------------------------- writing
+# --- writing
 
 
 def _document(arrays: Any, facts: Any) -> str:
@@ -93,7 +93,7 @@ def _npy(name: str, given: Any) -> bytes:
     return content.getvalue()
 
 
-# ---------------------------------------------------------------------------------------------- reading
+# --- reading
 
 
 def _refuse_pipe(path: Path | str) -> None:

@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-# ---------------------------------------------------------------------------------------------- language
+# --- language
 
 
 def started(options: argparse.Namespace, corpus: Corpus) -> tuple[Path, Trainer]:
@@ -129,7 +129,7 @@ def compared(trainer: Trainer) -> report.Language:
     return language
 
 
-# ---------------------------------------------------------------------------------------------- forecasting
+# --- forecasting
 
 
 def forecast(options: argparse.Namespace) -> tuple[Series, dict[str, Forecasts]]:

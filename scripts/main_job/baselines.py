@@ -18,7 +18,7 @@ def gzip_bits(data: NDArray[np.uint8]) -> float:
     return 8 * len(gzip.compress(data.tobytes(), 9, mtime=0)) / len(data)
 
 
-# ---------------------------------------------------------------------------------------------- counting contexts
+# --- counting contexts
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _epochs(model: Forecaster, series: Series, effort: Effort) -> Iterator[int]:
             yield epoch
 
 
-# ---------------------------------------------------------------------------------------------- echo state network
+# --- echo state network
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 
@@ -116,7 +116,7 @@ def _ridge_output(network: EchoState, series: Series, ridge: float) -> NDArray:
     return np.stack(outputs, 1)
 
 
-# ---------------------------------------------------------------------------------------------- arrays
+# --- arrays
 
 
 def windows(values: NDArray) -> NDArray[np.float32]:

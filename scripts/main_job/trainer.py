@@ -104,7 +104,7 @@ class Trainer:
         self.curve.append([self.step, bits])
         return bits
 
-    # ---------------------------------------------------------------------------------------------- checkpoints
+    # --- checkpoints
 
     def save(self, path: Path) -> None:
         checkpoint.save(path, self._arrays() | self._state_arrays(), self._facts())
@@ -120,6 +120,8 @@ class Trainer:
                 f"{path} was trained on another text: the standard library here is not the one it began with.\n"
                 "    Continue with the Python that started it, or start anew."
             )
+        if facts["settings"].keys() != asdict(Settings()).keys():
+            raise CheckpointError(f"{path} was written by another version, with other settings: start anew.")
         trainer = cls(Settings(**facts["settings"]), corpus, threads)
         trainer._restore(arrays, facts)
         return trainer

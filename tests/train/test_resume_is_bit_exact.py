@@ -75,13 +75,22 @@ def test_a_run_is_not_continued_on_another_text(corpus, tmp_path):
         Trainer.load(tmp_path / "run.npz", other)
 
 
+def test_a_checkpoint_of_other_settings_is_refused(corpus, tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    trainer(corpus).save(path)
+    arrays, facts = checkpoint.load(path)
+    checkpoint.save(path, arrays, {**facts, "settings": {**facts["settings"], "unheard_of": 1}})
+    with pytest.raises(CheckpointError, match="another version"):
+        Trainer.load(path, corpus)
+
+
 def test_a_checkpoint_that_is_no_training_run_is_refused(corpus, tmp_path):
     checkpoint.save(tmp_path / "other.npz", {"W": np.ones(3)}, {"corpus": corpus.digest})
     with pytest.raises(CheckpointError, match="not one of a training run"):
         Trainer.load(tmp_path / "other.npz", corpus)
 
 
-# ---------------------------------------------------------------------------------------------- the whole program
+# --- the whole program
 
 PROGRAM = """
     import sys, time
