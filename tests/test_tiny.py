@@ -14,7 +14,7 @@ def sequences(seed=0, features=INPUTS):
     return np.random.default_rng(seed).standard_normal((T, B, features))
 
 
-# *** equations ***
+# --- equations
 
 
 def test_a_cell_is_its_equations():
@@ -37,7 +37,7 @@ def test_a_wrong_equation_is_one_clear_error():
         Cell(name="endless", title="", year=2026, reference="", equations=[Eq(h_prev, tanh(h))])
 
 
-# *** kernels ***
+# --- kernels
 
 
 def test_a_layer_maps_sequences_to_sequences():
@@ -89,7 +89,7 @@ def test_a_shape_that_does_not_fit_is_one_clear_error():
         ln.Layer("lstm", INPUTS, UNITS).forward(np.zeros((T, B, INPUTS + 1), "float32"))
 
 
-# *** both ***
+# --- both
 
 
 def test_a_cell_of_ones_own_takes_four_lines():

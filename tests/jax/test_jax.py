@@ -224,7 +224,7 @@ def test_calls_from_several_threads_do_not_mix(monkeypatch):
     assert all(np.array_equal(a, b) for a, b in zip(together, alone, strict=True))
 
 
-# *** what is refused ***
+# --- what is refused
 
 
 def test_lengths_are_checked_where_they_have_values_and_give_nan_where_they_have_none():

@@ -28,7 +28,7 @@ def expected(layer, numbers):
     return everything(layer, numbers)
 
 
-# *** layouts ***
+# --- layouts
 
 
 def misaligned(array):
@@ -111,7 +111,7 @@ def test_rows_of_zero_stride_are_taken_for_what_they_say(layer):
     assert other_bits(values(layer.forward(x)), values(layer.forward(x.copy()))) == []
 
 
-# *** whose memory ***
+# --- whose memory
 
 
 def arrays_of(numbers):
@@ -160,7 +160,7 @@ def test_a_later_run_leaves_the_results_of_an_earlier_one_alone(layer, numbers, 
     np.testing.assert_array_equal(backward(run, numbers).parameters["U_f"], expected["d U_f"])
 
 
-# *** sizes ***
+# --- sizes
 
 
 def test_no_steps_give_the_first_state(layer):

@@ -79,7 +79,7 @@ def some_rows(options, rows):
     }
 
 
-# *** rows ***
+# --- rows
 
 
 @repeatable
@@ -148,7 +148,7 @@ def test_a_nan_is_not_lost_on_its_way():
     assert np.isnan(found["d W_i"]).any()
 
 
-# *** steps ***
+# --- steps
 
 
 def even_cut(data, numbers):
@@ -256,7 +256,7 @@ def test_reverse_is_the_valid_part_turned_round(problem, data):
     assert other_bits(found, {name: turned(array) for name, array in plain.items()}) == []
 
 
-# *** runs ***
+# --- runs
 
 
 @repeatable

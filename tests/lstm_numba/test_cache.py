@@ -56,7 +56,7 @@ def kernel(factor=2.0):
     return cache.keep(njit(scaled), f"scaled by {factor}")
 
 
-# *** damage ***
+# --- damage
 
 
 def test_a_kernel_is_kept_and_found_again(home):
@@ -120,7 +120,7 @@ def test_threads_may_compile_at_once(home):
     assert found == [3.0] * 4
 
 
-# *** where it is ***
+# --- where it is
 
 
 def test_the_user_names_the_folder(tmp_path):
@@ -158,7 +158,7 @@ def test_a_machine_without_any_temporary_folder(monkeypatch, tmp_path):
         assert cache.folder.__wrapped__() is None
 
 
-# *** whose it is ***
+# --- whose it is
 
 
 def chosen_in(folder, monkeypatch):
@@ -198,7 +198,7 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path, monkeypatch, whose):
         assert chosen_in(tmp_path / "mine", monkeypatch) is None
 
 
-# *** what it depends on ***
+# --- what it depends on
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_another_instruction_set_changes_the_fingerprint(monkeypatch):
     assert fingerprint() != before
 
 
-# *** processes ***
+# --- processes
 
 
 def test_two_processes_may_fill_it_at_once(tmp_path):

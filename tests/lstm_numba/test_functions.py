@@ -60,7 +60,7 @@ def on_registers(name, a, b=None):
     return result[: len(a)]
 
 
-# *** float32, all of it ***
+# --- float32, all of it
 
 
 @njit(error_model="numpy", cache=False)
@@ -134,7 +134,7 @@ def test_float32_keeps_its_bound_on_every_number(name, pytestconfig):
     check_float32(name, 7 if name == "softplus" else 1)
 
 
-# *** float64 ***
+# --- float64
 
 
 def magnitudes(count):
@@ -171,7 +171,7 @@ def test_float64_keeps_its_bound_on_random_numbers(name):
         assert all(0 <= found <= 2 * least for found, exact in pairs if 0 <= exact < least)
 
 
-# *** NaN, infinities, zeros ***
+# --- NaN, infinities, zeros
 
 SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -2.0, 1e-40, -1e-40, 1e30)
 

@@ -39,7 +39,7 @@ def cases(*rows):
     return pytest.mark.parametrize(("value", "error", "words"), rows, ids=lambda value: repr(value)[:40])
 
 
-# *** making a layer ***
+# --- making a layer
 
 
 @cases(
@@ -154,7 +154,7 @@ def test_options_of_a_cell_of_ones_own():
         build("3", HIDDEN)
 
 
-# *** arrays ***
+# --- arrays
 
 
 class Unreadable:
@@ -257,7 +257,7 @@ def test_an_array_larger_than_memory(layer):
         layer.forward(huge)
 
 
-# *** lengths, resets, names ***
+# --- lengths, resets, names
 
 
 @cases(
@@ -315,7 +315,7 @@ def test_a_backward_of_a_run_that_kept_nothing(layer):
         layer.forward(X, save=False).backward(OUT)
 
 
-# *** parameters ***
+# --- parameters
 
 
 def test_parameters_that_do_not_exist(layer):
@@ -344,7 +344,7 @@ def test_assigning_to_a_parameter(layer, value, error, words):
     np.testing.assert_array_equal(layer.parameters["W_i"], kept)
 
 
-# *** stacks ***
+# --- stacks
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def through_a_pickle(value):
 layers = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 
 
-# *** copies ***
+# --- copies
 
 
 @layers
@@ -95,7 +95,7 @@ def test_another_process_opens_a_pickle(make, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "output.npy"), layer.forward(x).output)
 
 
-# *** threads ***
+# --- threads
 
 
 def test_threads_may_run_one_layer_at_once():
@@ -131,7 +131,7 @@ def at_once(tasks):
     return results
 
 
-# *** forks, spawns, signals: each in a process of its own ***
+# --- forks, spawns, signals: each in a process of its own
 
 
 def python(code, *arguments):

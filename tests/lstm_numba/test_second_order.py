@@ -38,7 +38,7 @@ def scaled(direction, factor):
     }
 
 
-# *** torch differentiates its own backward ***
+# --- torch differentiates its own backward
 
 
 @pytest.mark.parametrize("case", CASES, ids=named)
@@ -71,7 +71,7 @@ def test_jvp_and_hvp_equal_torchs_double_backward(case):
         assert differing(found.state, s) == []
 
 
-# *** the change of a backward ***
+# --- the change of a backward
 
 
 CELLS = ("lstm", "gru", "clockwork", "depth_gated")
@@ -242,7 +242,7 @@ def inner(one, other):
     return float(sum(np.sum(array * other[name]) for name, array in one.items()))
 
 
-# *** unusual cells ***
+# --- unusual cells
 
 
 def test_a_matrix_has_no_direction_where_its_structure_is_zero():
@@ -284,7 +284,7 @@ def test_a_value_that_nothing_moves():
     assert float(np.sum(tangent.output * numbers.d_output)) == pytest.approx(right, rel=1e-12)
 
 
-# *** calls ***
+# --- calls
 
 
 def test_a_layer_runs_and_differentiates_at_once():

@@ -43,7 +43,7 @@ def own(states, prefix):
     }
 
 
-# *** against layers composed by hand ***
+# --- against layers composed by hand
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
@@ -112,7 +112,7 @@ def test_resets_reach_every_layer():
     np.testing.assert_array_equal(stack.forward(x, resets=resets).output[2:], stack.forward(x[2:]).output)
 
 
-# *** against differences ***
+# --- against differences
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_the_gradient_is_that_of_differences(cell, options):
     assert pulled == pytest.approx(difference, rel=1e-8)
 
 
-# *** the stack itself ***
+# --- the stack itself
 
 
 def test_parameters_are_named_by_layer_and_direction():

@@ -31,7 +31,7 @@ def compiled(name):
     return njit(kernels.WORDS[name])
 
 
-# *** sizes ***
+# --- sizes
 
 
 def test_every_number_of_gates_has_its_units():
@@ -56,7 +56,7 @@ def test_panels_that_are_computed_together(rows, panels, units):
     assert compiled("together")(rows, panels, units) == words.together(rows, panels, units)
 
 
-# *** registers ***
+# --- registers
 
 
 def moved(load, store):
@@ -88,7 +88,7 @@ def test_nothing_beside_the_first_numbers_is_touched():
     np.testing.assert_array_equal(found, [*array, *[7.0] * (LANES + 1)])
 
 
-# *** rows ***
+# --- rows
 
 
 def same(name, arrays, *arguments):
@@ -124,7 +124,7 @@ def test_biases_are_spread_over_rows(rows, low, registers, first, seed):
     assert same("spread", [slots], rows, low * LANES, registers * LANES, bias, At(0), first, 7 * LANES)
 
 
-# *** products ***
+# --- products
 
 
 @cache

@@ -77,7 +77,7 @@ def test_a_run_is_not_continued_on_another_text(corpus, tmp_path):
 
 def test_a_checkpoint_of_other_settings_is_refused(corpus, tmp_path):
     path = tmp_path / "checkpoint.npz"
-    trainer(corpus).save(path)
+    Trainer(SETTINGS, corpus).save(path)
     arrays, facts = checkpoint.load(path)
     checkpoint.save(path, arrays, {**facts, "settings": {**facts["settings"], "unheard_of": 1}})
     with pytest.raises(CheckpointError, match="another version"):
