@@ -5,7 +5,7 @@ Panels, or rows, are divided among threads; every sum runs in the same order who
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from lstm_numba.batch import Batch
 from lstm_numba.cpu import pool
 from lstm_numba.cpu.activity import Activity
+from lstm_numba.cpu.calls import Call
 from lstm_numba.cpu.kernels import outer_of, transposed_of
 from lstm_numba.cpu.memory import Handed
 from lstm_numba.sizes import Packed, Sizes
 from lstm_numba.spec import CellSpec
 
 Arrays = dict[str, Any]
-Task = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Outer:
     slots_row: int
     arrays: Callable[[Arrays], tuple[NDArray[Any], ...]]  # operand, slots, gradients, sums
 
-    def tasks(self, shares: list[tuple[Any, ...]], arrays: Arrays) -> list[Task]:
+    def calls(self, shares: list[tuple[Any, ...]], arrays: Arrays) -> list[Call]:
         operand, slots, *sums = self.arrays(arrays)
         given = self.starts, self.depth, operand, self.operand_row, slots, self.slots_row, *sums
-        return [partial(self.kernel, *share, *given) for share in shares]
+        return [(self.kernel, (*share, *given)) for share in shares]
 
 
 class After:
@@ -53,8 +53,8 @@ class After:
         """Add up the gradients of all packed matrices and the sums of their slots."""
         threads, shares = len(batch.chunks), batch.table("outer", lambda: self._all_shares(batch))
         found = zip(self._outers, shares, strict=True)
-        tasks = [task for one, own in found for task in one.tasks(own, arrays)]
-        pool.run([partial(_run_all, tasks[k::threads]) for k in range(threads)], threads)
+        calls = [call for one, own in found for call in one.calls(own, arrays)]
+        pool.run([calls[k::threads] for k in range(threads)], threads)
 
     @cached_property
     def _outers(self) -> list[Outer]:
@@ -113,13 +113,8 @@ class After:
         slots = arrays[f"slots_{packed.stage}"], arrays[f"slots_{packed.stage}_row"]
         fixed = (packed.panels, self.activity.ends[packed.key], *slots, arrays[f"back_{packed.key}"], rows, row)
         shares = batch.table(f"inputs_{packed.key}", lambda: self._segments(batch, packed))
-        pool.run([partial(kernel, share, *fixed, packed.depth) for share in shares], len(batch.chunks))
+        pool.run([[(kernel, (share, *fixed, packed.depth))] for share in shares], len(batch.chunks))
 
     def _segments(self, batch: Batch, packed: Packed) -> list[NDArray[np.int64]]:
         segments = self.activity.segments(batch, packed)
         return [segments[first : first + count] for first, count in pool.parts(len(segments), len(batch.chunks))]
-
-
-def _run_all(tasks: list[Task]) -> None:
-    for task in tasks:
-        task()

@@ -205,6 +205,7 @@ class KernelCache(FunctionCache):
 
 def keep(dispatcher, text: str):
     """Let a compiled function be kept on disk; `text` is what it depends on besides the fingerprint."""
+    dispatcher.text = text
     if folder() is not None:
         dispatcher._cache = KernelCache(dispatcher.py_func, text)
     return dispatcher

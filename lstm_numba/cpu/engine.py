@@ -13,7 +13,6 @@ import ctypes
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from operator import itemgetter
 from types import ModuleType
 from typing import Any
@@ -25,6 +24,7 @@ from lstm_numba.batch import Batch, Chunk
 from lstm_numba.cpu import pool
 from lstm_numba.cpu.activity import Activity
 from lstm_numba.cpu.after import After
+from lstm_numba.cpu.calls import Call
 from lstm_numba.cpu.kernels import KERNELS
 from lstm_numba.cpu.memory import Handed, Loan
 from lstm_numba.cpu.packed import Packing, Whole
@@ -188,26 +188,24 @@ class Engine:
         table = self.activity.awake(batch.steps).reshape(-1) if self.spec.sleeping else EMPTY_BYTES
         return {**own, "tick": tick, "awake": table}
 
-    def _on_chunks(self, tape: Tape, arrays: Arrays, work: Callable[[int, Arrays], None]) -> None:
+    def _on_chunks(self, tape: Tape, arrays: Arrays, work: Callable[[int, Arrays], pool.Task]) -> None:
         """Each chunk on its own thread, with the arrays of all and its own."""
-        tasks = [partial(work, tape.batch.running, {**arrays, **own}) for own in tape.chunk_arrays]
+        tasks = [work(tape.batch.running, {**arrays, **own}) for own in tape.chunk_arrays]
         pool.run(tasks, len(tasks))
 
-    def _forward_chunk(self, running: int, arrays: Arrays) -> None:
+    def _forward_chunk(self, running: int, arrays: Arrays) -> pool.Task:
         block = arrays["kept"] if arrays["hoisted"] else max(running, 1)
-        for begin in range(0, running, block):
-            steps = begin, min(begin + block, running)
-            if arrays["hoisted"]:
-                self._call("project", arrays, *steps)
-            self._call("forward", arrays, *steps)
+        names = ("project", "forward") if arrays["hoisted"] else ("forward",)
+        blocks = ((begin, min(begin + block, running)) for begin in range(0, running, block))
+        return [self._call(name, arrays, *steps) for steps in blocks for name in names]
 
-    def _call(self, name: str, arrays: Arrays, begin: int, end: int) -> None:
+    def _call(self, name: str, arrays: Arrays, begin: int, end: int) -> Call:
         arrays["begin"], arrays["end"] = begin, end
-        getattr(self.kernels, name)(*self._arguments[name](arrays))
+        return getattr(self.kernels, name), self._arguments[name](arrays)
 
     def sweep(self, name: str, tape: Tape, arrays: Arrays) -> None:
         """Run one kernel over all steps of all chunks."""
-        self._on_chunks(tape, arrays, lambda running, own: self._call(name, own, 0, running))
+        self._on_chunks(tape, arrays, lambda running, own: [self._call(name, own, 0, running)])
 
     def last_states(self, tape: Tape, work: Work) -> Arrays:
         """Each row's state after its last step, in the batch's order."""

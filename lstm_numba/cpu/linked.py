@@ -28,7 +28,7 @@ OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 
 
 def compiled(function: Callable[..., Any], text: str) -> Callable[..., Any]:
-    """Compile, or take from the cache."""
+    """Compile, or take from the cache; `text` is what the function depends on besides this package's source."""
     return keep(njit(**OPTIONS)(function), text)
 
 

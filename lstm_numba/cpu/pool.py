@@ -1,68 +1,148 @@
-"""Threads for kernels that release the lock: chunks of work, in this thread and in a pool made when first needed."""
+"""Threads for kernels that release the lock: this one, and a team made when first needed.
+
+A member of the team waits for its next task in compiled code for a while before it sleeps: between two kernels of a
+training step it is there at once, and it needs no lock that whoever gives it work may hold.
+"""
 
 import ctypes
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache
+
+import numpy as np
+
+from lstm_numba.cpu import mailbox
+from lstm_numba.cpu.calls import Call, is_compiled, room, write
+
+Task = Sequence[Call]
 
 # The processor that a thread runs on, where the system says it.
 here = getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
 
+# Pauses before a thread that waits sleeps, about a millisecond; and seconds that one sleeps who waits for the others.
+PATIENCE, NAP = 25_000, 1e-4
 
-class Workers:
+
+class Member:
+    """One thread's mailbox, and the calls in it."""
+
+    def __init__(self) -> None:
+        self.box, self._words = mailbox.new(), np.empty(0, np.int64)
+        self._task: Task = ()  # whose arrays live until it has ended
+
+    def post(self, task: Task) -> bool:
+        """Hand over a task; true where the thread has to be woken."""
+        if len(self._words) < room(task):
+            self._words = np.empty(2 * room(task), np.int64)
+        place = 0
+        for call in task:
+            place = write(self._words, place, call)
+        self._task = task
+        self.box[mailbox.CALLS], self.box[mailbox.WHERE] = len(task), self._words.ctypes.data
+        return bool(mailbox.post(self.box) == mailbox.ASLEEP)
+
+    def wait(self, patience: int) -> BaseException | None:
+        """Until the task has ended, whatever comes meanwhile: it works in the arrays of whoever waits.
+
+        Returns:
+            What came, or a MemoryError where a kernel found no room for what it needs itself.
+        """
+        came: BaseException | None = None
+        while True:
+            try:
+                if mailbox.has_ended(self.box, patience):
+                    break
+                time.sleep(NAP)
+            except BaseException as error:  # noqa: BLE001  (an interruption: raised when nobody works any more)
+                came = error
+        self._task = ()
+        return came or (MemoryError("no room for what a kernel needs itself") if self.box[mailbox.FAILED] else None)
+
+
+class Team:
     """Threads that keep off the processor of whoever gives them work.
 
     Linux may wake a sleeping thread on the processor of the thread that wakes it, where it then waits although another
     processor is idle: on virtual machines it does so more often than not.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, size: int) -> None:
+        self._members = [Member() for _ in range(size)]
         self._threads: list[int] = []
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lstm_numba", initializer=self._begin)
+        self._pool = ThreadPoolExecutor(size, thread_name_prefix="lstm_numba", initializer=self._begin)
         self._placed: object = None
+        self._patience = PATIENCE if (os.cpu_count() or 1) > size else 0
 
     def _begin(self) -> None:
         self._threads.append(threading.get_native_id())
 
-    def submit(self, tasks: Sequence[Callable[[], None]]) -> list[Future[None]]:
+    def run(self, tasks: Sequence[Task], own: Task) -> None:
         if here is not None:
             self._keep_off(here())
-        return [self._pool.submit(task) for task in tasks]
+        given = self._members[: len(tasks)]
+        posted = []
+        try:
+            for member, task in zip(given, tasks, strict=True):
+                is_asleep = member.post(task)
+                posted.append(member)
+                if is_asleep:
+                    self._wake(member)
+            make(own)
+        finally:
+            errors = [member.wait(self._patience) for member in posted]
+        for error in filter(None, errors):
+            raise error
+
+    def _wake(self, member: Member) -> None:
+        try:
+            self._pool.submit(mailbox.serve, member.box, self._patience)
+        except RuntimeError:  # no thread can be had, now or because the interpreter ends: then here
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            mailbox.serve(member.box, 0)
 
     def _keep_off(self, processor: int) -> None:
         allowed, threads = os.sched_getaffinity(0), tuple(self._threads)
         if self._placed == (processor, allowed, threads):
             return
         self._placed = processor, allowed, threads
+        # more threads than processors: whoever waits awake keeps another from its work
+        self._patience = PATIENCE if len(allowed) > len(self._members) else 0
         for thread in threads:
             with suppress(OSError):  # a wish: without it the results are the same
                 os.sched_setaffinity(thread, (allowed - {processor}) or allowed)
 
 
-# A forked child has the parent's pool but none of its threads: the process number is part of the key.
-@lru_cache(maxsize=8)
-def _workers(process: int, threads: int) -> Workers:
-    return Workers(threads)
+# Teams that have no work.  A forked child has the parent's, but none of their threads: the process is part of the key.
+FREE: dict[tuple[int, int], list[Team]] = {}
 
 
-def run(tasks: Sequence[Callable[[], None]], threads: int) -> None:
-    """Run the tasks, the last one in this thread; an error of any of them is raised when all have ended."""
-    if threads == 1 or len(tasks) < 2:
+def run(tasks: Sequence[Task], threads: int) -> None:
+    """Run the tasks side by side, the last one in this thread; an error is raised when all have ended.
+
+    Threads of Python that run tasks at the same time have a team each.
+    """
+    if threads == 1 or len(tasks) < 2 or not all(is_compiled(call) for call in tasks[-1]):
         for task in tasks:
-            task()
+            make(task)
         return
-    *others, last = tasks
-    waiting = _workers(os.getpid(), threads - 1).submit(others)
+    free = FREE.setdefault((os.getpid(), threads), [])
     try:
-        last()
+        team = free.pop()
+    except IndexError:
+        team = Team(threads - 1)
+    try:
+        team.run(tasks[:-1], tasks[-1])
     finally:
-        errors = [future.exception() for future in waiting]
-    for error in filter(None, errors):
-        raise error
+        free.append(team)
+
+
+def make(task: Task) -> None:
+    for kernel, arguments in task:
+        kernel(*arguments)
 
 
 def parts(count: int, pieces: int) -> list[tuple[int, int]]:
