@@ -7,53 +7,30 @@ with the parameters that they have there; what is a number here is a number in t
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 import sympy
 from sympy import Expr, Rational
 
+from derive.abbreviations import ABBREVIATIONS, Abbreviation
 from derive.cell import Cell
 from derive.errors import OptionError
 from derive.expression import suggestion
-from derive.functions import absolute, exp, maximum, minimum, relu, sigmoid, softplus, tanh, where
+from derive.functions import maximum, minimum, relu, sigmoid, softplus, tanh
 from derive.symbols import Eq, Product, Vector, value
 
-
-@dataclass(frozen=True)
-class Activation:
-    """One row of the table: y as an expression of u and of its parameters.
-
-    Attributes:
-        parameters: name -> what it is where nothing is said, None where it has to be said.
-    """
-
-    formula: Callable[..., Expr]
-    parameters: Mapping[str, str | None] = field(default_factory=dict)
-
-
-# ONNX gives thresholded_relu a default that onnxruntime does not know, and none to scaled_tanh and affine.
-ACTIVATIONS = {
-    "sigmoid": Activation(sigmoid),
-    "tanh": Activation(tanh),
-    "relu": Activation(relu),
-    "softplus": Activation(softplus),
-    "softsign": Activation(lambda u: u / (1 + absolute(u))),
-    "linear": Activation(lambda u: u),
-    "affine": Activation(lambda u, alpha, beta: alpha * u + beta, {"alpha": None, "beta": None}),
-    "scaled_tanh": Activation(lambda u, alpha, beta: alpha * tanh(beta * u), {"alpha": None, "beta": None}),
-    "hard_sigmoid": Activation(
-        lambda u, alpha, beta: maximum(0, minimum(1, alpha * u + beta)), {"alpha": "0.2", "beta": "0.5"}
-    ),
-    "leaky_relu": Activation(lambda u, alpha: where(u < 0, alpha * u, u), {"alpha": "0.01"}),
-    "thresholded_relu": Activation(lambda u, alpha: where(u > alpha, u, 0), {"alpha": None}),
-    # exp sees no positive number: where its branch is not taken, it does not overflow
-    "elu": Activation(lambda u, alpha: where(u < 0, alpha * (exp(minimum(u, 0)) - 1), u), {"alpha": "1"}),
-}
 # What an equation applies, and may apply something else in place of.
 APPLIED = (sigmoid, tanh, relu, softplus)
+NO_ACTIVATIONS = ("rsqrt", "sign", "surrogate")
+ACTIVATIONS = {
+    **{function.__name__: Abbreviation(function.__name__, function) for function in APPLIED},
+    "linear": Abbreviation("linear", lambda u: u),
+    "affine": Abbreviation("affine", lambda u, alpha, beta: alpha * u + beta, {"alpha": None, "beta": None}),
+    **{name: row for name, row in ABBREVIATIONS.items() if name not in NO_ACTIVATIONS},
+}
 
 SPELLING = re.compile(r"\s*(\w+)\s*(?:\((.*)\))?\s*", re.ASCII)
 NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][-+]?\d{1,2})?|-?\d{1,40}/[1-9]\d{0,39}", re.ASCII)

@@ -14,15 +14,18 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
+from typing import Any
 
 import sympy
 
+from derive.abbreviations import ABBREVIATIONS, Abbreviation
 from derive.errors import DeriveError
 from derive.functions import TABLE
 from derive.symbols import Matrix
 
 LENGTH, NODES, DEPTH = 4000, 400, 40
 INTEGER, POWER = 10**6, 16
+FUNCTIONS: dict[str, Any] = {**TABLE, **ABBREVIATIONS}
 REDUCTIONS = ("sum", "mean", "norm", "softmax", "cumsum", "layer_norm", "layernorm", "dot")
 
 
@@ -123,7 +126,7 @@ def _words(node: ast.AST) -> str:
 def _name(node: ast.Name, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
     if node.id in names:
         return names[node.id]
-    if node.id in TABLE:
+    if node.id in FUNCTIONS:
         raise Fault(f"{node.id} is a function: write {node.id}(...)", node)
     known = suggestion(node.id[:80], names)
     raise Fault(f"unknown name {node.id[:80]!r}.{known} {_where_declared(node.id[:80])}", node)
@@ -212,16 +215,33 @@ def _call(node: ast.Call, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
             "where the layer is made",
             node,
         )
-    if name not in TABLE:
-        raise Fault(f"unknown function {name[:80]!r}.{suggestion(name[:80], TABLE)}", node)
-    function = TABLE[name]
-    arity = int(max(function.nargs))
+    if name not in FUNCTIONS:
+        raise Fault(f"unknown function {name[:80]!r}.{suggestion(name[:80], FUNCTIONS)}", node)
+    function = FUNCTIONS[name]
     if node.keywords:
         raise Fault(f"{name} takes its arguments without names", node)
-    if len(node.args) != arity:
-        raise Fault(f"{name} takes {arity} argument{'s' if arity > 1 else ''}, got {len(node.args)}", node)
+    least, most = _arity(function)
+    if not least <= len(node.args) <= most:
+        count = f"{most} argument" if most == 1 else f"{f'{least} to ' if least < most else ''}{most} arguments"
+        raise Fault(f"{name} takes {count}, got {len(node.args)}", node)
     first = _condition if name == "where" else _scalar
-    return function(first(node.args[0], names), *(_scalar(argument, names) for argument in node.args[1:]))
+    arguments = [first(node.args[0], names), *(_scalar(argument, names) for argument in node.args[1:])]
+    if isinstance(function, Abbreviation) and sum(_nodes(argument, {}) for argument in arguments) > NODES:
+        # silu(silu(...)) would double with each level
+        raise Fault(f"{name} would be written out with more than {NODES} nodes: name its argument first", node)
+    return function(*arguments)
+
+
+def _arity(function: Any) -> tuple[int, int]:
+    """The least and the most arguments."""
+    return (function.least, function.most) if isinstance(function, Abbreviation) else 2 * (int(max(function.nargs)),)
+
+
+def _nodes(expression: sympy.Basic, known: dict[sympy.Basic, int]) -> int:
+    """The size of an expression as a tree, each of its different parts being looked at once."""
+    if expression not in known:
+        known[expression] = 1 + sum(_nodes(part, known) for part in expression.args)
+    return known[expression]
 
 
 def _condition(node: ast.expr, names: Mapping[str, sympy.Expr]) -> sympy.Basic:

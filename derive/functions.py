@@ -146,6 +146,15 @@ sqrt = _define(
     "sqrt",
     Rule(partials=(lambda y, u: 1 / (2 * y),), numpy=np.sqrt, meaning=sympy.sqrt),
 )
+# neither is a function of y: the sign of the other is lost
+sin: type[Elementwise] = _define(
+    "sin",
+    Rule(partials=(lambda y, u: cos(u),), numpy=np.sin, meaning=sympy.sin),
+)
+cos: type[Elementwise] = _define(
+    "cos",
+    Rule(partials=(lambda y, u: -sin(u),), numpy=np.cos, meaning=sympy.cos),
+)
 softplus = _define(
     "softplus",
     Rule(
@@ -225,6 +234,8 @@ SYMPY_TWINS: dict[type, type[Elementwise]] = {
     sympy.tanh: tanh,
     sympy.exp: exp,
     sympy.log: log,
+    sympy.sin: sin,
+    sympy.cos: cos,
     sympy.Abs: absolute,
     sympy.Max: maximum,
     sympy.Min: minimum,

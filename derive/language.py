@@ -5,15 +5,33 @@
     W_z, W_r = matrices("W_z W_r", H, N)
     Eq(z, sigmoid(W_z @ x + U_z @ h_prev + b_z))
 
-`U.T @ v` multiplies by U transposed, which is no parameter of its own: its gradient is added to that of U.
+Functions are those of `derive.functions` and `derive.abbreviations`; `surrogate(positive(v), v, slope)` is a step that
+learns all the same.  `U.T @ v` multiplies by U transposed, which is no parameter of its own: its gradient is added to
+that of U.
 A plural (`values`, `matrices`, `vectors`, `scalars`) gives a tuple, a singular one symbol.
 """
 
 from sympy import Rational
 
+from derive.abbreviations import (
+    clip,
+    elu,
+    hard_sigmoid,
+    hard_tanh,
+    leaky_relu,
+    mish,
+    rsqrt,
+    scaled_tanh,
+    sign,
+    silu,
+    softsign,
+    surrogate,
+    thresholded_relu,
+)
 from derive.cell import Cell, family
 from derive.functions import (
     absolute,
+    cos,
     exp,
     log,
     maximum,
@@ -21,6 +39,7 @@ from derive.functions import (
     positive,
     relu,
     sigmoid,
+    sin,
     softplus,
     sqrt,
     stop,
@@ -51,8 +70,10 @@ from derive.symbols import (
 __all__ = [  # noqa: RUF022 (as a reader needs them)
     "Cell", "Eq", "family", "Rational", "N", "H", "ONE", "x",
     "input", "state", "value", "values", "matrix", "matrices", "vector", "vectors", "scalar", "scalars", "clock",
-    "absolute", "exp", "log", "maximum", "minimum", "positive", "relu", "sigmoid", "softplus", "sqrt", "stop",
-    "tanh", "where",
+    "absolute", "cos", "exp", "log", "maximum", "minimum", "positive", "relu", "sigmoid", "sin", "softplus", "sqrt",
+    "stop", "tanh", "where",
+    "clip", "elu", "hard_sigmoid", "hard_tanh", "leaky_relu", "mish", "rsqrt", "scaled_tanh", "sign", "silu",
+    "softsign", "surrogate", "thresholded_relu",
     "Vector", "Matrix", "Product",
 ]  # fmt: skip
 

@@ -13,6 +13,7 @@ A stage's level counts the products in a row that lead to it: what reads the inp
 a slot lies one level above the values that it multiplies, everything else lies as high as what it reads.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, count
@@ -24,7 +25,8 @@ from derive.cell import Cell
 from derive.emit.printer import arguments, terms
 from derive.errors import CellError
 from derive.functions import Elementwise, stop
-from derive.laws import symbols_of
+from derive.held import held
+from derive.laws import symbols_of, walk
 from derive.symbols import Matrix, Product, Vector
 
 # in this order a step function takes what it reads
@@ -103,47 +105,11 @@ def split(cell: Cell) -> Program:
     if not isinstance(cell, Cell):
         raise CellError(f"not a Cell: {cell!r:.60}; take derive.cells[NAME] or derive.load(FILE)")
     # 1. affine sums become slots, 2. applications get names, 3. names get levels, 4. levels become stages
-    parts, shared = _Parts(cell, tuple(_named(cell))), set[Expr]()
+    parts, shared = _Parts(cell, tuple(held(cell))), set[Expr]()
     while found := parts.read_by_several_stages() - shared:
         shared |= found
         parts = _Parts(cell, parts.equations, frozenset(shared))
     return Program(cell, tuple(_stages(cell, parts, parts.levels)))
-
-
-def _named(cell: Cell) -> Iterator[sympy.Eq]:
-    """The equations, with a name of its own for what is multiplied but is no array of one adjoint: h_prev_held.
-
-    That is a vector multiplied both as it is and under `stop`, an input under `stop`, a parameter.
-    """
-    operands, names = dict.fromkeys(product.operand for product in _products(cell)), dict[Expr, Vector]()
-    for operand in operands:
-        if _needs_a_name(operand, operands):
-            names[operand] = _held(operand, {*cell.symbols, *(name.name for name in names.values())})
-    renamed = {p: Product(p.matrix, names[p.operand]) for p in _products(cell) if p.operand in names}
-    defined: set[Vector] = set()
-    for equation in cell.equations:
-        for operand, name in names.items():
-            if name not in defined and any(product.operand == operand for product in equation.rhs.atoms(Product)):
-                defined.add(name)
-                yield sympy.Eq(name, operand, evaluate=False)
-        yield sympy.Eq(equation.lhs, equation.rhs.xreplace(renamed), evaluate=False) if renamed else equation
-
-
-def _products(cell: Cell) -> list[Product]:
-    return [product for equation in cell.equations for product in sorted(equation.rhs.atoms(Product), key=str)]
-
-
-def _needs_a_name(operand: Expr, operands: Collection[Expr]) -> bool:
-    if isinstance(operand, stop):
-        return operand.args[0] in operands or operand.args[0].role in ("input", *GIVEN)
-    return operand.role in GIVEN
-
-
-def _held(operand: Expr, taken: Collection[str]) -> Vector:
-    vector = operand.args[0] if isinstance(operand, stop) else operand
-    stem = f"{vector}_held"
-    numbered = chain([stem], (f"{stem}_{number}" for number in count(2)))
-    return Vector(next(name for name in numbered if name not in taken), "value", vector.space)
 
 
 @dataclass(frozen=True)
@@ -171,7 +137,7 @@ class _Parts:
 
     def __post_init__(self) -> None:
         self.taken = set(self.cell.symbols)
-        self.uses = [symbol for equation in self.equations for symbol in symbols_of(equation.rhs)]
+        self.uses = Counter(_places(self.equations))
         products = [p for equation in self.equations for p in equation.rhs.atoms(Product)]
         self.multiplied = {_multiplied(product).name for product in products}  # these need an array of their own
         for equation in self.equations:
@@ -225,7 +191,7 @@ class _Parts:
 
     def _is_lone_bias(self, term: Expr, space: str) -> bool:
         given = isinstance(term, Vector) and term.role in GIVEN
-        return given and term.space == space and self.uses.count(term) == 1
+        return given and term.space == space and self.uses[term] == 1
 
     def _slot(self, name: str, affine: Expr) -> Vector:
         parts = terms(affine)
@@ -284,6 +250,14 @@ class _Parts:
             return named
         known = self.applications.get((named, lhs.space))
         return known or self._define(Vector(self._fresh(f"a_{lhs}"), "value", lhs.space), named, source)
+
+
+def _places(equations: Collection[sympy.Eq]) -> Iterator[Expr]:
+    """What each node holds; a node that occurs several times inside of equations, as a sum does in a silu, is one."""
+    yield from (equation.rhs for equation in equations)
+    inside = {node for equation in equations for part in equation.rhs.args for node in walk(part)}
+    yield from (part for equation in equations for part in equation.rhs.args)
+    yield from (part for node in inside for part in node.args)
 
 
 def _apart(products: list[Product]) -> list[list[Product]]:

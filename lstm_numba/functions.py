@@ -34,6 +34,14 @@ def sqrt(a):
     return np.sqrt(a)
 
 
+def sin(a):
+    return np.sin(a)
+
+
+def cos(a):
+    return np.cos(a)
+
+
 def softplus(a):
     """log(1 + exp(a)), without overflow."""
     above = np.real(a) > 0

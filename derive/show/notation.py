@@ -277,7 +277,8 @@ LATEX = Notation(
     name=latex_name,
     shift=lambda name, shift: rf"\left.{name}\right|_{{t{shift:+d}}}" if shift else name,
     functions={
-        "sigmoid": r"\sigma", "tanh": r"\tanh", "exp": r"\exp", "log": r"\log", "maximum": r"\max", "minimum": r"\min",
+        "sigmoid": r"\sigma", "tanh": r"\tanh", "exp": r"\exp", "log": r"\log", "sin": r"\sin",
+        "cos": r"\cos", "maximum": r"\max", "minimum": r"\min",
         **{name: rf"\operatorname{{{name}}}" for name in ("relu", "softplus", "where", "stop", "positive", "sqrt")},
         "absolute": r"\operatorname{abs}",
     },

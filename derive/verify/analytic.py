@@ -56,6 +56,8 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
     "exp": np.exp,
     "log": np.log,
     "sqrt": np.sqrt,
+    "sin": np.sin,
+    "cos": np.cos,
     "softplus": softplus,
     "absolute": absolute,
     "maximum": maximum,

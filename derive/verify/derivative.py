@@ -42,10 +42,11 @@ def loss(problem: Problem, interpreter: Interpreter | None = None) -> Any:
 def gradient(problem: Problem, method: Callable[[Problem, str, str, Array], Array] | None = None) -> Gradient:
     """Return dL/d(tensor) for every input, parameter and initial state, by (group, name)."""
     slope = method or complex_step
-    return {(group, name): _each_element(problem, group, name, slope) for group, name, _ in problem.tensors()}
+    return {(group, name): each_element(problem, group, name, slope) for group, name, _ in problem.tensors()}
 
 
-def _each_element(problem: Problem, group: str, name: str, slope: Callable[..., Array]) -> Array:
+def each_element(problem: Problem, group: str, name: str, slope: Callable[..., Array]) -> Array:
+    """Return dL/d(tensor), a chunk of its elements at a time."""
     values = getattr(problem, group)[name]
     rows, found = max(1, CHUNK // max(values.size, 1)), np.zeros(values.size)
     for start in range(0, values.size, rows):
@@ -54,11 +55,13 @@ def _each_element(problem: Problem, group: str, name: str, slope: Callable[..., 
     return found.reshape(values.shape)
 
 
-def complex_step(problem: Problem, group: str, name: str, directions: Array) -> Array:
+def complex_step(
+    problem: Problem, group: str, name: str, directions: Array, interpreter: Interpreter | None = None
+) -> Array:
     """Return the derivative along each of `directions` (K, *shape of the tensor)."""
     values = getattr(problem, group)[name]
     moved = problem.with_tensor(group, name, spread(group, values + 1j * STEP * directions))
-    return np.imag(loss(moved)) / STEP
+    return np.imag(loss(moved, interpreter)) / STEP
 
 
 def central_difference(problem: Problem, group: str, name: str, directions: Array) -> Array:

@@ -8,6 +8,7 @@ number, of softplus every 7th):
     sigmoid       3         3
     tanh          3         3
     softplus      4         4
+    sin, cos      2         2     float64: up to 2**30, then the C library's
 
 sigmoid below 2**-126 (2**-1022) is only that small, not accurate.  A NaN stays a NaN: every selection below keeps the
 operand that holds it.
@@ -16,13 +17,12 @@ operand that holds it.
 import math
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload, register_jitable
-from numpy.polynomial import chebyshev
+from numba.extending import overload
 
 from lstm_numba import functions
-from lstm_numba.cpu import simd
+from lstm_numba.cpu import simd, trigonometric
+from lstm_numba.cpu.series import INLINE, economised, inlined, polynomial
 from lstm_numba.cpu.simd import Register, filled, fma, if_differs, if_less, magnitude, nearest, power_of_two, with_sign
 
 # exp(r) = 1 + r + r r (1/2 + r/6 + ...) on |r| <= log(2)/2 with so many coefficients in the brackets: what is left out
@@ -35,33 +35,11 @@ LOG2_LOW = {types.float32: -2.12194440054690583e-4, types.float64: 1.42860682030
 LARGEST = {types.float32: 174.0, types.float64: 1416.0}
 BOUNDED = {types.float32: 87.5, types.float64: 708.5}
 
-# Inlined by LLVM: Numba's own inlining of nested functions takes minutes.
-INLINE = {"forceinline": True}
-inlined = register_jitable(**INLINE)
-
-
-def _polynomial(coefficients):
-    """Return a function: the polynomial of these coefficients, lowest power first, by Horner's rule."""
-
-    @intrinsic
-    def polynomial(typing_context, z):
-        def build(context, builder, signature, arguments):
-            terms = [simd.as_register(builder, z, types.float64, ir.Constant(ir.DoubleType(), c)) for c in coefficients]
-            total = terms[-1]
-            for term in terms[-2::-1]:
-                total = simd.vector_intrinsic(builder, "fma", z.llvm, [total, arguments[0], term])
-            return total
-
-        return z(z), build
-
-    return polynomial
-
 
 def _exp_coefficients(terms: int):
     """Of (exp(r) - 1 - r) / r**2: its Chebyshev series on the interval, cut off, as a polynomial in r."""
-    powers = (math.log(2) / 2) ** np.arange(20)
-    taylor = powers / [math.factorial(k + 2) for k in range(len(powers))]
-    return chebyshev.cheb2poly(chebyshev.poly2cheb(taylor)[:terms]) / powers[:terms]
+    taylor = np.array([1 / math.factorial(k + 2) for k in range(20)])
+    return economised(taylor, math.log(2) / 2, terms)
 
 
 def _reduced(element, least, most=None):
@@ -70,7 +48,7 @@ def _reduced(element, least, most=None):
     exp(r) - 1 = r + r r (1/2 + r/6 + ...): small beside what it is added to, so that its rounding hardly matters.
     """
     high, low, per_log2 = LOG2_HIGH[element], LOG2_LOW[element], 1 / math.log(2)
-    series = _polynomial(_exp_coefficients(EXP_TERMS[element]))
+    series = polynomial(_exp_coefficients(EXP_TERMS[element]))
 
     @inlined
     def reduced(a):
@@ -172,6 +150,8 @@ for _function, _implementations in {
     functions.sigmoid: _by_element(_sigmoid),
     functions.tanh: _by_element(_tanh),
     functions.softplus: _by_element(_softplus),
+    functions.sin: _by_element(trigonometric.sine),
+    functions.cos: _by_element(trigonometric.cosine),
     functions.log: _same(lambda a: simd.logarithm(a)),
     functions.sqrt: _same(lambda a: simd.square_root(a)),
     functions.relu: _same(lambda a: if_less(a, 0.0, filled(a, 0.0), a)),

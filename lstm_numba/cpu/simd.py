@@ -305,6 +305,8 @@ square_root = _unary_intrinsic("sqrt", "sqrt(a), correctly rounded.")
 magnitude = _unary_intrinsic("fabs", "|a|.")
 nearest = _unary_intrinsic("roundeven", "a rounded to an integer, ties to even.")
 logarithm = _unary_intrinsic("log", "log(a), lane by lane through the C library.")
+sine = _unary_intrinsic("sin", "sin(a), lane by lane through the C library.")
+cosine = _unary_intrinsic("cos", "cos(a), lane by lane through the C library.")
 
 
 @intrinsic
@@ -335,6 +337,19 @@ def _comparison(predicate, documentation):
 
 if_less = _comparison("<", "then where a < b, else otherwise; a NaN compares false.")
 if_differs = _comparison("!=", "then where a != b, else otherwise; a NaN differs from everything.")
+
+
+@intrinsic
+def any_beyond(typing_context, a, limit):
+    """Whether |a| > limit in any lane; a NaN is not."""
+
+    def build(context, builder, signature, arguments):
+        bound = as_register(builder, a, limit, arguments[1])
+        beyond = builder.fcmp_ordered(">", vector_intrinsic(builder, "fabs", a.llvm, arguments[:1]), bound)
+        bits = builder.bitcast(beyond, ir.IntType(a.lanes))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+    return types.boolean(a, limit), build
 
 
 @intrinsic

@@ -1,7 +1,7 @@
 """The words of `lstm_numba.gpu.words` and the functions of `lstm_numba.functions` as compiled code for CUDA scalars.
 
-exp, tanh, log, log1p and sqrt are NVIDIA's libdevice in its accurate form, 2 units of the last place at most; sigmoid
-adds a sum and a quotient to exp.  Nothing is compiled with fastmath, and every selection below keeps a NaN.
+exp, tanh, log, log1p, sin, cos and sqrt are NVIDIA's libdevice in its accurate form, 2 units of the last place at most;
+sigmoid adds a sum and a quotient to exp.  Nothing is compiled with fastmath, and every selection below keeps a NaN.
 """
 
 import math
@@ -34,6 +34,8 @@ def functions(number: Any) -> Table:
         "exp": lambda a: math.exp(a),
         "log": lambda a: math.log(a),
         "sqrt": lambda a: math.sqrt(a),
+        "sin": lambda a: math.sin(a),
+        "cos": lambda a: math.cos(a),
         "relu": lambda a: zero if a < zero else a,  # noqa: FURB136  (max loses a NaN)
         "absolute": lambda a: abs(a),
         "positive": lambda a: one if a > zero else zero,

@@ -164,6 +164,8 @@ def functions(graph: Graph) -> dict[str, Callable[..., Value]]:
         "exp": lambda a: node("Exp", a),
         "log": lambda a: node("Log", a),
         "sqrt": lambda a: node("Sqrt", a),
+        "sin": lambda a: node("Sin", a),
+        "cos": lambda a: node("Cos", a),
         "softplus": softplus,
         "absolute": lambda a: node("Abs", a),
         "maximum": lambda a, b: chosen("Greater", a, b),

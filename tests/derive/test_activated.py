@@ -13,7 +13,7 @@ from derive.errors import OptionError
 
 LSTM = derive.cells["lstm"]
 U = np.array([-40, -3.0, -1.0, -0.3, 0.0, 0.3, 1.0, 3.0, 40])
-# Source: the operators of ONNX, opset 22; Affine and ScaledTanh of opset 1.
+# Source: the operators of ONNX, opset 22; Affine and ScaledTanh of opset 1; silu, mish and hard_tanh as in torch.
 FORMULAS = {
     "sigmoid": 1 / (1 + np.exp(-U)),
     "tanh": np.tanh(U),
@@ -28,6 +28,10 @@ FORMULAS = {
     "leaky_relu": np.where(U < 0, 0.01 * U, U),
     "thresholded_relu(alpha=0.7)": np.where(U > 0.7, U, 0),
     "elu": np.where(U < 0, np.exp(np.minimum(U, 0)) - 1, U),
+    "silu": U / (1 + np.exp(-U)),
+    "mish": U * np.tanh(np.log1p(np.exp(U))),
+    "hard_tanh": np.clip(U, -1, 1),
+    "clip(-2, high=0.5)": np.clip(U, -2, 0.5),
     "elu(2.5e-1)": np.where(U < 0, 0.25 * (np.exp(np.minimum(U, 0)) - 1), U),
 }
 

@@ -70,7 +70,7 @@ REFUSED = {
     "a fractional power": ([Eq(h, h_prev ** Rational(1, 3))], EquationError, "integer exponent", "exp and log"),
     "a variable power": ([Eq(h, h_prev**b)], EquationError, "integer exponent", "exp and log"),
     "a symbol of SymPy": ([Eq(h, sympy.Symbol("b") * h_prev)], UndefinedNameError, "not declared", "vectors()"),
-    "an unknown function": ([Eq(h, sympy.sin(h_prev))], UnknownFunctionError, "sin", "sigmoid, tanh"),
+    "an unknown function": ([Eq(h, sympy.asin(h_prev))], UnknownFunctionError, "asin", "sigmoid, tanh"),
     "a product with an expression": ([Eq(h, U @ (i * h_prev))], EquationError, "multiplies", "name it first"),
     "a product with a stopped expression": ([Eq(h, U @ stop(2 * h_prev))], EquationError, "multiplies", "Eq(name, 2"),
     "a product with the wrong space": ([Eq(h, tanh(U @ x))], ShapeError, "over N", "needs a vector over H"),

@@ -15,7 +15,7 @@ from derive.language import Cell, Eq, H, N, Vector, input, matrix, scalar, state
 from tests.derive.unrolled import MPMATH
 
 ARGUMENTS = sympy.symbols("a b c", real=True)
-SMOOTH = ("sigmoid", "tanh", "exp", "log", "sqrt", "softplus", "where")
+SMOOTH = ("sigmoid", "tanh", "exp", "log", "sqrt", "sin", "cos", "softplus", "where")
 KINKED = ("relu", "absolute", "maximum", "minimum", "positive")
 POINTS = (Rational(-7, 3), Rational(-1, 2), Rational(2, 5), Rational(9, 4))
 

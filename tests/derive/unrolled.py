@@ -35,6 +35,8 @@ MPMATH = {
     "log": mpmath.log,
     "sqrt": mpmath.sqrt,
     "softplus": lambda u: mpmath.log1p(mpmath.exp(u)),
+    "sin": mpmath.sin,
+    "cos": mpmath.cos,
     "absolute": abs,
     "maximum": max,
     "minimum": min,

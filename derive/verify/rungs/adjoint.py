@@ -13,8 +13,8 @@ import numpy as np
 
 from derive.verify.derivative import Gradient, random_directions
 from derive.verify.problem import Problem
-from derive.verify.report import Measurement, Place, describe
-from derive.verify.rungs.numeric import norm, quantity
+from derive.verify.report import Measurement, Place, describe, norm
+from derive.verify.rungs.numeric import quantity
 from derive.verify.subject import Named, Subject
 
 

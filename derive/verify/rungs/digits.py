@@ -33,6 +33,8 @@ SCALAR: dict[str, Callable[..., Any]] = {
     "exp": mpmath.exp,
     "log": mpmath.log,
     "sqrt": mpmath.sqrt,
+    "sin": mpmath.sin,
+    "cos": mpmath.cos,
     "softplus": lambda u: mpmath.log(1 + mpmath.exp(u)),
     "absolute": lambda u: u if u.real > 0 else -u if u.real < 0 else 0 * u,
     "maximum": lambda a, b: a if a.real >= b.real else b,

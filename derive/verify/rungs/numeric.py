@@ -9,13 +9,14 @@ differences  every element by six-point central differences of real numbers
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
-from derive.verify.analytic import Array
 from derive.verify.derivative import Gradient, central_difference, directional, gradient, random_directions
 from derive.verify.problem import Problem, conditions
 from derive.verify.report import Measurement, Place, compare, describe
+from derive.verify.rounding import of_gradient, of_run
 from derive.verify.subject import Subject
 
 WIDE = np.float64
@@ -25,11 +26,13 @@ DIRECTIONS = 8
 def forward(subject: Subject, problem: Problem, allowed: float, rung: str = "forward") -> Iterator[Measurement]:
     """Compare outputs and final states."""
     found, (outputs, state) = subject.forward(problem), problem.cast(WIDE).forward()
-    sides = (subject.name, "equations")
+    sides, wide = (subject.name, "equations"), problem.cast(WIDE)
     for name, expected in outputs.items():
-        yield compare(rung, name, sides, found.outputs[name], expected, allowed, problem)
+        terms = partial(of_run, wide, name, final=False)
+        yield compare(rung, name, sides, found.outputs[name], expected, allowed, problem, terms)
     for name, expected in state.items():
-        yield compare(rung, f"final {name}", sides, found.state[name], expected, allowed, problem)
+        terms = partial(of_run, wide, name, final=True)
+        yield compare(rung, f"final {name}", sides, found.state[name], expected, allowed, problem, terms)
 
 
 def full(
@@ -71,13 +74,10 @@ def compare_all(
     rung: str, sides: tuple[str, str], found: Gradient, expected: Gradient, allowed: float, problem: Problem
 ) -> Iterator[Measurement]:
     for (group, name), slope in expected.items():
-        yield compare(rung, quantity(group, name), sides, found[group, name], slope, allowed, problem)
+        terms = partial(of_gradient, problem.cast(WIDE), group, name)
+        yield compare(rung, quantity(group, name), sides, found[group, name], slope, allowed, problem, terms)
 
 
 def quantity(group: str, name: str) -> str:
     """dL/dU_f, and dL/dh[-1] for the initial state h: the one before step 0."""
     return f"dL/d{name} before step 0" if group == "state" else f"dL/d{name}"
-
-
-def norm(values: Array) -> float:
-    return float(np.linalg.norm(np.ravel(values).astype(WIDE)))
