@@ -329,11 +329,12 @@ def meetings(count, parts, barrier):
 def meeting_binary(kinds: Types, architecture: Architecture) -> Binary:
     """A kernel whose blocks only wait for each other: what a step cannot do without where they share the units."""
 
-    def make() -> Binary:
-        from lstm_numba.gpu.blocks import block_words
+    threads = Method.of(kinds).threads
+    return kept(f"{MEETINGS} {kinds} {architecture}", lambda: linked(meeting_ptx(kinds), architecture, threads))
 
-        kernel = from_text(MEETINGS, "meetings", meet=block_words(kinds)["meet"])
-        arguments = tuple(argument_type(name, kinds) for name in ("now", "parts", "barrier"))
-        return linked(to_ptx(kernel, arguments), architecture, Method.of(kinds).threads)
 
-    return kept(f"{MEETINGS} {kinds} {architecture}", make)
+def meeting_ptx(kinds: Types) -> str:
+    from lstm_numba.gpu.blocks import block_words
+
+    kernel = from_text(MEETINGS, "meetings", meet=block_words(kinds)["meet"])
+    return to_ptx(kernel, tuple(argument_type(name, kinds) for name in ("now", "parts", "barrier")))

@@ -21,7 +21,15 @@ PACKAGES = {
 def require(name: str) -> ModuleType:
     """A module of the extra `cuda`."""
     try:
-        return importlib.import_module(name)
+        return _imported(name)
     except ImportError as error:
         package = PACKAGES.get(name.split(".", maxsplit=1)[0], name)
         raise CudaUnavailableError(f"device='cuda' needs the package {package} ({error}): {INSTALL}.") from None
+
+
+def _imported(name: str) -> ModuleType:
+    """As an attribute of its package, where that is how the package loads what the module is linked with: CuPy finds
+    the cuBLAS of a wheel when it is asked for `libs.cublas`, and not when the module is imported past it."""
+    package, _, last = name.rpartition(".")
+    found = getattr(importlib.import_module(package), last, None) if package else None
+    return found if isinstance(found, ModuleType) else importlib.import_module(name)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -111,3 +112,11 @@ def test_more_rows_than_a_product_can_count_are_refused():
     _require_countable(2**15, 2**15)
     with pytest.raises(SizeError, match="T x B = 65536 x 65536 is more rows"):
         _require_countable(2**16, 2**16)
+
+
+def test_a_module_is_asked_of_its_package_which_may_load_what_it_is_linked_with(monkeypatch):
+    """CuPy finds cuBLAS when `libs.cublas` is asked for, and not when the module is imported past that."""
+    child, parent = ModuleType("stood_in.child"), ModuleType("stood_in")
+    parent.__getattr__ = {"child": child}.__getitem__
+    monkeypatch.setitem(sys.modules, "stood_in", parent)
+    assert unavailable.require("stood_in.child") is child

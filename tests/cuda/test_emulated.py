@@ -1,0 +1,154 @@
+"""The compiled kernels themselves, instruction by instruction: several blocks of 256 threads, tensor cores, barriers.
+
+Kept here is what neither plain Python nor the simulator shows: that nothing races, that no barrier and no instruction
+of tensor cores is come to by half a warp, that addresses are aligned, that fragments lie as the PTX manual says.
+"""
+
+import re
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+pytest.importorskip("numba_cuda")
+
+from lstm_numba import registry
+from lstm_numba.gpu import compiler, engine
+from lstm_numba.gpu.plan import APART, Limits
+from lstm_numba.types import Types
+from scripts.gpu_checks import ladder
+from tests import layers
+from tests.cuda import arithmetic, ptx
+from tests.cuda.devices import along, twin
+from tests.cuda.emulated import Emulator
+from tests.cuda.races import RaceError
+from tests.cuda.test_semantics import RESETS, divided
+
+ENDS = {"lengths": [3, 2, 1], "resets": RESETS[:3]}
+
+
+def farther_apart(cell, storage, products, hidden, device):
+    """Names of results that are not the CPU's, from the same rounded sequences and matrices."""
+    exact, kinds = layers.random_layer(cell, 3, hidden), Types(storage, products)
+    for array in exact.parameters.values():
+        array[...] = ladder.rounded(array * 1.5 / max(1.0, np.sqrt(hidden)), storage)
+    own, numbers = twin(exact, device, dtype=storage, products=products), layers.numbers_for(exact, 3, 3)
+    stored = ml_dtypes.bfloat16 if storage == "bfloat16" else kinds.stored
+    low, full = numbers.cast(stored), numbers.cast(kinds.arithmetic)
+    given = layers.Numbers(low.inputs, full.state, low.d_output, full.d_state)
+    found = {name: a.astype("float64") for name, a in layers.everything(own, given, **ENDS).items()}
+    low = low.each(lambda array: array.astype("float64"))
+    rounded = layers.Numbers(low.inputs, numbers.state, low.d_output, numbers.d_state)
+    expected = layers.everything(exact, rounded, **ENDS)
+    return layers.farther_apart(found, expected, ladder.TOLERANCE["tf32" if products == "tf32" else storage])
+
+
+FAST = [("gru", "float32", "tf32", 12, 2, 1)]
+MORE = [
+    ("lstm", "float32", "exact", 9, 2, 2),
+    ("lstm", "bfloat16", "exact", 40, 3, 2),
+    ("gru", "float16", "exact", 18, 3, 1),
+    ("lstm_projected", "float32", "tf32", 20, 4, 1),
+    ("lstm_projected", "float64", "exact", 9, 2, 1),
+    ("depth_gated", "bfloat16", "exact", 34, 2, 1),
+    ("clockwork", "float32", "exact", 10, 2, 1),
+]
+
+
+@pytest.mark.parametrize("case", [*FAST, *(pytest.param(case, marks=pytest.mark.slow) for case in MORE)], ids=str)
+def test_blocks_that_share_the_units_give_what_the_cpu_gives(case, monkeypatch):
+    cell, storage, products, hidden, parts, groups = case
+    monkeypatch.setattr(engine, "plan", divided(parts, groups))
+    device = Emulator(Limits((9, 0), parts * groups, 0))
+    assert farther_apart(cell, storage, products, hidden, device) == []
+
+
+@pytest.mark.slow
+def test_more_sums_than_the_threads_take_at_once_and_more_rows_than_a_tile(monkeypatch):
+    """A block of its own for all units: every team goes round several times."""
+    monkeypatch.setattr(engine, "plan", divided(1, 1))
+    exact = layers.random_layer("rnn", 3, 70)
+    own = twin(exact, Emulator(Limits((9, 0), 1, 0)), dtype="float32")
+    numbers = layers.numbers_for(exact, 2, 67)
+    found = layers.everything(own, numbers.cast("float32"))
+    assert layers.farther_apart(found, layers.everything(exact, numbers), ladder.TOLERANCE["float32"]) == []
+
+
+def test_units_step_by_step_give_what_the_cpu_gives():
+    assert farther_apart("peephole", "float16", "exact", 3, Emulator()) == []
+
+
+@pytest.mark.slow
+def test_units_along_a_direction_give_what_the_cpu_gives():
+    exact = layers.random_layer("lstm1997", 3, 4, truncated=True)
+    numbers, further = (layers.numbers_for(exact, 3, 3, seed=seed) for seed in (0, 7))
+    found = along(twin(exact, Emulator()), numbers, further, **ENDS)
+    assert layers.farther_apart(found, along(exact, numbers, further, **ENDS), 1e-12) == []
+
+
+# --- Planted bugs
+
+
+def without(pattern, which):
+    """The text without one of the lines of this pattern."""
+
+    def change(text):
+        places = [found.span() for found in re.finditer(pattern, text)]
+        first, last = places[which % len(places)]
+        return text[:first] + text[last:]
+
+    return change
+
+
+BARRIER, SPIN = r"\bbar\.sync[^;]*;", r"\.acquire\.gpu"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(without(BARRIER, 1), id="parts of sums are read before they are written"),
+        pytest.param(without(BARRIER, -1), id="the block does not wait for its first thread"),
+        pytest.param(lambda text: re.sub(SPIN, "", text), id="the count is read, not acquired"),
+        pytest.param(lambda text: text.replace("cvt.rna.tf32.f32", "mov.b32"), id="factors are not rounded"),
+        pytest.param(lambda text: re.sub(r"(mma\S+ \{[^}]*\}, \{)(%r\d+),(%r\d+)", r"\1\3,\2", text), id="fragments"),
+    ],
+)
+def test_what_a_device_would_not_forgive_is_noticed(change, monkeypatch):
+    monkeypatch.setattr(engine, "plan", divided(2, 1))
+    device = Emulator(Limits((9, 0), 2, 0), change)
+    try:
+        apart = farther_apart("rnn", "float32", "tf32", 16, device)
+    except RaceError:
+        return
+    assert apart
+
+
+def meetings(ptx_text, blocks, count):
+    barrier = np.zeros(APART, np.uint32)
+    ptx.launch(ptx_text, blocks, 64, 0, [count, blocks, barrier])
+    return barrier[0]
+
+
+def test_blocks_meet_as_often_as_they_are_told():
+    text = compiler.meeting_ptx(Types("float32"))
+    assert meetings(text, blocks=3, count=5) == 15
+
+
+def test_a_block_that_nobody_meets_is_noticed():
+    text = compiler.meeting_ptx(Types("float32"))
+    with pytest.raises(RaceError, match="wait for ever"):
+        ptx.launch(text, 2, 64, 0, [1, 3, np.zeros(APART, np.uint32)], turns=300)
+
+
+def test_the_layouts_of_fragments_cover_each_matrix_once():
+    """What the manual's formulas say, for themselves."""
+    for places, a, b in ((arithmetic.half_places, (16, 16), (16, 8)), (arithmetic.tf32_places, (16, 8), (8, 8))):
+        for which, (rows, columns) in enumerate((a, b)):
+            found = sorted(place for lane in range(32) for place in places(lane)[which])
+            assert found == [(row, column) for row in range(rows) for column in range(columns)]
+
+
+def test_every_kernel_of_a_sweep_has_the_same_arguments_as_its_function():
+    module = registry.find("lstm", {})
+    program = ptx.parsed(compiler.sweep_ptx(module, Types("float32", "tf32"), "sweep_forward"))
+    assert len(program.parameters) == len(compiler.signature(module, "sweep_forward"))
