@@ -109,7 +109,7 @@ def _write(context, builder, kinds, maker, start, arguments) -> int:
     layout = _layout(context, kinds)
     size = HEAD + -(-context.get_abi_sizeof(layout) // 8)
     if size > HEAD + WIDEST * len(kinds):
-        raise NotImplementedError(f"an argument of more than {WIDEST} words: {kinds}")
+        raise TypeError(f"an argument of more than {WIDEST} words: {kinds}")
     builder.store(maker, builder.bitcast(start, MAKER.as_pointer()))
     builder.store(I64(size), builder.gep(start, [I64(1)]))
     place = builder.bitcast(builder.gep(start, [I64(HEAD)]), layout.as_pointer())
