@@ -1,7 +1,7 @@
 """Where a thread finds the calls that it is to make.
 
-    state    IDLE -> POSTED -> IDLE -> ...      while somebody serves the mailbox
-             IDLE -> ASLEEP                     when nothing came for a while: whoever posts next has to wake somebody
+    state    IDLE -> POSTED -> TAKEN -> IDLE -> ...    while somebody serves it; of two who do one takes it
+             IDLE -> ASLEEP                            nothing came for a while: who posts next wakes somebody
     calls    how many
     where    the address of the next one
     failed   what the calls returned: 0 if all went well
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lstm_numba.cpu.calls import I32, I64, data_of, make_next
 from lstm_numba.cpu.linked import compiled
 
-IDLE, POSTED, ASLEEP = range(3)
+IDLE, POSTED, TAKEN, ASLEEP = range(4)
 # A line of memory of its own, between two that nobody touches.
 WORDS, STATE, CALLS, WHERE, FAILED = 24, 8, 9, 10, 11
 
@@ -66,19 +66,18 @@ def set_state(typing_context, box, state):
     def build(context, builder, signature, given):
         return builder.atomic_rmw("xchg", _state(context, builder, signature, given), given[1], "acq_rel")
 
-    return types.intp(box, state), build
+    return types.intp(box, types.intp), build
 
 
 @intrinsic
-def fall_asleep(typing_context, box):
-    """IDLE -> ASLEEP, unless something was posted."""
+def changed_state(typing_context, box, old, new):
+    """old -> new; false where the state was another."""
 
     def build(context, builder, signature, given):
         place = _state(context, builder, signature, given)
-        builder.cmpxchg(place, I64(IDLE), I64(ASLEEP), "acq_rel", "acquire")
-        return context.get_dummy_value()
+        return builder.extract_value(builder.cmpxchg(place, given[1], given[2], "acq_rel", "acquire"), 1)
 
-    return types.none(box), build
+    return types.boolean(box, types.intp, types.intp), build
 
 
 def _state(context, builder, signature, given):
@@ -93,7 +92,7 @@ def _serve(box, patience):
     left = patience
     while True:
         state = state_of(box)
-        if state == POSTED:
+        if state == POSTED and changed_state(box, POSTED, TAKEN):
             failed = 0
             for _ in range(box[CALLS]):
                 failed |= make_next(box, WHERE)
@@ -106,12 +105,12 @@ def _serve(box, patience):
             pause()
             left -= 1
         else:
-            fall_asleep(box)
+            changed_state(box, IDLE, ASLEEP)
 
 
 def _has_ended(box, patience):
     left = patience
-    while state_of(box) == POSTED:
+    while POSTED <= state_of(box) <= TAKEN:
         if left <= 0:
             return False
         pause()

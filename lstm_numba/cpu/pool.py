@@ -25,6 +25,7 @@ here = getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linu
 
 # Pauses before a thread that waits sleeps, about a millisecond; and seconds that one sleeps who waits for the others.
 PATIENCE, NAP = 25_000, 1e-4
+NAPS = 100  # after which somebody is woken once more, should an interruption have come between post and wake
 
 
 class Member:
@@ -45,22 +46,17 @@ class Member:
         self.box[mailbox.CALLS], self.box[mailbox.WHERE] = len(task), self._words.ctypes.data
         return bool(mailbox.post(self.box) == mailbox.ASLEEP)
 
-    def wait(self, patience: int) -> BaseException | None:
-        """Until the task has ended, whatever comes meanwhile: it works in the arrays of whoever waits.
+    def is_left(self) -> bool:
+        """Whether nobody has taken the task yet."""
+        return bool(self.box[mailbox.STATE] == mailbox.POSTED)
 
-        Returns:
-            What came, or a MemoryError where a kernel found no room for what it needs itself.
-        """
-        came: BaseException | None = None
-        while True:
-            try:
-                if mailbox.has_ended(self.box, patience):
-                    break
-                time.sleep(NAP)
-            except BaseException as error:  # noqa: BLE001  (an interruption: raised when nobody works any more)
-                came = error
-        self._task = ()
-        return came or (MemoryError("no room for what a kernel needs itself") if self.box[mailbox.FAILED] else None)
+    def has_ended(self, patience: int) -> bool:
+        return bool(mailbox.has_ended(self.box, patience))
+
+    def let_go(self) -> MemoryError | None:
+        """Of a task that has ended; the error of a kernel that found no room for what it needs itself."""
+        self._task, failed, self.box[mailbox.FAILED] = (), self.box[mailbox.FAILED], 0
+        return MemoryError("no room for what a kernel needs itself") if failed else None
 
 
 class Team:
@@ -84,18 +80,29 @@ class Team:
         if here is not None:
             self._keep_off(here())
         given = self._members[: len(tasks)]
-        posted = []
         try:
             for member, task in zip(given, tasks, strict=True):
-                is_asleep = member.post(task)
-                posted.append(member)
-                if is_asleep:
+                if member.post(task):
                     self._wake(member)
             make(own)
         finally:
-            errors = [member.wait(self._patience) for member in posted]
+            errors = [error for member in given for error in (self._wait(member), member.let_go())]
         for error in filter(None, errors):
             raise error
+
+    def _wait(self, member: Member) -> BaseException | None:
+        """Until a task has ended, whatever comes meanwhile: it works in the arrays of whoever waits."""
+        came, naps = None, 0
+        while True:
+            try:
+                if member.has_ended(self._patience):
+                    return came
+                time.sleep(NAP)
+                naps += 1
+                if naps % NAPS == 0 and member.is_left():
+                    self._wake(member)
+            except BaseException as error:  # noqa: BLE001  (an interruption: raised when nobody works any more)
+                came = error
 
     def _wake(self, member: Member) -> None:
         try:

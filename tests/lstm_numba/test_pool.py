@@ -33,10 +33,10 @@ def kernel(function):
 
 
 def who(found, k, together, count):
-    """Leave the number of this thread when all have come."""
-    together[k] = 1
+    """Leave the number of this thread, and wait until all have come."""
+    found[k], together[k] = os_thread(), 1
     while together.sum() < count:
-        found[k] = os_thread()  # for the compiler a call that may have changed the sum
+        os_thread()  # for the compiler a call that may have changed the sum
 
 
 def add(numbers, table, factor, flag, total):
@@ -149,8 +149,8 @@ def take_long(rounds, out):
 
 def test_an_interruption_waits_until_nobody_works_any_more():
     long, short = np.zeros(2), np.zeros(2)
-    tasks = [[(kernel(take_long), (100_000_000, long))], [(kernel(take_long), (1, short))]]
-    kernel(take_long)(1, np.zeros(2))
+    tasks = [[(kernel(take_long), (200_000_000, long))], [(kernel(take_long), (1, short))]]
+    pool.run([tasks[1], tasks[1]], 2)  # all is compiled
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs tests side by side ignores it
     try:
         threading.Timer(0.05, _thread.interrupt_main).start()
@@ -173,6 +173,27 @@ def test_without_threads_the_work_is_done_here(monkeypatch):
         total, one = np.zeros(1), np.ones((2, 3))
         team.run([[(kernel(add), (one[0, :1], one, 1.0, True, total))]], [])
         assert total == [1]
+
+
+def test_a_task_that_nobody_was_woken_for_is_made_all_the_same(monkeypatch):
+    team, woken = pool.Team(1), []
+    wake = team._wake
+    monkeypatch.setattr(team, "_wake", lambda member: woken.append(member) or (len(woken) > 1 and wake(member)))
+    total, one = np.zeros(1), np.ones((2, 3))
+    team.run([[(kernel(add), (one[0, :1], one, 1.0, True, total))]], [])
+    assert (total.tolist(), len(woken)) == ([1], 2)
+
+
+def test_two_that_serve_one_mailbox_make_a_call_once():
+    member, total, one = pool.Member(), np.zeros(1), np.ones((2, 3))
+    for k in range(1, 200):
+        member.post([(kernel(add), (one[0, :1], one, 1.0, True, total))])
+        both = [threading.Thread(target=mailbox.serve, args=(member.box, 1000)) for _ in range(2)]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
+        assert total == [k]
 
 
 def test_a_mailbox_that_sleeps_is_left_at_once():
