@@ -1,20 +1,23 @@
 """The benchmark's own honesty: equal work, answers compared before times count, ratios the right way round."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 import lstm_numba as ln
-from scripts.benchmarks import check, groups, measure, overhead, peak, peers, table
+from scripts.benchmarks import check, groups, measure, overhead, peak, peers, placement, table, timing
 from scripts.benchmarks.candidate import Candidate
 from scripts.benchmarks.cases import Case, Data
 from scripts.benchmarks.timing import Timing
 from scripts.sizes import ROOT
 
 TINY = (4, 3, 5, 8)
+PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else 1
 HEAD = {
     "date": "2026-01-01",
     "command": "./scripts/bench",
@@ -115,3 +118,35 @@ def test_the_torch_modules_stand_beside_the_layer_that_they_wrap():
     assert measured.keys() == {"cell", overhead.LAYER, overhead.LEAST, overhead.RECURRENT, overhead.DROP_IN}
     row = {"cell": "lstm", "layer": 100.0, "least wrapper": 130.0, "Recurrent": 170.0, "drop-in": 160.0}
     assert overhead.markdown([row]).endswith("| lstm | 100 | 130 | 30 | 170 | 70 | 160 | 60 | <= 40 |")
+
+
+def test_a_round_with_moved_processors_is_taken_again_of_all_candidates(monkeypatch):
+    calls, usual = {"ours": 0, "other": 0}, iter([True, True, True, False] + 100 * [True])
+
+    def called(name):
+        calls[name] += 1
+        return time.sleep(0.003)
+
+    monkeypatch.setattr(timing, "SETTLING", 1e-4)
+    monkeypatch.setattr(placement, "probe", lambda threads: lambda: next(usual))
+    candidates = [Candidate(name, lambda name=name: called(name), None) for name in calls]
+    found = timing.interleave(candidates, 0, 2)
+    assert {len(one.samples) for one in found.values()} == {timing.FEWEST}
+    assert set(calls.values()) == {4 + 2 * (timing.FEWEST + 1)}  # four for the estimate
+
+
+def test_a_machine_that_has_changed_for_good_is_measured_as_it_is(monkeypatch):
+    monkeypatch.setattr(timing, "SETTLING", 1e-4)
+    monkeypatch.setattr(placement, "probe", lambda threads: lambda: False)
+    found = timing.interleave([Candidate("ours", lambda: time.sleep(0.003), None)], 0, 2)
+    assert len(found["ours"].samples) == timing.FEWEST
+
+
+@pytest.mark.skipif(PROCESSORS < 2, reason="threads are bound to two processors")
+def test_processors_that_come_to_lie_apart_or_share_a_core_are_noticed(monkeypatch):
+    found = placement.Placement(2)
+    for probe in ("_away", "_together"):
+        with monkeypatch.context() as patch:
+            seconds = getattr(found, probe)
+            patch.setattr(found, probe, lambda seconds=seconds: 1 + seconds())
+            assert not found.is_usual()

@@ -66,6 +66,9 @@ def share_of_peak(results: list[Result], head: Head) -> str:
     return f"Share of the multiply-add peak, training steps with H >= 256: {smallest} to {largest}."
 
 
+MOVED = "Rounds in which the host had moved this machine's processors were taken again (see `benchmarks/placement.py`)."
+
+
 def origin(head: Head) -> list[str]:
     """When, where and how it was measured."""
     machine = head["machine"]
@@ -82,6 +85,7 @@ def markdown(results: list[Result], head: Head) -> str:
         *origin(head),
         f"Measured peak of fused multiply-adds: {peaks}.",
         "Times are medians in ms, ± half the interquartile range; ratio = time of the fastest other / ours.",
+        MOVED if head["threads"] > 1 else "",
     ]
     for result in results:
         header = ["case (T x B x N x H)", "ours", "GF/s", "of peak", "others", "ratio"]
