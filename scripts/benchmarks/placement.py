@@ -22,10 +22,10 @@ from lstm_numba.cpu import mailbox
 from lstm_numba.cpu.mailbox import IDLE, POSTED, pause, set_state, state_of
 from scripts.benchmarks import peak
 
-FLAGS, ROUNDS, TRIES = 1000, 100_000, 3  # of a probe, which takes about 2 ms
+FLAGS, ROUNDS, TRIES = 1000, 100_000, 3  # of a probe, which takes about 10 ms
 PATIENCE = 100_000  # pauses until a flag counts as lost
 FIRST = 20  # probes that find what is usual
-FARTHEST, LONGEST = 2.0, 1.25  # of the least found; a flag takes 6 times as long between far processors
+FARTHEST, LONGEST = 3.0, 1.5  # of the least found; what is moved takes 6 times as long, or twice
 
 
 @numba.njit(nogil=True)
