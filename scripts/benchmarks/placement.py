@@ -7,6 +7,7 @@ nothing that the system tells shows it.  Every library on several threads then t
     together  seconds of the same multiply-adds on every processor at once: twice as many where two share a core
 """
 
+import math
 import os
 import threading
 import time
@@ -25,7 +26,7 @@ from scripts.benchmarks import peak
 FLAGS, ROUNDS, TRIES = 1000, 100_000, 3  # of a probe, which takes about 10 ms
 PATIENCE = 100_000  # pauses until a flag counts as lost
 FIRST = 20  # probes that find what is usual
-FARTHEST, LONGEST = 3.0, 1.5  # of the least found; what is moved takes 6 times as long, or twice
+LONGEST = {"away": 3.0, "together": 1.5}  # of the least found; what is moved takes 6 times as long, or twice
 
 
 @numba.njit(nogil=True)
@@ -36,6 +37,8 @@ def flags(box: Any, number: int) -> None:
         while state_of(box) != IDLE and left > 0:
             pause()
             left -= 1
+        if left == 0:  # nobody serves any more: the others would be lost too
+            return
 
 
 class Placement:
@@ -49,16 +52,15 @@ class Placement:
 
         self._pool = ThreadPoolExecutor(threads, initializer=bind)
         self._spin, self._threads, self._box = peak.spinner("float32"), threads, mailbox.new()
-        self._least = {"away": float("inf"), "together": float("inf")}
+        self._least = dict.fromkeys(LONGEST, math.inf)
         for _ in range(FIRST):
             self.is_usual()
 
     def is_usual(self) -> bool:
         """Whether no probe takes far more than it did at its best."""
-        found = {"away": _least(self._away), "together": _least(self._together)}
+        found = {"away": _shortest(self._away), "together": _shortest(self._together)}
         self._least = {name: min(self._least[name], seconds) for name, seconds in found.items()}
-        longest = {"away": FARTHEST, "together": LONGEST}
-        return all(found[name] <= longest[name] * self._least[name] for name in found)
+        return all(found[name] <= LONGEST[name] * self._least[name] for name in found)
 
     def _away(self) -> float:
         self._box[mailbox.STATE] = IDLE
@@ -77,8 +79,8 @@ def probe(threads: int) -> Callable[[], bool]:
     return Placement(threads).is_usual if hasattr(os, "sched_setaffinity") else lambda: True
 
 
-def _least(probe: Callable[[], float]) -> float:
-    return min(probe() for _ in range(TRIES))
+def _shortest(timed: Callable[[], float]) -> float:
+    return min(timed() for _ in range(TRIES))
 
 
 def _timed(call: Callable[..., object], *arguments: object) -> float:

@@ -8,6 +8,7 @@ from scripts.benchmarks.measure import Result, Row
 from scripts.benchmarks.timing import Timing
 
 Head = dict[str, Any]  # machine, peak by dtype, command, date, threads
+MOVED = "Rounds in which the host had moved this machine's processors were taken again (see `benchmarks/placement.py`)."
 
 
 def milliseconds(time: Timing) -> str:
@@ -64,9 +65,6 @@ def share_of_peak(results: list[Result], head: Head) -> str:
     low = min(rows, key=rows.__getitem__)
     smallest, largest = f"{rows[low]:.0%} ({low})", f"{max(rows.values()):.0%}"
     return f"Share of the multiply-add peak, training steps with H >= 256: {smallest} to {largest}."
-
-
-MOVED = "Rounds in which the host had moved this machine's processors were taken again (see `benchmarks/placement.py`)."
 
 
 def origin(head: Head) -> list[str]:

@@ -57,6 +57,26 @@ def estimated(call: Callable[[], object]) -> float:
     return found if found > LONG else min(found, sample(call, 1))
 
 
+@dataclass(frozen=True)
+class Turn:
+    """One candidate's part of a round."""
+
+    one: Candidate
+    estimate: float  # seconds of a call
+    settling: float
+
+    @property
+    def repeats(self) -> int:
+        return max(1, math.ceil(SHORTEST / self.estimate))
+
+    @property
+    def seconds(self) -> float:
+        return self.estimate * (self.repeats + 1)
+
+    def sample(self) -> float:
+        return sample(self.one.run, self.repeats, self.settling, first=self.settling > 0 or self.estimate < LONG)
+
+
 def interleave(candidates: list[Candidate], seconds: float, threads: int = 1) -> dict[str, Timing]:
     """Warm up, then time every candidate in turn for about so many seconds in all.
 
@@ -83,23 +103,3 @@ def interleave(candidates: list[Candidate], seconds: float, threads: int = 1) ->
     finally:
         gc.enable()
     return {name: Timing(tuple(values)) for name, values in samples.items()}
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One candidate's part of a round."""
-
-    one: Candidate
-    estimate: float  # seconds of a call
-    settling: float
-
-    @property
-    def repeats(self) -> int:
-        return max(1, math.ceil(SHORTEST / self.estimate))
-
-    @property
-    def seconds(self) -> float:
-        return self.estimate * (self.repeats + 1)
-
-    def sample(self) -> float:
-        return sample(self.one.run, self.repeats, self.settling, first=self.settling > 0 or self.estimate < LONG)
