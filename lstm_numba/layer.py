@@ -130,7 +130,8 @@ class Layer:
             self._placed = Placed(self)
             self._masks = self._placed.masks
             return
-        self._engine = Engine(module, self._kernels(module), self.spaces, self.dtype, self._parts(), self._periods)
+        kernels, parts = self._kernels(module), self._parts()
+        self._engine = Engine(module, kernels, self.spaces, self.dtype, parts, self._periods, self.threads)
         self._masks = self._engine.activity.masks()
         self._last_batch: Batch | None = None
         self._last_packed: tuple[NDArray[Any], Loan[Whole]] | None = None

@@ -80,6 +80,7 @@ class Engine:
         module: the generated module; `kernels` holds its project, forward and backward as they are to be run.
         parts: of parameters and constants, for their places only; see `Packing`.
         periods: of the modules of units, for a cell with a clock.
+        threads: of what is done once a call, not for each chunk of a batch.
     """
 
     def __init__(
@@ -90,13 +91,14 @@ class Engine:
         dtype: np.dtype[Any],
         parts: Sequence[Parameters],
         periods: tuple[int, ...] | None,
+        threads: int,
     ) -> None:
         self.spec: CellSpec = module.CELL
         self.dtype, self.kernels = dtype, kernels
         products = {name: value for name, value in vars(module).items() if isinstance(value, Product)}
         self.sizes = Sizes(self.spec, products, spaces, dtype)
         self.activity = Activity(self.spec, self.sizes, periods)
-        self.packing = Packing(self.spec, self.sizes, parts)
+        self.packing = Packing(self.spec, self.sizes, parts, threads)
         self.handed = Handed(dtype)
         self.after = After(self.spec, self.sizes, self.activity, self.handed)
         names = {name: tuple(inspect.signature(getattr(module, name)).parameters) for name in KERNELS}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_numba.cpu import pool
 from lstm_numba.cpu.kernels import pack
 from lstm_numba.cpu.memory import Arrays, Loan, Memory, Pieces
 from lstm_numba.cpu.packing import MATRIX, SUM, VECTOR
@@ -14,6 +15,9 @@ from lstm_numba.cpu.target import WIDE
 from lstm_numba.parameters import Parameters
 from lstm_numba.sizes import Packed, Sizes
 from lstm_numba.spec import CellSpec, declared
+
+# Numbers that are worth a second thread.
+WORTH = 1 << 16
 
 Row = tuple[int, ...]
 Whole = tuple[NDArray[Any], Arrays]  # an array, and its pieces by the names of the kernels' arguments
@@ -25,9 +29,10 @@ class Packing:
     Args:
         parts: which parameters and constants there are, and where in one flat array.  One that lies in two parts is
             their sum, one that lies in none is 0.
+        threads: that pack and unpack.
     """
 
-    def __init__(self, spec: CellSpec, sizes: Sizes, parts: Sequence[Parameters]) -> None:
+    def __init__(self, spec: CellSpec, sizes: Sizes, parts: Sequence[Parameters], threads: int) -> None:
         self.spec, self.sizes, self.parts = spec, sizes, parts
         self._forward = Pieces(sizes.dtype)
         weights = {packed.key: self._forward.add(f"weights_{packed.key}", packed.length) for packed in sizes.packed}
@@ -39,7 +44,8 @@ class Packing:
         sums = {packed.key: self._grads.add(f"sums_{packed.key}", packed.columns) for packed in sizes.packed}
         self._vectors = _table(VECTOR, self._vector_rows(vectors))
         self._matrices, self._transposes = (_table(MATRIX, self._matrix_rows(at)) for at in (weights, back))
-        self._unpacked = _table(MATRIX, self._matrix_rows(grads, only=spec.parameters))
+        self._threads = threads if self._forward.length >= WORTH else 1
+        self._unpacked = self._by_parameter(self._matrix_rows(grads, only=spec.parameters))
         self._sums = _table(SUM, self._sum_rows(sums))
         self._memory = Memory(self._make)
 
@@ -109,23 +115,33 @@ class Packing:
         reaching = (p for p in self.sizes.packed if p.stage == k + 1 and 0 <= place - p.product.low < p.product.run)
         return next(reaching)
 
+    def _by_parameter(self, rows: Iterator[Row]) -> list[NDArray[np.int64]]:
+        """A table for each thread: what is added to one parameter is added by one thread, in one order."""
+        found = list(rows)
+        sources = sorted({source for source, *_ in found})
+        own = (set(sources[k :: self._threads]) for k in range(self._threads))
+        return [_table(MATRIX, (row for row in found if row[0] in some)) for some in own]
+
     # --- 1. pack
 
     def pack(self, theta: NDArray[Any], backward: bool) -> Loan[Whole]:
         """Parameters and constants in the kernels' order."""
-        loan = self._memory.lend(backward)
+        loan, shares = self._memory.lend(backward), [(k, self._threads) for k in range(self._threads)]
         packed, _ = loan.work
-        packed.fill(0)
-        pack.pack_forward(theta, self._matrices, self._vectors, packed)
+        pool.run([[(pack.clear, (packed, *share))] for share in shares], self._threads)
+        kernels = [(pack.pack_forward, (theta, self._matrices, self._vectors, packed))]
         if backward:
-            pack.pack_backward(theta, self._transposes, packed, WIDE, self.sizes.lanes)
+            kernels.append((pack.pack_backward, (theta, self._transposes, packed, WIDE)))
+        tasks = [[(kernel, (*arguments, *share)) for kernel, arguments in kernels] for share in shares]
+        pool.run(tasks, self._threads)
         return loan
 
     # --- 5. unpack
 
     def unpack(self, found: NDArray[Any], adjoints: Arrays, places: NDArray[np.int64], theta: NDArray[Any]) -> None:
         """Add packed sums and the adjoints of pointwise parameters to the gradients."""
-        pack.unpack(found, self._unpacked, self._sums, theta)
+        pool.run([[(pack.unpack_matrices, (found, table, theta))] for table in self._unpacked], self._threads)
+        pack.unpack_sums(found, self._sums, theta)
         for name in self.spec.accumulated:
             for (source, size), (array, space) in product(self._places(name), self.spec.adjoint_rows(name).items()):
                 row, units = self.sizes.row(space), self.sizes.spaces[space]

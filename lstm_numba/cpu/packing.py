@@ -6,10 +6,15 @@
 
 Every function takes a table, one row for each matrix or vector: one call does them all.  Where a matrix begins in the
 flat vector, how far the next row is (`down`) and how far the next column (`along`) are numbers of the table: they are
-exchanged for a matrix that is read transposed.
+exchanged for a matrix that is read transposed.  Where a row's numbers lie side by side, squares are turned in registers.
+
+What packs does a share of the panels, so that several threads can.
 """
 
 from numba.extending import register_jitable
+
+from lstm_numba.cpu.simd import lanes, load, store
+from lstm_numba.cpu.turned import add_turned
 
 # Columns of the tables.
 MATRIX = ("source", "rows", "depth", "target", "place", "run", "units", "n", "panels", "down", "along")
@@ -43,15 +48,18 @@ def _add_written(found, theta, first, along):
 
 
 @register_jitable
-def _pack_matrix(theta, source, rows, depth, packed, target, place, run, units, n, panels, down, along):
-    """W (rows, depth) -> slot `place` of `run` in all panels."""
-    groups = run * units // n
-    for p in range(panels):
-        for u in range(units):
-            line = source + min(p * units + u, rows - 1) * down
-            column = place * units + u
-            base = target + (p * groups + column // n) * depth * n + column % n
-            _add_read(theta, line, depth, along, packed[base : base + depth * n : n])
+def _pack_matrix(theta, source, rows, depth, packed, target, place, run, units, n, panels, down, along, share, shares):
+    """W (rows, depth) -> slot `place` of `run`, in a share of the panels."""
+    groups, side = run * units // n, lanes(packed)
+    for u in range(panels * share // shares * units, panels * (share + 1) // shares * units, side):
+        column = place * units + u % units
+        base = target + (u // units * groups + column // n) * depth * n + column % n
+        squares = depth // side * side if along == 1 and u + side <= rows else 0
+        for k in range(0, squares, side):
+            add_turned(theta, source + u * down + k, down, packed, base + k * n, n)
+        for j in range(side if squares < depth else 0):
+            line = source + min(u + j, rows - 1) * down + squares * along
+            _add_read(theta, line, depth - squares, along, packed[base + squares * n + j : base + depth * n : n])
 
 
 @register_jitable
@@ -62,27 +70,40 @@ def _pack_vector(theta, source, size, packed, target, place, gates, units, panel
 
 
 @register_jitable
-def _pack_transposed(theta, source, rows, depth, packed, target, place, run, units, panels, down, along, wide, lane):
-    """W (rows, depth) -> its transpose, one panel of slots after the other."""
-    column, base = 0, target
-    while column < depth:
-        n = wide * lane if column + (wide - 1) * lane < depth else lane
-        used = min(n, depth - column)
-        for j in range(rows):
-            line = base + (j // units * run * units + place * units + j % units) * n
-            first = source + j * down + column * along
-            _add_read(theta, first, used, along, packed[line : line + used])
-        base, column = base + panels * run * units * n, column + n
+def _pack_transposed(
+    theta, source, rows, depth, packed, target, place, run, units, panels, down, along, wide, share, shares
+):
+    """W (rows, depth) -> its transpose, one group of columns after the other, in a share of the panels of slots."""
+    lane = lanes(packed)
+    for p in range(panels * share // shares, panels * (share + 1) // shares):
+        column, base = 0, target
+        while column < depth:
+            n = wide * lane if column + (wide - 1) * lane < depth else lane
+            used = min(n, depth - column)
+            squares = used // lane * lane if along == 1 else 0
+            for j in range(min(units, rows - p * units)):
+                line = base + ((p * run + place) * units + j) * n
+                first = source + (p * units + j) * down + column * along
+                for k in range(0, squares, lane):
+                    store(packed, line + k, load(packed, line + k) + load(theta, first + k))
+                if squares < used:
+                    _add_read(theta, first + squares * along, used - squares, along, packed[line + squares : line + n])
+            base, column = base + panels * run * units * n, column + n
 
 
 @register_jitable
 def _unpack_matrix(packed, target, theta, source, rows, depth, place, run, units, n, down, along):
     """The gradient of a packed matrix, added to theta."""
-    groups = run * units // n
-    for j in range(rows):
-        column = place * units + j % units
-        base = target + (j // units * groups + column // n) * depth * n + column % n
-        _add_written(packed[base : base + depth * n : n], theta, source + j * down, along)
+    groups, side = run * units // n, lanes(packed)
+    for u in range(0, rows, side):
+        column = place * units + u % units
+        base = target + (u // units * groups + column // n) * depth * n + column % n
+        squares = depth // side * side if along == 1 and u + side <= rows else 0
+        for k in range(0, squares, side):
+            add_turned(packed, base + k * n, n, theta, source + u * down + k, down)
+        for j in range(min(side, rows - u) if squares < depth else 0):
+            line = source + (u + j) * down + squares * along
+            _add_written(packed[base + squares * n + j : base + depth * n : n], theta, line, along)
 
 
 @register_jitable
@@ -92,24 +113,35 @@ def _unpack_sums(sums, target, theta, source, size, place, run, units):
         theta[source + j] += sums[target + j // units * run * units + place * units + j % units]
 
 
-def pack_forward(theta, matrices, vectors, packed):
-    """Matrices, biases and pointwise parameters."""
+def clear(packed, share, shares):
+    """A share of an array."""
+    packed[len(packed) * share // shares : len(packed) * (share + 1) // shares] = 0
+
+
+def pack_forward(theta, matrices, vectors, packed, share, shares):
+    """A share of the matrices; the first also biases and pointwise parameters."""
     for m in matrices:
-        _pack_matrix(theta, m[0], m[1], m[2], packed, m[3], m[4], m[5], m[6], m[7], m[8], m[9], m[10])
-    for v in vectors:
+        _pack_matrix(theta, m[0], m[1], m[2], packed, m[3], m[4], m[5], m[6], m[7], m[8], m[9], m[10], share, shares)
+    for v in vectors[: len(vectors) if share == 0 else 0]:
         _pack_vector(theta, v[0], v[1], packed, v[2], v[3], v[4], v[5], v[6])
 
 
-def pack_backward(theta, matrices, packed, wide, lane):
-    """Transposed matrices."""
+def pack_backward(theta, matrices, packed, wide, share, shares):
+    """A share of the transposed matrices."""
     for m in matrices:
-        _pack_transposed(theta, m[0], m[1], m[2], packed, m[3], m[4], m[5], m[6], m[8], m[9], m[10], wide, lane)
+        _pack_transposed(
+            theta, m[0], m[1], m[2], packed, m[3], m[4], m[5], m[6], m[8], m[9], m[10], wide, share, shares
+        )
 
 
-def unpack(packed, matrices, sums, theta):
-    """Gradients of matrices, and of biases from the sums of slots, in the order of the tables."""
+def unpack_matrices(packed, matrices, theta):
+    """Gradients of matrices, in the order of the table."""
     for m in matrices:
         _unpack_matrix(packed, m[3], theta, m[0], m[1], m[2], m[4], m[5], m[6], m[7], m[9], m[10])
+
+
+def unpack_sums(packed, sums, theta):
+    """Gradients of biases from the sums of their slots, in the order of the table."""
     for s in sums:
         _unpack_sums(packed, s[2], theta, s[0], s[1], s[3], s[4], s[5])
 
