@@ -130,8 +130,7 @@ class Layer:
             self._placed = Placed(self)
             self._masks = self._placed.masks
             return
-        kernels, parts = self._kernels(module), self._parts()
-        self._engine = Engine(module, kernels, self.spaces, self.dtype, parts, self._periods, self.threads)
+        self._engine = Engine(module, self._kernels(module), self.spaces, self.dtype, self._parts(), self._periods)
         self._masks = self._engine.activity.masks()
         self._last_batch: Batch | None = None
         self._last_packed: tuple[NDArray[Any], Loan[Whole]] | None = None
@@ -316,7 +315,7 @@ class Layer:
         """Parameters, or their direction, in the kernels' order, structure applied."""
         theta = theta.copy() if self._masks else theta
         self._clear_masked(theta)
-        return self._engine.packing.pack(theta.flat, backward)
+        return self._engine.packing.pack(theta.flat, backward, self.threads)
 
     def _packed_once(self, theta: Any) -> Loan[Whole]:
         """The parameters as inference reads them, packed again only where a bit of them has changed."""
@@ -340,7 +339,7 @@ class Layer:
     def _add_gradients(self, adjoints: Adjoints, places: NDArray[np.int64], gradients: Any) -> None:
         """Add what a backward found for parameters to theirs, structure applied."""
         found = adjoints.lent.work
-        self._engine.packing.unpack(found.whole, found.arrays, places, gradients.flat)
+        self._engine.packing.unpack(found.whole, found.arrays, places, gradients.flat, self.threads)
         self._clear_masked(gradients)
 
     def _batch(

@@ -121,12 +121,12 @@ class Run:
     def output(self) -> NDArray[Any]:
         return self.outputs[self.layer.spec.outputs[0]]
 
-    def _given(self, arrays: Arrays, work: Work) -> tuple[Arrays, Arrays]:
+    def _given(self, arrays: Arrays, works: list[Work]) -> tuple[Arrays, Arrays]:
         """Outputs and last states, or their changes, in the user's order."""
         spec, spaces = self.layer.spec, self.layer.spaces
         shapes = {name: (self.steps, self.size, spaces[spec.states[name]]) for name in spec.outputs}
         outputs = {name: self._to_theirs(arrays[f"out_{name}"].reshape(shape)) for name, shape in shapes.items()}
-        return outputs, self._states_to_theirs(self._engine.last_states(self._tape, work))
+        return outputs, self._states_to_theirs(self._engine.last_states(self._tape, works))
 
     # --- between the user's time and rows and the kernels'
 

@@ -117,7 +117,8 @@ class After:
     ) -> None:
         kernel = transposed_of(packed.product.run, packed.product.gates, packed.product.low)
         slots = arrays[f"slots_{packed.stage}"], arrays[f"slots_{packed.stage}_row"]
-        fixed = (is_first, packed.panels, self.activity.ends[packed.key], *slots, arrays[f"back_{packed.key}"], rows, row)
+        ends, back = self.activity.ends[packed.key], arrays[f"back_{packed.key}"]
+        fixed = is_first, packed.panels, ends, *slots, back, rows, row
         shares = batch.table(f"inputs_{packed.key}", lambda: self._segments(batch, packed))
         pool.run([[(kernel, (share, *fixed, packed.depth))] for share in shares], len(batch.chunks))
 

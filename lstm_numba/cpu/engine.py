@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_numba.batch import Batch, Chunk
+from lstm_numba.batch import Batch
 from lstm_numba.cpu import pool
 from lstm_numba.cpu.activity import Activity
 from lstm_numba.cpu.after import After
@@ -45,13 +45,19 @@ EMPTY_BYTES = np.zeros(0, np.uint8)
 
 @dataclass
 class Tape:
-    """What a forward leaves for its backward: every array by the name it has in the kernels."""
+    """What a forward leaves for its backward: every array by the name it has in the kernels.
+
+    Attributes:
+        spans: (first, rows) of the batch rows whose states and slots each of the works holds: of all, for products over
+            all rows at once; where none will follow, of each chunk, so that no two threads write to neighbouring lines.
+    """
 
     batch: Batch
     arrays: Arrays
     saved: bool
-    lent: Loan[Work]
+    lent: Loan[list[Work]]
     packed: Loan[Whole]
+    spans: list[tuple[int, int]]
     spent: bool = False
     chunk_arrays: list[Arrays] = field(default_factory=list)
 
@@ -80,7 +86,6 @@ class Engine:
         module: the generated module; `kernels` holds its project, forward and backward as they are to be run.
         parts: of parameters and constants, for their places only; see `Packing`.
         periods: of the modules of units, for a cell with a clock.
-        threads: of what is done once a call, not for each chunk of a batch.
     """
 
     def __init__(
@@ -91,14 +96,13 @@ class Engine:
         dtype: np.dtype[Any],
         parts: Sequence[Parameters],
         periods: tuple[int, ...] | None,
-        threads: int,
     ) -> None:
         self.spec: CellSpec = module.CELL
         self.dtype, self.kernels = dtype, kernels
         products = {name: value for name, value in vars(module).items() if isinstance(value, Product)}
         self.sizes = Sizes(self.spec, products, spaces, dtype)
         self.activity = Activity(self.spec, self.sizes, periods)
-        self.packing = Packing(self.spec, self.sizes, parts, threads)
+        self.packing = Packing(self.spec, self.sizes, parts)
         self.handed = Handed(dtype)
         self.after = After(self.spec, self.sizes, self.activity, self.handed)
         names = {name: tuple(inspect.signature(getattr(module, name)).parameters) for name in KERNELS}
@@ -140,13 +144,15 @@ class Engine:
         hoisted = self._is_short(batch)
         block = batch.steps if save else min(batch.steps, self._ahead(batch.size)) if hoisted else 1
         depth, kept = batch.steps + 1 if save else 2, max(block, 1)
-        lent = self.work.tapes.lend(batch.size, depth, kept)
-        arrays = {**self._fixed, **packed.work[1], **lent.work.arrays, **self._outputs(batch)}
+        spans = [(chunk.first, chunk.rows) for chunk in batch.chunks if not save] or [(0, batch.size)]
+        held = max(rows for _, rows in spans)
+        lent = self.work.tapes.lend(held, depth, kept, len(spans))
+        arrays = {**self._fixed, **packed.work[1], **lent.work[0].arrays, **self._outputs(batch)}
         arrays |= {f"seq_{name}": flat(array) for name, array in inputs.items()}
         arrays |= {"depth": depth, "kept": kept, "batch": batch.size, "resets": batch.resets, "hoisted": hoisted}
-        self.enter(lent.work, batch, start, entering)
-        tape = Tape(batch, arrays, save, lent, packed)
-        tape.chunk_arrays = [self._own(batch, chunk) for chunk in batch.chunks]
+        tape = Tape(batch, arrays | {"held": held}, save, lent, packed, spans)
+        self.enter(tape, lent.work, start, entering)
+        tape.chunk_arrays = [self._own(tape, k) for k in range(len(batch.chunks))]
         self.replay(tape)
         return tape
 
@@ -173,17 +179,21 @@ class Engine:
         make = self.handed.empty if batch.lengths is None else self.handed.zeros
         return {f"out_{name}": make(name, rows * spaces[spec.states[name]]) for name in spec.outputs}
 
-    def enter(self, work: Work, batch: Batch, start: Arrays, entering: Arrays | None = None) -> None:
+    def enter(self, tape: Tape, works: list[Work], start: Arrays, entering: Arrays | None = None) -> None:
         """Put states where the first step reads them, and where resets do."""
-        for state, space in self.spec.states.items():
-            row = self.sizes.row(space)
-            work.set_rows(f"all_{state}", batch.size, (start if entering is None else entering)[state], row)
-            if batch.resets.size:
-                work.set_rows(f"start_{state}", batch.size, start[state], row)
+        first_read = start if entering is None else entering
+        for work, (first, rows) in zip(works, tape.spans, strict=True):
+            for state, space in self.spec.states.items():
+                row = self.sizes.row(space)
+                work.set_rows(f"all_{state}", rows, first_read[state][first : first + rows], row)
+                if tape.batch.resets.size:
+                    work.set_rows(f"start_{state}", rows, start[state][first : first + rows], row)
 
-    def _own(self, batch: Batch, chunk: Chunk) -> Arrays:
+    def _own(self, tape: Tape, number: int) -> Arrays:
         """What a chunk has for itself; of a cell with a clock, which units and panels are awake."""
-        own = {"first": chunk.first, "rows": chunk.rows, "counts": chunk.counts}
+        batch, chunk = tape.batch, tape.batch.chunks[number]
+        own: Arrays = {"first": chunk.first, "rows": chunk.rows, "counts": chunk.counts}
+        own |= {"top": chunk.first} if tape.saved else {"top": 0, **tape.lent.work[number].arrays}
         if self.activity.periods is None:
             return own
         tick = np.zeros(max(self.sizes.row(space) for space in self.sizes.spaces), self.dtype)
@@ -209,14 +219,19 @@ class Engine:
         """Run one kernel over all steps of all chunks."""
         self._on_chunks(tape, arrays, lambda running, own: [self._call(name, own, 0, running)])
 
-    def last_states(self, tape: Tape, work: Work) -> Arrays:
+    def last_states(self, tape: Tape, works: list[Work]) -> Arrays:
         """Each row's state after its last step, in the batch's order."""
-        batch, depth = tape.batch, tape.arrays["depth"]
-        if batch.lengths is None:
-            first = batch.steps % depth * batch.size
-            return {state: work.rows[f"all_{state}"][first : first + batch.size].copy() for state in self.spec.states}
-        places = (batch.sorted_lengths % depth) * batch.size + np.arange(batch.size)
-        return {state: work.rows[f"all_{state}"][places] for state in self.spec.states}
+        held = list(zip(works, (self._last_places(tape, *span) for span in tape.spans), strict=True))
+        names = {state: f"all_{state}" for state in self.spec.states}
+        return {state: np.concatenate([work.rows[name][rows] for work, rows in held]) for state, name in names.items()}
+
+    def _last_places(self, tape: Tape, first: int, rows: int) -> Any:
+        """Of the rows of a span, in the arrays of their states."""
+        depth, held, lengths = tape.arrays["depth"], tape.arrays["held"], tape.batch.lengths
+        if lengths is None:
+            place = tape.batch.steps % depth * held
+            return slice(place, place + rows)
+        return tape.batch.sorted_lengths[first : first + rows] % depth * held + np.arange(rows)
 
     # --- 3. backward
 

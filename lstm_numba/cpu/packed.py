@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_numba.cpu import pool
+from lstm_numba.cpu.calls import Call
 from lstm_numba.cpu.kernels import pack
 from lstm_numba.cpu.memory import Arrays, Loan, Memory, Pieces
 from lstm_numba.cpu.packing import MATRIX, SUM, VECTOR
@@ -29,10 +30,9 @@ class Packing:
     Args:
         parts: which parameters and constants there are, and where in one flat array.  One that lies in two parts is
             their sum, one that lies in none is 0.
-        threads: that pack and unpack.
     """
 
-    def __init__(self, spec: CellSpec, sizes: Sizes, parts: Sequence[Parameters], threads: int) -> None:
+    def __init__(self, spec: CellSpec, sizes: Sizes, parts: Sequence[Parameters]) -> None:
         self.spec, self.sizes, self.parts = spec, sizes, parts
         self._forward = Pieces(sizes.dtype)
         weights = {packed.key: self._forward.add(f"weights_{packed.key}", packed.length) for packed in sizes.packed}
@@ -44,8 +44,8 @@ class Packing:
         sums = {packed.key: self._grads.add(f"sums_{packed.key}", packed.columns) for packed in sizes.packed}
         self._vectors = _table(VECTOR, self._vector_rows(vectors))
         self._matrices, self._transposes = (_table(MATRIX, self._matrix_rows(at)) for at in (weights, back))
-        self._threads = threads if self._forward.length >= WORTH else 1
-        self._unpacked = self._by_parameter(self._matrix_rows(grads, only=spec.parameters))
+        self._unpacked = list(self._matrix_rows(grads, only=spec.parameters))
+        self._shares: dict[int, list[NDArray[np.int64]]] = {}
         self._sums = _table(SUM, self._sum_rows(sums))
         self._memory = Memory(self._make)
 
@@ -115,37 +115,44 @@ class Packing:
         reaching = (p for p in self.sizes.packed if p.stage == k + 1 and 0 <= place - p.product.low < p.product.run)
         return next(reaching)
 
-    def _by_parameter(self, rows: Iterator[Row]) -> list[NDArray[np.int64]]:
-        """A table for each thread: what is added to one parameter is added by one thread, in one order."""
-        found = list(rows)
-        sources = sorted({source for source, *_ in found})
-        own = (set(sources[k :: self._threads]) for k in range(self._threads))
-        return [_table(MATRIX, (row for row in found if row[0] in some)) for some in own]
-
     # --- 1. pack
 
-    def pack(self, theta: NDArray[Any], backward: bool) -> Loan[Whole]:
+    def pack(self, theta: NDArray[Any], backward: bool, threads: int) -> Loan[Whole]:
         """Parameters and constants in the kernels' order."""
-        loan, shares = self._memory.lend(backward), [(k, self._threads) for k in range(self._threads)]
+        loan, threads = self._memory.lend(backward), self._worth(threads)
         packed, _ = loan.work
-        pool.run([[(pack.clear, (packed, *share))] for share in shares], self._threads)
-        kernels = [(pack.pack_forward, (theta, self._matrices, self._vectors, packed))]
+        shares = [(share, threads) for share in range(threads)]
+        pool.run([[(pack.clear, (packed, *share))] for share in shares], threads)
+        kernels: list[Call] = [(pack.pack_forward, (theta, self._matrices, self._vectors, packed))]
         if backward:
             kernels.append((pack.pack_backward, (theta, self._transposes, packed, WIDE)))
-        tasks = [[(kernel, (*arguments, *share)) for kernel, arguments in kernels] for share in shares]
-        pool.run(tasks, self._threads)
+        pool.run([[(kernel, (*given, *share)) for kernel, given in kernels] for share in shares], threads)
         return loan
+
+    def _worth(self, threads: int) -> int:
+        return threads if self._forward.length >= WORTH else 1
 
     # --- 5. unpack
 
-    def unpack(self, found: NDArray[Any], adjoints: Arrays, places: NDArray[np.int64], theta: NDArray[Any]) -> None:
+    def unpack(
+        self, found: NDArray[Any], adjoints: Arrays, places: NDArray[np.int64], theta: NDArray[Any], threads: int
+    ) -> None:
         """Add packed sums and the adjoints of pointwise parameters to the gradients."""
-        pool.run([[(pack.unpack_matrices, (found, table, theta))] for table in self._unpacked], self._threads)
+        tables = self._by_parameter(self._worth(threads))
+        pool.run([[(pack.unpack_matrices, (found, table, theta))] for table in tables], len(tables))
         pack.unpack_sums(found, self._sums, theta)
         for name in self.spec.accumulated:
             for (source, size), (array, space) in product(self._places(name), self.spec.adjoint_rows(name).items()):
                 row, units = self.sizes.row(space), self.sizes.spaces[space]
                 pack.sum_rows(places, adjoints[array], row, units, theta, source, size)
+
+    def _by_parameter(self, threads: int) -> list[NDArray[np.int64]]:
+        """A table for each thread: what is added to one parameter is added by one of them, in one order."""
+        if threads not in self._shares:
+            sources = sorted({source for source, *_ in self._unpacked})
+            own = (set(sources[share::threads]) for share in range(threads))
+            self._shares[threads] = [_table(MATRIX, (row for row in self._unpacked if row[0] in some)) for some in own]
+        return self._shares[threads]
 
 
 def _table(columns: tuple[str, ...], rows: Iterator[Row]) -> NDArray[np.int64]:

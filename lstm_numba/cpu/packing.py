@@ -6,7 +6,8 @@
 
 Every function takes a table, one row for each matrix or vector: one call does them all.  Where a matrix begins in the
 flat vector, how far the next row is (`down`) and how far the next column (`along`) are numbers of the table: they are
-exchanged for a matrix that is read transposed.  Where a row's numbers lie side by side, squares are turned in registers.
+exchanged for a matrix that is read transposed.  Where the numbers of a row are neighbours, squares are turned in
+registers.
 
 What packs does a share of the panels, so that several threads can.
 """

@@ -40,7 +40,7 @@ class Tangent:
 
     # --- 2. forward
 
-    def forward(self, dot_stop: int) -> tuple[Loan[Work], Arrays]:
+    def forward(self, dot_stop: int) -> tuple[Loan[list[Work]], Arrays]:
         """The changes, by the names of what changes, and the loan of those that only kernels see.
 
         Args:
@@ -51,14 +51,14 @@ class Tangent:
         self.engine.sweep("forward_tangent", self.tape, {**self.tape.arrays, **_dotted(changes), "dot_stop": dot_stop})
         return lent, changes
 
-    def _made(self) -> tuple[Loan[Work], Arrays]:
+    def _made(self) -> tuple[Loan[list[Work]], Arrays]:
         """The direction, and arrays for what it changes; past a row's end the change of an output is 0."""
         tape, engine = self.tape, self.engine
         lent = engine.work.tapes.lend(*tape.lent.key)
-        engine.enter(lent.work, tape.batch, self.start)
+        engine.enter(tape, lent.work, self.start)
         made = {name: np.zeros_like(array) for name, array in tape.arrays.items() if name.startswith("out_")}
         made |= {f"seq_{name}": flat(array) for name, array in self.inputs.items()}
-        return lent, {**made, **lent.work.arrays, **self.packed.work[1]}
+        return lent, {**made, **lent.work[0].arrays, **self.packed.work[1]}
 
     # --- 3. backward
 

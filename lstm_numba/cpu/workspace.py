@@ -38,13 +38,16 @@ class Workspaces:
     """The work arrays of one layer, lent.
 
     Attributes:
-        tapes: (rows of the batch, steps of states, steps of slots) -> what a forward leaves for its backward.
+        tapes: (rows of the batch, steps of states, steps of slots, how many) -> what a forward leaves for its backward.
         adjoints: (rows of the batch,) -> what a backward sums up in; all of it is to be 0 first.
     """
 
     def __init__(self, spec: CellSpec, sizes: Sizes, packing: Packing, summed: Mapping[str, int]) -> None:
         self._spec, self._sizes, self._packing, self._summed = spec, sizes, packing, summed
-        self.tapes, self.adjoints = Memory(self._tape), Memory(self._adjoint)
+        self.tapes, self.adjoints = Memory(self._tapes), Memory(self._adjoint)
+
+    def _tapes(self, size: int, depth: int, kept: int, count: int) -> list[Work]:
+        return [self._tape(size, depth, kept) for _ in range(count)]
 
     def _tape(self, size: int, depth: int, kept: int) -> Work:
         spec, row, pieces = self._spec, self._sizes.row, Pieces(self._sizes.dtype)

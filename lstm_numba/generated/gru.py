@@ -230,8 +230,8 @@ def step_2_vjp_jvp(dot_d_h, dot_h_prev, dot_z, dot_n, d_h, h_prev, z, n):
 
 
 def project(
-    begin, end, batch, first, rows, kept, slots_1_row, N, slots_2_row, H, seq_x, slots_1, slots_2, weights_1_x,
-    weights_2_x, bias_1, bias_2,
+    begin, end, batch, first, held, top, rows, kept, slots_1_row, N, slots_2_row, H, seq_x, slots_1, slots_2,
+    weights_1_x, weights_2_x, bias_1, bias_2,
 ):
     """Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."""
     units_1 = units_of(slots_1, 2)
@@ -242,21 +242,21 @@ def project(
         panel, panels = 0, panels_1
         biased_1_x(
             end - begin, panel, panels, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, bias_1,
-            slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
+            slots_1, (begin % kept * held + top + row) * slots_1_row, held * slots_1_row,
         )
         panel, panels = 0, panels_2
         biased_2_x(
             end - begin, panel, panels, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_2_x, bias_2,
-            slots_2, (begin % kept * batch + first + row) * slots_2_row, batch * slots_2_row,
+            slots_2, (begin % kept * held + top + row) * slots_2_row, held * slots_2_row,
         )
 
 
 def forward(
-    begin, end, batch, first, counts, depth, kept, hoisted, H_row, slots_1_row, N, H, slots_2_row, seq_x, slots_1,
-    slots_2, weights_1_x, weights_1_h_prev, weights_2_x, weights_2_rh, bias_1, bias_2, all_h, kept_rh, start_h,
-    out_h, resets,
+    begin, end, batch, first, held, top, counts, depth, kept, hoisted, H_row, slots_1_row, N, H, slots_2_row, seq_x,
+    slots_1, slots_2, weights_1_x, weights_1_h_prev, weights_2_x, weights_2_rh, bias_1, bias_2, all_h, kept_rh,
+    start_h, out_h, resets,
 ):
-    """Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."""
+    """Steps begin .. end - 1 of the batch rows from first on, held from row top on; counts[t] of them run at step t."""
     width = lanes(slots_1)
     units_1 = units_of(slots_1, 2)
     units_2 = units_of(slots_2, 1)
@@ -266,12 +266,12 @@ def forward(
         rows = counts[now]
         if rows == 0:
             break
-        before = now % depth * batch + first
-        after = (now + 1) % depth * batch + first
-        kept_at = now % kept * batch + first
+        before = now % depth * held + top
+        after = (now + 1) % depth * held + top
+        kept_at = now % kept * held + top
         given = now * batch + first
         if resets.size:
-            restore(rows, resets, given, start_h, first, all_h, before, H_row)
+            restore(rows, resets, given, start_h, top, all_h, before, H_row)
 
         # 1. affine
         #    z_r = W_r x + U_r h_prev + b_r
@@ -397,10 +397,10 @@ def backward(
 
 
 def forward_tangent(
-    begin, end, batch, first, counts, depth, kept, H_row, slots_1_row, N, H, slots_2_row, seq_x, dot_seq_x, slots_1,
-    dot_slots_1, slots_2, dot_slots_2, weights_1_x, dot_weights_1_x, weights_1_h_prev, dot_weights_1_h_prev,
-    weights_2_x, dot_weights_2_x, weights_2_rh, dot_weights_2_rh, dot_bias_1, dot_bias_2, all_h, dot_all_h, kept_rh,
-    dot_kept_rh, dot_start_h, dot_out_h, resets,
+    begin, end, batch, first, held, top, counts, depth, kept, H_row, slots_1_row, N, H, slots_2_row, seq_x,
+    dot_seq_x, slots_1, dot_slots_1, slots_2, dot_slots_2, weights_1_x, dot_weights_1_x, weights_1_h_prev,
+    dot_weights_1_h_prev, weights_2_x, dot_weights_2_x, weights_2_rh, dot_weights_2_rh, dot_bias_1, dot_bias_2,
+    all_h, dot_all_h, kept_rh, dot_kept_rh, dot_start_h, dot_out_h, resets,
 ):
     """Steps begin .. end - 1 of forward along a direction: dot_v is the change of v."""
     width = lanes(slots_1)
@@ -412,12 +412,12 @@ def forward_tangent(
         rows = counts[now]
         if rows == 0:
             break
-        before = now % depth * batch + first
-        after = (now + 1) % depth * batch + first
-        kept_at = now % kept * batch + first
+        before = now % depth * held + top
+        after = (now + 1) % depth * held + top
+        kept_at = now % kept * held + top
         given = now * batch + first
         if resets.size:
-            restore(rows, resets, given, dot_start_h, first, dot_all_h, before, H_row)
+            restore(rows, resets, given, dot_start_h, top, dot_all_h, before, H_row)
 
         # 1. affine
         #    dot_z_r = W_r dot_x + U_r dot_h_prev + dot_W_r x + dot_U_r h_prev + dot_b_r

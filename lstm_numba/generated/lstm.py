@@ -212,7 +212,9 @@ def step_vjp_jvp(
     return d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev, dot_d_z_i, dot_d_z_f, dot_d_z_g, dot_d_z_o, dot_d_c_prev
 
 
-def project(begin, end, batch, first, rows, kept, slots_1_row, N, H, seq_x, slots_1, weights_1_x, bias_1):
+def project(
+    begin, end, batch, first, held, top, rows, kept, slots_1_row, N, H, seq_x, slots_1, weights_1_x, bias_1,
+):
     """Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."""
     units_1 = units_of(slots_1, 4)
     panels_1 = panels_of(H, units_1)
@@ -220,15 +222,15 @@ def project(begin, end, batch, first, rows, kept, slots_1_row, N, H, seq_x, slot
         panel, panels = 0, panels_1
         biased_1_x(
             end - begin, panel, panels, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, bias_1,
-            slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
+            slots_1, (begin % kept * held + top + row) * slots_1_row, held * slots_1_row,
         )
 
 
 def forward(
-    begin, end, batch, first, counts, depth, kept, hoisted, H_row, slots_1_row, N, H, seq_x, slots_1, weights_1_x,
-    weights_1_h_prev, bias_1, all_h, all_c, kept_tanh_c, start_h, start_c, out_h, resets,
+    begin, end, batch, first, held, top, counts, depth, kept, hoisted, H_row, slots_1_row, N, H, seq_x, slots_1,
+    weights_1_x, weights_1_h_prev, bias_1, all_h, all_c, kept_tanh_c, start_h, start_c, out_h, resets,
 ):
-    """Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."""
+    """Steps begin .. end - 1 of the batch rows from first on, held from row top on; counts[t] of them run at step t."""
     width = lanes(slots_1)
     units_1 = units_of(slots_1, 4)
     panels_1 = panels_of(H, units_1)
@@ -236,13 +238,13 @@ def forward(
         rows = counts[now]
         if rows == 0:
             break
-        before = now % depth * batch + first
-        after = (now + 1) % depth * batch + first
-        kept_at = now % kept * batch + first
+        before = now % depth * held + top
+        after = (now + 1) % depth * held + top
+        kept_at = now % kept * held + top
         given = now * batch + first
         if resets.size:
-            restore(rows, resets, given, start_h, first, all_h, before, H_row)
-            restore(rows, resets, given, start_c, first, all_c, before, H_row)
+            restore(rows, resets, given, start_h, top, all_h, before, H_row)
+            restore(rows, resets, given, start_c, top, all_c, before, H_row)
 
         # 1. affine
         #    z_i = W_i x + U_i h_prev + b_i
@@ -332,9 +334,9 @@ def backward(
 
 
 def forward_tangent(
-    begin, end, batch, first, counts, depth, kept, H_row, slots_1_row, N, H, seq_x, dot_seq_x, slots_1, dot_slots_1,
-    weights_1_x, dot_weights_1_x, weights_1_h_prev, dot_weights_1_h_prev, dot_bias_1, all_h, all_c, dot_all_h,
-    dot_all_c, kept_tanh_c, dot_kept_tanh_c, dot_start_h, dot_start_c, dot_out_h, resets,
+    begin, end, batch, first, held, top, counts, depth, kept, H_row, slots_1_row, N, H, seq_x, dot_seq_x, slots_1,
+    dot_slots_1, weights_1_x, dot_weights_1_x, weights_1_h_prev, dot_weights_1_h_prev, dot_bias_1, all_h, all_c,
+    dot_all_h, dot_all_c, kept_tanh_c, dot_kept_tanh_c, dot_start_h, dot_start_c, dot_out_h, resets,
 ):
     """Steps begin .. end - 1 of forward along a direction: dot_v is the change of v."""
     width = lanes(slots_1)
@@ -344,13 +346,13 @@ def forward_tangent(
         rows = counts[now]
         if rows == 0:
             break
-        before = now % depth * batch + first
-        after = (now + 1) % depth * batch + first
-        kept_at = now % kept * batch + first
+        before = now % depth * held + top
+        after = (now + 1) % depth * held + top
+        kept_at = now % kept * held + top
         given = now * batch + first
         if resets.size:
-            restore(rows, resets, given, dot_start_h, first, dot_all_h, before, H_row)
-            restore(rows, resets, given, dot_start_c, first, dot_all_c, before, H_row)
+            restore(rows, resets, given, dot_start_h, top, dot_all_h, before, H_row)
+            restore(rows, resets, given, dot_start_c, top, dot_all_c, before, H_row)
 
         # 1. affine
         #    dot_z_i = W_i dot_x + U_i dot_h_prev + dot_W_i x + dot_U_i h_prev + dot_b_i

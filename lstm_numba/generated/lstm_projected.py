@@ -264,8 +264,8 @@ def step_2_vjp_jvp(dot_d_r, d_r):
 
 
 def project(
-    begin, end, batch, first, rows, kept, slots_1_row, N, slots_2_row, H, P, seq_x, slots_1, slots_2, weights_1_x,
-    bias_1,
+    begin, end, batch, first, held, top, rows, kept, slots_1_row, N, slots_2_row, H, P, seq_x, slots_1, slots_2,
+    weights_1_x, bias_1,
 ):
     """Biases and input products of steps begin .. end - 1 at once: as many rows of one product as there are steps."""
     units_1 = units_of(slots_1, 4)
@@ -276,16 +276,16 @@ def project(
         panel, panels = 0, panels_1
         biased_1_x(
             end - begin, panel, panels, N, seq_x, (begin * batch + first + row) * N, batch * N, weights_1_x, bias_1,
-            slots_1, (begin % kept * batch + first + row) * slots_1_row, batch * slots_1_row,
+            slots_1, (begin % kept * held + top + row) * slots_1_row, held * slots_1_row,
         )
 
 
 def forward(
-    begin, end, batch, first, counts, depth, kept, hoisted, P_row, H_row, slots_1_row, N, P, slots_2_row, H, seq_x,
-    slots_1, slots_2, weights_1_x, weights_1_r_prev, weights_2_h, bias_1, bias_2, all_r, all_c, kept_h, kept_tanh_c,
-    start_r, start_c, out_r, resets,
+    begin, end, batch, first, held, top, counts, depth, kept, hoisted, P_row, H_row, slots_1_row, N, P, slots_2_row,
+    H, seq_x, slots_1, slots_2, weights_1_x, weights_1_r_prev, weights_2_h, bias_1, bias_2, all_r, all_c, kept_h,
+    kept_tanh_c, start_r, start_c, out_r, resets,
 ):
-    """Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."""
+    """Steps begin .. end - 1 of the batch rows from first on, held from row top on; counts[t] of them run at step t."""
     width = lanes(slots_1)
     units_1 = units_of(slots_1, 4)
     units_2 = units_of(slots_2, 1)
@@ -295,13 +295,13 @@ def forward(
         rows = counts[now]
         if rows == 0:
             break
-        before = now % depth * batch + first
-        after = (now + 1) % depth * batch + first
-        kept_at = now % kept * batch + first
+        before = now % depth * held + top
+        after = (now + 1) % depth * held + top
+        kept_at = now % kept * held + top
         given = now * batch + first
         if resets.size:
-            restore(rows, resets, given, start_r, first, all_r, before, P_row)
-            restore(rows, resets, given, start_c, first, all_c, before, H_row)
+            restore(rows, resets, given, start_r, top, all_r, before, P_row)
+            restore(rows, resets, given, start_c, top, all_c, before, H_row)
 
         # 1. affine
         #    z_i = W_i x + U_i r_prev + b_i
@@ -428,8 +428,8 @@ def backward(
 
 
 def forward_tangent(
-    begin, end, batch, first, counts, depth, kept, P_row, H_row, slots_1_row, N, P, slots_2_row, H, seq_x,
-    dot_seq_x, slots_1, dot_slots_1, slots_2, dot_slots_2, weights_1_x, dot_weights_1_x, weights_1_r_prev,
+    begin, end, batch, first, held, top, counts, depth, kept, P_row, H_row, slots_1_row, N, P, slots_2_row, H,
+    seq_x, dot_seq_x, slots_1, dot_slots_1, slots_2, dot_slots_2, weights_1_x, dot_weights_1_x, weights_1_r_prev,
     dot_weights_1_r_prev, weights_2_h, dot_weights_2_h, dot_bias_1, dot_bias_2, all_r, all_c, dot_all_r, dot_all_c,
     kept_tanh_c, kept_h, dot_kept_h, dot_kept_tanh_c, dot_start_r, dot_start_c, dot_out_r, resets,
 ):
@@ -443,13 +443,13 @@ def forward_tangent(
         rows = counts[now]
         if rows == 0:
             break
-        before = now % depth * batch + first
-        after = (now + 1) % depth * batch + first
-        kept_at = now % kept * batch + first
+        before = now % depth * held + top
+        after = (now + 1) % depth * held + top
+        kept_at = now % kept * held + top
         given = now * batch + first
         if resets.size:
-            restore(rows, resets, given, dot_start_r, first, dot_all_r, before, P_row)
-            restore(rows, resets, given, dot_start_c, first, dot_all_c, before, H_row)
+            restore(rows, resets, given, dot_start_r, top, dot_all_r, before, P_row)
+            restore(rows, resets, given, dot_start_c, top, dot_all_c, before, H_row)
 
         # 1. affine
         #    dot_z_i = W_i dot_x + U_i dot_r_prev + dot_W_i x + dot_U_i r_prev + dot_b_i

@@ -17,10 +17,10 @@ HARD_SPACE = "\N{NO-BREAK SPACE}"  # inside an argument, where a line must not e
 
 # The kernel's own names; a symbol of the same name gets a `_` in the kernel.
 WORDS = {
-    "now", "begin", "end", "batch", "first", "rows", "row", "unit", "width", "depth", "kept", "counts", "given",
-    "before", "after", "kept_at", "earlier", "later", "panel", "panels", "at_once", "together", "resets", "awake",
-    "tick", "periods", "hoisted", "lanes", "load", "load_first", "store", "store_first", "units_of", "spread", "clear",
-    "restore", "release", "ring", "panels_of", "stop", "range", "max", "min",
+    "now", "begin", "end", "batch", "first", "held", "top", "rows", "row", "unit", "width", "depth", "kept",
+    "counts", "given", "before", "after", "kept_at", "earlier", "later", "panel", "panels", "at_once", "together",
+    "resets", "awake", "tick", "periods", "hoisted", "lanes", "load", "load_first", "store", "store_first",
+    "units_of", "spread", "clear", "restore", "release", "ring", "panels_of", "stop", "range", "max", "min",
 }  # fmt: skip
 
 # Names with a stage's number in them: a kernel's own sizes and places; lengths of rows.
@@ -29,7 +29,7 @@ LENGTH = re.compile(r"[A-Z]\w*|slots_\d+_row")
 
 
 # Arguments in their order.
-FIXED = ("begin", "end", "batch", "first", "counts", "rows", "depth", "kept", "hoisted")
+FIXED = ("begin", "end", "batch", "first", "held", "top", "counts", "rows", "depth", "kept", "hoisted")
 KINDS = (
     "seq_", "slots_", "weights_", "bias_", "back_", "ends_", "starts_", "param_", "all_", "kept_", "start_", "out_",
     "d_",

@@ -46,13 +46,13 @@ class Project(Products):
     )
 
     def body(self) -> Block:
-        self.need("begin", "end", "batch", "first", "rows", "kept")
+        self.need("begin", "end", "batch", "first", "rows", "held", "top", "kept")
         loops: Block = []
         for k, operands in self.layout.operands.items():
             inputs = [o for o in operands if o.is_input]
-            base = f"(begin % kept * batch + first + row) * {self.need(f'slots_{k}_row')}"
+            base = f"(begin % kept * held + top + row) * {self.need(f'slots_{k}_row')}"
             if inputs:
-                sums = self.sums(k, inputs, "end - begin", base, f"batch * slots_{k}_row")
+                sums = self.sums(k, inputs, "end - begin", base, f"held * slots_{k}_row")
                 loops += [f"panel, panels = 0, panels_{k}", *sums]
         return [*self.sizes(), "for row in range(rows):", loops] if loops else []
 
@@ -64,17 +64,19 @@ class Project(Products):
 class Forward(Products):
     name = "forward"
     prefix = ""  # of the names of what is stored
-    summary = "Steps begin .. end - 1 of the batch rows from first on; counts[t] of them are still running at step t."
+    summary = (
+        "Steps begin .. end - 1 of the batch rows from first on, held from row top on; counts[t] of them run at step t."
+    )
 
     def body(self) -> Block:
-        self.need("begin", "end", "batch", "first", "counts", "depth", "kept", "hoisted", "resets")
+        self.need("begin", "end", "batch", "first", "held", "top", "counts", "depth", "kept", "hoisted", "resets")
         step: Block = [
             "rows = counts[now]",
             "if rows == 0:",
             ["break"],
-            "before = now % depth * batch + first",
-            "after = (now + 1) % depth * batch + first",
-            "kept_at = now % kept * batch + first",
+            "before = now % depth * held + top",
+            "after = (now + 1) % depth * held + top",
+            "kept_at = now % kept * held + top",
             "given = now * batch + first",
             *self._restore(),
             *self.clockwork(),
@@ -98,7 +100,7 @@ class Forward(Products):
         calls: Block = []
         for state, space in self.cell.states.items():
             start, states = self.need(f"start_{state}"), self.need(f"all_{state}")
-            calls.append(f"restore(rows, resets, given, {start}, first, {states}, before, {self.row_of(space)})")
+            calls.append(f"restore(rows, resets, given, {start}, top, {states}, before, {self.row_of(space)})")
         return ["if resets.size:", calls]
 
     def _panels(self, stage: Affine, pointwise: Block) -> Block:
