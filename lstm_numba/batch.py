@@ -63,6 +63,16 @@ class Batch:
         return tuple(Chunk(first, rows, self._counts(first, rows)) for first, rows in self._chunks if rows)
 
     @cached_property
+    def spans(self) -> list[tuple[int, int]]:
+        """(first, rows) of each chunk; of an empty batch one."""
+        return [(chunk.first, chunk.rows) for chunk in self.chunks] or self.whole
+
+    @cached_property
+    def whole(self) -> list[tuple[int, int]]:
+        """The same where there is one chunk."""
+        return [(0, self.size)]
+
+    @cached_property
     def most_rows(self) -> int:
         """Of any chunk."""
         return max((chunk.rows for chunk in self.chunks), default=0)

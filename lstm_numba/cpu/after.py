@@ -103,22 +103,15 @@ class After:
         size = shape[2]
         # whole registers write nothing beside the row, so it needs no padding
         row = self.sizes.row(self.spec.inputs[name]) if size % self.sizes.lanes else size
-        # what is still in a cache is best set to 0 right before it is added to, where every row has one segment
-        is_first = batch.lengths is None and not self.spec.sleeping
-        make = self.handed.empty if is_first else self.handed.zeros
-        rows = make(f"d_{name}", batch.steps * batch.size * row)
+        rows = self.handed.zeros(f"d_{name}", batch.steps * batch.size * row)
         for packed in self._reached(name):
-            self._input_gradient(batch, arrays, packed, rows, row, is_first)
-            is_first = False
+            self._input_gradient(batch, arrays, packed, rows, row)
         return rows.reshape(shape) if row == size else rows.reshape(*shape[:2], row)[:, :, :size].copy()
 
-    def _input_gradient(
-        self, batch: Batch, arrays: Arrays, packed: Packed, rows: NDArray[Any], row: int, is_first: bool
-    ) -> None:
+    def _input_gradient(self, batch: Batch, arrays: Arrays, packed: Packed, rows: NDArray[Any], row: int) -> None:
         kernel = transposed_of(packed.product.run, packed.product.gates, packed.product.low)
         slots = arrays[f"slots_{packed.stage}"], arrays[f"slots_{packed.stage}_row"]
-        ends, back = self.activity.ends[packed.key], arrays[f"back_{packed.key}"]
-        fixed = is_first, packed.panels, ends, *slots, back, rows, row
+        fixed = (packed.panels, self.activity.ends[packed.key], *slots, arrays[f"back_{packed.key}"], rows, row)
         shares = batch.table(f"inputs_{packed.key}", lambda: self._segments(batch, packed))
         pool.run([[(kernel, (share, *fixed, packed.depth))] for share in shares], len(batch.chunks))
 

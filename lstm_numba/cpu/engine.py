@@ -144,13 +144,13 @@ class Engine:
         hoisted = self._is_short(batch)
         block = batch.steps if save else min(batch.steps, self._ahead(batch.size)) if hoisted else 1
         depth, kept = batch.steps + 1 if save else 2, max(block, 1)
-        spans = [(chunk.first, chunk.rows) for chunk in batch.chunks if not save] or [(0, batch.size)]
-        held = max(rows for _, rows in spans)
+        spans, held = (batch.whole, batch.size) if save else (batch.spans, batch.most_rows)
         lent = self.work.tapes.lend(held, depth, kept, len(spans))
         arrays = {**self._fixed, **packed.work[1], **lent.work[0].arrays, **self._outputs(batch)}
         arrays |= {f"seq_{name}": flat(array) for name, array in inputs.items()}
-        arrays |= {"depth": depth, "kept": kept, "batch": batch.size, "resets": batch.resets, "hoisted": hoisted}
-        tape = Tape(batch, arrays | {"held": held}, save, lent, packed, spans)
+        arrays |= {"depth": depth, "kept": kept, "batch": batch.size, "held": held, "hoisted": hoisted}
+        arrays["resets"] = batch.resets
+        tape = Tape(batch, arrays, save, lent, packed, spans)
         self.enter(tape, lent.work, start, entering)
         tape.chunk_arrays = [self._own(tape, k) for k in range(len(batch.chunks))]
         self.replay(tape)
@@ -193,7 +193,9 @@ class Engine:
         """What a chunk has for itself; of a cell with a clock, which units and panels are awake."""
         batch, chunk = tape.batch, tape.batch.chunks[number]
         own: Arrays = {"first": chunk.first, "rows": chunk.rows, "counts": chunk.counts}
-        own |= {"top": chunk.first} if tape.saved else {"top": 0, **tape.lent.work[number].arrays}
+        own["top"] = chunk.first if tape.saved else 0
+        if not tape.saved:
+            own |= tape.lent.work[number].arrays
         if self.activity.periods is None:
             return own
         tick = np.zeros(max(self.sizes.row(space) for space in self.sizes.spaces), self.dtype)
@@ -221,13 +223,15 @@ class Engine:
 
     def last_states(self, tape: Tape, works: list[Work]) -> Arrays:
         """Each row's state after its last step, in the batch's order."""
-        held = list(zip(works, (self._last_places(tape, *span) for span in tape.spans), strict=True))
-        names = {state: f"all_{state}" for state in self.spec.states}
-        return {state: np.concatenate([work.rows[name][rows] for work, rows in held]) for state, name in names.items()}
+        held, found = [(work, self._last_places(tape, span)) for work, span in zip(works, tape.spans, strict=True)], {}
+        for state in self.spec.states:
+            pieces = [work.rows[f"all_{state}"][rows] for work, rows in held]
+            found[state] = np.concatenate(pieces) if len(pieces) > 1 else pieces[0].copy()
+        return found
 
-    def _last_places(self, tape: Tape, first: int, rows: int) -> Any:
+    def _last_places(self, tape: Tape, span: tuple[int, int]) -> Any:
         """Of the rows of a span, in the arrays of their states."""
-        depth, held, lengths = tape.arrays["depth"], tape.arrays["held"], tape.batch.lengths
+        (first, rows), depth, held, lengths = span, tape.arrays["depth"], tape.arrays["held"], tape.batch.lengths
         if lengths is None:
             place = tape.batch.steps % depth * held
             return slice(place, place + rows)

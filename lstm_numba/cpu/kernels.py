@@ -76,11 +76,9 @@ def transposed_of(run: int, gates: int, low: int):
     """The compiled transposed product, for input gradients."""
     inner = linked(product.make_transpose, run, gates, low)
 
-    def input_gradient(segments, is_first, panels, ends, slots, slots_row, w, c, c_row, size):
+    def input_gradient(segments, panels, ends, slots, slots_row, w, c, c_row, size):
         for s in range(len(segments)):
             first, count, low, high = segments[s, 0], segments[s, 1], segments[s, 2], segments[s, 3]
-            if is_first:
-                rows.clear(count, c, first, c_row)
             inner(count, low, high, panels, ends, slots, first * slots_row, slots_row, w, c, first * c_row, c_row, size)
 
     return compiled(input_gradient, f"input gradient {run} {gates} {low}")
