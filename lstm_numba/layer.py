@@ -339,7 +339,9 @@ class Layer:
     def _add_gradients(self, adjoints: Adjoints, places: NDArray[np.int64], gradients: Any) -> None:
         """Add what a backward found for parameters to theirs, structure applied."""
         found = adjoints.lent.work
-        self._engine.packing.unpack(found.whole, found.arrays, places, gradients.flat, self.threads)
+        self._engine.packing.unpack(
+            found.whole, found.arrays, places, gradients.flat, self.threads, adjoints.parameters
+        )
         self._clear_masked(gradients)
 
     def _batch(

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from lstm_numba.batch import Batch
 from lstm_numba.errors import TapeError
 from lstm_numba.parameters import Parameters
-from lstm_numba.run import Arrays, Gradients, Run
+from lstm_numba.run import Arrays, Gradients, Run, wanted_of
 
 if TYPE_CHECKING:
     from lstm_numba.layer import Layer
@@ -78,18 +78,20 @@ class Recomputed(Run):
         *,
         d_outputs: Mapping[str, ArrayLike] | None = None,
         inputs: Collection[str] | None = None,
+        parameters: Collection[str] | None = None,
     ) -> Gradients[Parameters]:
         """As of `Run`."""
-        wanted = self._wanted(inputs)
+        wanted, trained = wanted_of(self.layer.spec, inputs, parameters)
         arriving, state = self._adjoints_to_ours("d_", d_output, d_outputs, d_state)
-        parameters = self.layer._zero_gradients()
+        d_parameters = self.layer._zero_gradients()
         sequences = {name: np.empty_like(self._inputs[name]) for name in wanted}
         restarts = {name: np.zeros_like(array) for name, array in state.items()}
         for steps, entering in zip(reversed(self._segments), reversed(self._entering), strict=True):
             run = _Segment(self, steps, entering, save=True)
             last = run._states_to_ours(state)
-            adjoints = run._pulled(run._sequences_to_ours({n: a[steps] for n, a in arriving.items()}), last, wanted)
-            run._add_gradients(adjoints, parameters)
+            above = run._sequences_to_ours({name: array[steps] for name, array in arriving.items()})
+            adjoints = run._pulled(above, last, wanted, trained)
+            run._add_gradients(adjoints, d_parameters)
             for name, array in adjoints.inputs.items():
                 sequences[name][steps] = run._to_theirs(array)
             state = run._states_to_theirs(adjoints.entering)
@@ -97,7 +99,7 @@ class Recomputed(Run):
                 restarts[name] += rows
         found = {name: self._to_theirs(array) for name, array in sequences.items()}
         first = {name: rows + restarts[name] for name, rows in state.items()}
-        return Gradients(found.get(self._main), found, parameters, first)
+        return Gradients(found.get(self._main), found, d_parameters, first)
 
     def _require_tape(self) -> None:
         raise TapeError(STATES_ONLY)

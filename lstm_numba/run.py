@@ -74,6 +74,16 @@ def of_outputs(spec: CellSpec, kind: str, output: Any, outputs: Mapping[str, Any
     return found if output is None else found | {first: (f"{kind}output", output)}
 
 
+def wanted_of(
+    spec: CellSpec, inputs: Collection[str] | None, parameters: Collection[str] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The inputs and the parameters whose gradients a backward is asked for."""
+    return (
+        checks.some("inputs", inputs, tuple(spec.inputs)),
+        checks.some("parameters", parameters, tuple(spec.parameters)),
+    )
+
+
 def require_tape(saved: bool) -> None:
     if not saved:
         raise TapeError(
@@ -178,6 +188,7 @@ class Run:
         *,
         d_outputs: Mapping[str, ArrayLike] | None = None,
         inputs: Collection[str] | None = None,
+        parameters: Collection[str] | None = None,
     ) -> Gradients[Parameters]:
         """Pull a loss's derivatives back through all steps.
 
@@ -187,6 +198,8 @@ class Run:
             d_outputs: dL/d outputs by name, instead of d_output, for cells with several.
             inputs: names of the input sequences whose gradients are wanted, all of them unless said; () spares the
                 first layer of a network the product for dL/dx.
+            parameters: names of the parameters whose gradients are wanted, all of them unless said; those of the others
+                are 0, and cost no product where none of theirs is needed: frozen weights.
 
         What is left out is 0.  May be called again: each call is exact and independent.
 
@@ -195,15 +208,14 @@ class Run:
             ShapeError, DtypeError, ArgumentError: before anything is computed.
         """
         self._require_tape()
-        wanted = self._wanted(inputs)
-        return self._gradients(self._pulled(*self._adjoints_to_ours("d_", d_output, d_outputs, d_state), wanted))
+        wanted = wanted_of(self.layer.spec, inputs, parameters)
+        return self._gradients(self._pulled(*self._adjoints_to_ours("d_", d_output, d_outputs, d_state), *wanted))
 
-    def _wanted(self, inputs: Collection[str] | None) -> tuple[str, ...]:
-        return checks.some("inputs", inputs, tuple(self.layer.spec.inputs))
-
-    def _pulled(self, d_outputs: Arrays, d_state: Arrays, inputs: tuple[str, ...]) -> Adjoints:
+    def _pulled(
+        self, d_outputs: Arrays, d_state: Arrays, inputs: tuple[str, ...], parameters: tuple[str, ...]
+    ) -> Adjoints:
         with self._lock:  # a backward works in the tape's own arrays
-            return self._engine.backward(self._tape, d_outputs, d_state, inputs)
+            return self._engine.backward(self._tape, d_outputs, d_state, inputs, parameters)
 
     def _require_tape(self) -> None:
         require_tape(self._tape.saved)

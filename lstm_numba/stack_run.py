@@ -82,13 +82,16 @@ class StackRun:
         d_state: Mapping[str, ArrayLike] | None = None,
         *,
         inputs: Collection[str] | None = None,
+        parameters: Collection[str] | None = None,
     ) -> Gradients[Named]:
-        """As `Run.backward`, through all layers; inputs=() leaves out dL/dx."""
-        arriving, wanted = self._arriving("d_", d_state), checks.some("inputs", inputs, (self._stack.spec.main,))
+        """As `Run.backward`, through all layers; inputs=() leaves out dL/dx, `parameters` has prefixed names."""
+        stack, arriving = self._stack, self._arriving("d_", d_state)
+        wanted = checks.some("inputs", inputs, (stack.spec.main,))
+        trained = dict.fromkeys(checks.some("parameters", parameters, tuple(stack.parameters)))
 
         def pull(key: Key, d_output: Any, d_outputs: Arrays) -> Gradients[Parameters]:
-            own = None if key[0] else wanted
-            return self._runs[key].backward(d_output, arriving[key], d_outputs=d_outputs, inputs=own)
+            some = {"inputs": None if key[0] else wanted, "parameters": own(trained, key, stack.spec.parameters)}
+            return self._runs[key].backward(d_output, arriving[key], d_outputs=d_outputs, **some)
 
         return self._descended(pull, self._adjoint("d_output", d_output))
 

@@ -131,10 +131,14 @@ class Driver:
 
     # --- Transposed
 
-    def gradient(self, problem: Problem, inputs: Collection[str] | None = None) -> Gradient:
-        """Pull d_outputs and d_state back to parameters, initial states and inputs, or these inputs."""
+    def gradient(
+        self, problem: Problem, inputs: Collection[str] | None = None, parameters: Collection[str] | None = None
+    ) -> Gradient:
+        """Pull d_outputs and d_state back to initial states, and to parameters and inputs or those named."""
         found, wanted = self.sweep(self, problem).gradient(), problem.inputs if inputs is None else inputs
-        return {(group, name): values for (group, name), values in found.items() if group != "inputs" or name in wanted}
+        trained = problem.parameters if parameters is None else parameters
+        idle = {key: 0 * values for key, values in found.items() if key[0] == "parameters" and key[1] not in trained}
+        return {key: values for key, values in (found | idle).items() if key[0] != "inputs" or key[1] in wanted}
 
     # --- Along a tangent
 

@@ -39,11 +39,12 @@ class Kernel:
     def forward(self, problem: Problem) -> Any:
         return self._run(problem.cast(self.dtype), save=False)
 
-    def gradient(self, problem: Problem, inputs: Collection[str] | None = None) -> Gradient:
-        """Of these input sequences, None being all of them, and of everything else."""
+    def gradient(
+        self, problem: Problem, inputs: Collection[str] | None = None, parameters: Collection[str] | None = None
+    ) -> Gradient:
         rounded = problem.cast(self.dtype)
         given = {"d_outputs": dict(rounded.d_outputs), "d_state": dict(rounded.d_state)}
-        return _by_key(problem, self._run(rounded).backward(**given, inputs=inputs))
+        return _by_key(problem, self._run(rounded).backward(**given, inputs=inputs, parameters=parameters))
 
     def tangent(self, problem: Problem, directions: Gradient) -> tuple[Named, Named]:
         """Push (group, name) -> direction forward: the changes of the outputs and of the final states."""

@@ -51,6 +51,7 @@ PROPERTIES: tuple[Property, ...] = (
     properties.padding_is_ignored,
     properties.gradient_is_linear,
     properties.inputs_are_left_out,
+    properties.parameters_are_left_out,
     memory.runs_repeat,
     memory.poison_does_not_show,
     memory.inputs_stay,

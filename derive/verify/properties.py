@@ -111,6 +111,15 @@ def inputs_are_left_out(subject: Subject, problem: Problem) -> Iterator[Measurem
             yield same("inputs are left out", name, subject, some["inputs", name], np.zeros(0), problem)
 
 
+def parameters_are_left_out(subject: Subject, problem: Problem) -> Iterator[Measurement]:
+    """A gradient that is asked for one of the parameters, or none, has 0 for the others and changes no other bit."""
+    whole = subject.gradient(problem)
+    for wanted in [(), *((name,) for name in problem.parameters)]:
+        some = subject.gradient(problem, parameters=wanted)
+        idle = {key: np.zeros_like(v) for key, v in whole.items() if key[0] == "parameters" and key[1] not in wanted}
+        yield from same_gradient("parameters are left out", subject, some, whole | idle, problem)
+
+
 # --- Parts and wholes
 
 

@@ -35,6 +35,11 @@ class Subject(Protocol):
 
     def forward(self, problem: Problem) -> Result: ...
 
-    def gradient(self, problem: Problem, inputs: Collection[str] | None = None) -> Gradient:
-        """Of these input sequences, None being all of them, and of everything else."""
+    def gradient(
+        self, problem: Problem, inputs: Collection[str] | None = None, parameters: Collection[str] | None = None
+    ) -> Gradient:
+        """Of these input sequences and parameters, None being all of them, and of first states.
+
+        Inputs that are not wanted are left out, parameters are 0.
+        """
         ...

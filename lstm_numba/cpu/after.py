@@ -3,7 +3,7 @@
 Panels, or rows, are divided among threads; every sum runs in the same order whoever computes it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
@@ -49,11 +49,11 @@ class After:
 
     # --- matrices
 
-    def outer(self, batch: Batch, arrays: Arrays) -> None:
-        """Add up the gradients of all packed matrices and the sums of their slots."""
+    def outer(self, batch: Batch, arrays: Arrays, keys: Collection[str]) -> None:
+        """Add up the gradients of the packed matrices of some operands, and the sums of their slots."""
         threads, shares = len(batch.chunks), batch.table("outer", lambda: self._all_shares(batch))
-        found = zip(self._outers, shares, strict=True)
-        calls = [call for one, own in found for call in one.calls(own, arrays)]
+        found = zip(self.sizes.packed, self._outers, shares, strict=True)
+        calls = [call for packed, one, own in found if packed.key in keys for call in one.calls(own, arrays)]
         pool.run([calls[k::threads] for k in range(threads)], threads)
 
     @cached_property

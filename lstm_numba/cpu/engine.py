@@ -13,6 +13,7 @@ import ctypes
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from operator import itemgetter
 from types import ModuleType
 from typing import Any
@@ -64,8 +65,13 @@ class Tape:
 
 @dataclass(frozen=True)
 class Adjoints:
-    """What a backward found, in the batch's order."""
+    """What a backward found, in the batch's order.
 
+    Attributes:
+        parameters: those whose gradients can be unpacked.
+    """
+
+    parameters: tuple[str, ...]
     inputs: Arrays
     entering: Arrays  # of the states that entered the first step
     restarts: Arrays  # of the first states, from rows that were reset to them; none where no row was
@@ -110,6 +116,7 @@ class Engine:
         self._fixed = self._fixed_arguments()
         summed = [name for name in names["backward"] if name.startswith(("d_kept_", "d_param_"))]
         rows = {name: self.sizes.row(self._space_of_adjoint(name)) for name in summed}
+        self.serving = cache(self.packing.serving)
         self.work = Workspaces(self.spec, self.sizes, self.packing, rows)
 
     def _fixed_arguments(self) -> Arrays:
@@ -239,15 +246,18 @@ class Engine:
 
     # --- 3. backward
 
-    def backward(self, tape: Tape, d_outputs: Arrays, d_state: Arrays, inputs: Iterable[str]) -> Adjoints:
-        """Pull adjoints of outputs and last states, in the batch's order, back through all steps and to some inputs."""
+    def backward(
+        self, tape: Tape, d_outputs: Arrays, d_state: Arrays, inputs: Iterable[str], parameters: tuple[str, ...]
+    ) -> Adjoints:
+        """Pull adjoints of outputs and last states, in the batch's order, back through all steps to what is named."""
         self.renew(tape)
         tape.spent = True
         batch, (lent, arriving) = tape.batch, self.adjoints(tape.batch, d_outputs, d_state)
         arrays = {**tape.arrays, **arriving}
         self.sweep("backward", tape, arrays)
-        self.after.outer(batch, arrays)
-        return Adjoints(self.after.inputs(batch, arrays, inputs), *self.first_states(batch, lent.work), lent)
+        self.after.outer(batch, arrays, self.serving(parameters))
+        found = self.after.inputs(batch, arrays, inputs)
+        return Adjoints(parameters, found, *self.first_states(batch, lent.work), lent)
 
     def adjoints(self, batch: Batch, d_outputs: Arrays, d_state: Arrays) -> tuple[Loan[Work], Arrays]:
         """What arrives, and zeros for what is to be found."""

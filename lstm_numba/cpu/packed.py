@@ -1,6 +1,6 @@
 """Steps 1 and 5 of the engine: parameters into the kernels' order, and gradients back, one call over a table each."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -44,9 +44,8 @@ class Packing:
         sums = {packed.key: self._grads.add(f"sums_{packed.key}", packed.columns) for packed in sizes.packed}
         self._vectors = _table(VECTOR, self._vector_rows(vectors))
         self._matrices, self._transposes = (_table(MATRIX, self._matrix_rows(at)) for at in (weights, back))
-        self._unpacked = list(self._matrix_rows(grads, only=spec.parameters))
-        self._shares: dict[int, list[NDArray[np.int64]]] = {}
-        self._sums = _table(SUM, self._sum_rows(sums))
+        self._grad_places, self._sum_places = grads, sums
+        self._unpacking: dict[Any, tuple[list[NDArray[np.int64]], NDArray[np.int64]]] = {}
         self._memory = Memory(self._make)
 
     def _make(self, backward: bool) -> Whole:
@@ -69,7 +68,7 @@ class Packing:
                 if operand == packed.operand:
                     yield matrix, place - packed.product.low
 
-    def _matrix_rows(self, targets: dict[str, int], only: Iterable[str] | None = None) -> Iterator[Row]:
+    def _matrix_rows(self, targets: dict[str, int], only: Collection[str] | None = None) -> Iterator[Row]:
         for packed in self.sizes.packed:
             for matrix, place in self._terms(packed):
                 name = declared(matrix)
@@ -102,13 +101,24 @@ class Packing:
             for place in self._places(name):
                 yield *place, *target
 
-    def _sum_rows(self, targets: dict[str, int]) -> Iterator[Row]:
+    def _summed(self, only: Collection[str]) -> Iterator[tuple[str, Packed, int]]:
+        """Bias -> the operand that has the sums of its slots, and its place in the run."""
         for k, stage in enumerate(self.spec.stages):
             for place, slot in enumerate(stage.slots):
-                if slot.bias is not None and slot.bias in self.spec.parameters:
+                if slot.bias is not None and slot.bias in only:
                     packed = self._first_reaching(k, place)
-                    for bias in self._places(slot.bias):
-                        yield *bias, targets[packed.key], place - packed.product.low, packed.product.run, packed.units
+                    yield slot.bias, packed, place - packed.product.low
+
+    def _sum_rows(self, targets: dict[str, int], only: Collection[str]) -> Iterator[Row]:
+        for name, packed, place in self._summed(only):
+            for bias in self._places(name):
+                yield *bias, targets[packed.key], place, packed.product.run, packed.units
+
+    def serving(self, parameters: Collection[str]) -> set[str]:
+        """The operands whose products, or sums of slots, the gradients of these parameters are made of."""
+        names = {packed.key: {declared(matrix) for matrix, _ in self._terms(packed)} for packed in self.sizes.packed}
+        sums = {packed.key for _, packed, _ in self._summed(parameters)}
+        return sums | {key for key, matrices in names.items() if not matrices.isdisjoint(parameters)}
 
     def _first_reaching(self, k: int, place: int) -> Packed:
         """The first operand of a stage whose run holds the slot: its sums are the bias's gradient."""
@@ -135,24 +145,40 @@ class Packing:
     # --- 5. unpack
 
     def unpack(
-        self, found: NDArray[Any], adjoints: Arrays, places: NDArray[np.int64], theta: NDArray[Any], threads: int
+        self,
+        found: NDArray[Any],
+        adjoints: Arrays,
+        places: NDArray[np.int64],
+        theta: NDArray[Any],
+        threads: int,
+        parameters: tuple[str, ...],
     ) -> None:
-        """Add packed sums and the adjoints of pointwise parameters to the gradients."""
-        tables = self._by_parameter(self._worth(threads))
-        pool.run([[(pack.unpack_matrices, (found, table, theta))] for table in tables], len(tables))
-        pack.unpack_sums(found, self._sums, theta)
+        """Add packed sums, and the adjoints of pointwise parameters, to the gradients of these parameters."""
+        matrices, sums = self._unpacking_of(self._worth(threads), parameters)
+        pool.run([[(pack.unpack_matrices, (found, table, theta))] for table in matrices], len(matrices))
+        pack.unpack_sums(found, sums, theta)
         for name in self.spec.accumulated:
+            if name not in parameters:
+                continue
             for (source, size), (array, space) in product(self._places(name), self.spec.adjoint_rows(name).items()):
                 row, units = self.sizes.row(space), self.sizes.spaces[space]
                 pack.sum_rows(places, adjoints[array], row, units, theta, source, size)
 
-    def _by_parameter(self, threads: int) -> list[NDArray[np.int64]]:
-        """A table for each thread: what is added to one parameter is added by one of them, in one order."""
-        if threads not in self._shares:
-            sources = sorted({source for source, *_ in self._unpacked})
-            own = (set(sources[share::threads]) for share in range(threads))
-            self._shares[threads] = [_table(MATRIX, (row for row in self._unpacked if row[0] in some)) for some in own]
-        return self._shares[threads]
+    def _unpacking_of(
+        self, threads: int, parameters: tuple[str, ...]
+    ) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+        """A table of matrices for each thread, that of sums."""
+        key = threads, parameters
+        if key not in self._unpacking:
+            matrices = self._by_parameter(list(self._matrix_rows(self._grad_places, parameters)), threads)
+            self._unpacking[key] = matrices, _table(SUM, self._sum_rows(self._sum_places, parameters))
+        return self._unpacking[key]
+
+    def _by_parameter(self, rows: list[Row], threads: int) -> list[NDArray[np.int64]]:
+        """What is added to one parameter is added by one thread, in one order."""
+        sources = sorted({source for source, *_ in rows})
+        own = (set(sources[share::threads]) for share in range(threads))
+        return [_table(MATRIX, (row for row in rows if row[0] in some)) for some in own]
 
 
 def _table(columns: tuple[str, ...], rows: Iterator[Row]) -> NDArray[np.int64]:

@@ -72,17 +72,19 @@ class Tangent:
         arrays, changes = {**tape.arrays, **arriving}, {**changes, **dot_arriving}
         engine.sweep("backward_tangent", tape, {**arrays, **_dotted(changes)})
         self._add_gradients(batch, arrays, changes)
-        return Adjoints(self._inputs(batch, arrays, changes), *engine.first_states(batch, lent.work), lent)
+        parameters, inputs = tuple(engine.spec.parameters), self._inputs(batch, arrays, changes)
+        return Adjoints(parameters, inputs, *engine.first_states(batch, lent.work), lent)
 
     # --- 4. after
 
     def _add_gradients(self, batch: Batch, arrays: Arrays, changes: Arrays) -> None:
         """Packed: the sums of d_z dot_v', then those of dot_d_z v' and, for the biases, of dot_d_z."""
         engine, gradients = self.engine, _those(changes, GRADIENTS)
-        engine.after.outer(batch, {**arrays, **_those(changes, OPERANDS), **gradients})
+        keys = engine.serving(tuple(engine.spec.parameters))
+        engine.after.outer(batch, {**arrays, **_those(changes, OPERANDS), **gradients}, keys)
         for sums in _those(gradients, "sums_").values():
             sums[...] = 0
-        engine.after.outer(batch, {**arrays, **_those(changes, "slots_"), **gradients})
+        engine.after.outer(batch, {**arrays, **_those(changes, "slots_"), **gradients}, keys)
 
     def _inputs(self, batch: Batch, arrays: Arrays, changes: Arrays) -> Arrays:
         """dot_d_x = W' dot_d_z + dot_W' d_z, and what scalar mathematics gives."""

@@ -11,7 +11,7 @@ Rows are not padded and not ordered: one whose end is passed keeps its state.  E
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -257,8 +257,11 @@ class CudaEngine:
 
     # --- 3. backward
 
-    def backward(self, tape: Tape, d_outputs: Arrays, d_state: Arrays, names: Iterable[str]) -> Adjoints:
-        """Pull adjoints of outputs (T, B, space) and last states (B, space) back through all steps and to some inputs.
+    def backward(
+        self, tape: Tape, d_outputs: Arrays, d_state: Arrays, names: Iterable[str], parameters: Collection[str]
+    ) -> Adjoints:
+        """Pull adjoints of outputs (T, B, space) and last states (B, space) back through all steps, to the inputs of
+        these names and to these parameters.
         """
         given = tape.given
         self.renew(tape)
@@ -268,8 +271,8 @@ class CudaEngine:
         self._run("backward", arrays, 0, given.running)
         inputs = {name: self._input_gradient(arrays, given, name) for name in names}
         flat = self.shapes.zeros(self.shapes.parameters)
-        self.add_matrices(arrays, given, flat)
-        self.add_others(arrays, given, flat)
+        self.add_matrices(arrays, given, flat, parameters)
+        self.add_others(arrays, given, flat, parameters)
         return self.found(arrays, given, inputs, flat)
 
     def arriving(self, given: Sequences, d_outputs: Arrays, d_state: Arrays) -> Arrays:
@@ -334,16 +337,20 @@ class CudaEngine:
                 d_slots = self._d_slots(arrays, operand, 0, given.steps * given.batch)
                 self._multiply(found, d_slots, arrays[f"weights_{operand.key}"])
 
-    def add_matrices(self, arrays: Arrays, given: Sequences, flat: Any) -> None:
+    def add_matrices(self, arrays: Arrays, given: Sequences, flat: Any, parameters: Collection[str]) -> None:
         """To the gradient of the flat vector of parameters: d_W = sum over steps and rows of d_z v'."""
         rows = given.running * given.batch
         for operand in self.operands:
+            if not self.packing.serves(operand, parameters):
+                continue
             sums = self.shapes.zeros(len(operand.matrices) * operand.units * operand.depth).reshape(-1, operand.depth)
             self._multiply(sums, self._d_slots(arrays, operand, 0, rows).T, self._operand(arrays, operand, 0, rows))
-            self.packing.add_matrices(operand, sums, flat)
+            self.packing.add_matrices(operand, sums, flat, parameters)
 
-    def add_others(self, arrays: Arrays, given: Sequences, flat: Any) -> None:
+    def add_others(self, arrays: Arrays, given: Sequences, flat: Any, parameters: Collection[str]) -> None:
         """The same of biases, d_b = sum of d_z, and of what scalar mathematics reads."""
         for k in self.shapes.stages:
-            self.packing.add_biases(k, self.slots(arrays, k, 0, given.running * given.batch).sum(axis=0), flat)
-        self.packing.add_pointwise(arrays, given.batch, flat)
+            if biases := self.packing.biases(k, parameters):
+                sums = self.slots(arrays, k, 0, given.running * given.batch).sum(axis=0)
+                self.packing.add_biases(k, biases, sums, flat)
+        self.packing.add_pointwise(arrays, given.batch, flat, parameters)

@@ -1,6 +1,6 @@
 """Steps 1 and 5 of the engine: parameters to one matrix for each product, and sums back to the parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 from typing import Any
 
@@ -48,25 +48,33 @@ class Packing:
 
     # --- 5. unpack
 
-    def add_matrices(self, operand: Operand, sums: Any, flat: Any) -> None:
+    @staticmethod
+    def serves(operand: Operand, parameters: Collection[str]) -> bool:
+        """Whether any of these parameters is one of an operand's matrices."""
+        return any(name is not None and declared(name) in parameters for name in operand.matrices)
+
+    def add_matrices(self, operand: Operand, sums: Any, flat: Any, parameters: Collection[str]) -> None:
         """The gradients of an operand's matrices, from those of the one that they are stacked in."""
         for place, name in enumerate(operand.matrices):
-            if name is not None and declared(name) in self.spec.parameters:
+            if name is not None and declared(name) in parameters:
                 block = sums[place * operand.units : (place + 1) * operand.units]
                 found = block if declared(name) == name else block.T
                 self._part(flat, declared(name))[...] += found.reshape(-1)
 
-    def add_biases(self, k: int, sums: Any, flat: Any) -> None:
-        """The gradients of a stage's biases, from the sums of its slots' adjoints."""
-        stage = self.spec.stages[k - 1]
-        size = self.shapes.spaces[stage.space]
-        for place, slot in enumerate(stage.slots):
-            if slot.bias is not None and slot.bias in self.spec.parameters:
-                self._part(flat, slot.bias)[...] += sums[place * size : (place + 1) * size]
+    def biases(self, k: int, parameters: Collection[str]) -> dict[int, str]:
+        """Slot of a stage -> its bias, of those that are among the parameters."""
+        slots = enumerate(self.spec.stages[k - 1].slots)
+        return {place: slot.bias for place, slot in slots if slot.bias is not None and slot.bias in parameters}
 
-    def add_pointwise(self, arrays: Arrays, batch: int, flat: Any) -> None:
+    def add_biases(self, k: int, biases: Mapping[int, str], sums: Any, flat: Any) -> None:
+        """The gradients of a stage's biases, from the sums of its slots' adjoints."""
+        size = self.shapes.spaces[self.spec.stages[k - 1].space]
+        for place, name in biases.items():
+            self._part(flat, name)[...] += sums[place * size : (place + 1) * size]
+
+    def add_pointwise(self, arrays: Arrays, batch: int, flat: Any, parameters: Collection[str]) -> None:
         """The gradients of what scalar mathematics reads, from those of every row."""
-        for name in self.spec.accumulated:
+        for name in filter(parameters.__contains__, self.spec.accumulated):
             for array, space in self.spec.adjoint_rows(name).items():
                 size = self.shapes.spaces[space]
                 rows = arrays[array][: batch * size].reshape(batch, size)

@@ -11,7 +11,7 @@ from lstm_numba.gpu.engine import Adjoints, Sequences
 from lstm_numba.gpu.memory import check_free, tangent_bytes
 from lstm_numba.gpu.tangent import Tangent
 from lstm_numba.gpu.tapes import Segmented, Whole
-from lstm_numba.run import Gradients, Tangents, of_outputs
+from lstm_numba.run import Gradients, Tangents, of_outputs, wanted_of
 
 if TYPE_CHECKING:
     from lstm_numba.gpu.layer import DeviceLayer
@@ -91,14 +91,15 @@ class CudaRun:
         *,
         d_outputs: Mapping[str, Any] | None = None,
         inputs: Collection[str] | None = None,
+        parameters: Collection[str] | None = None,
     ) -> Gradients[Any]:
         """As `lstm_numba.Run.backward`."""
         self._kept.require()
-        names = checks.some("inputs", inputs, tuple(self._layer.spec.inputs))
+        asked = wanted_of(self._layer.spec, inputs, parameters)
         with self._exchange.working(self._layer.device), self._lock:  # a backward works in the tape's own arrays
             wanted, last = self._adjoints("d_", d_output, d_outputs, d_state)
             self._check_free(self._backward_bytes, "this backward")
-            return self._gradients(self._kept.backward(wanted, last, names))
+            return self._gradients(self._kept.backward(wanted, last, *asked))
 
     def _adjoints(self, kind: str, output: Any, outputs: Any, state: Any) -> tuple[Arrays, Arrays]:
         """Adjoints of outputs and of last states (kind "d_"), or their changes ("dot_d_"), checked."""

@@ -120,11 +120,11 @@ class Tangent:
         """Of the flat vector of parameters: the sums of d_z dot_v', then those of dot_d_z v' and of dot_d_z."""
         engine, given = self.engine, self.tape.given
         moved = {name: a for name, a in changes.items() if name.startswith(OPERANDS) and not name.startswith(SLOTS)}
-        flat = engine.shapes.zeros(engine.shapes.parameters)
-        engine.add_matrices({**arrays, **moved}, given, flat)
+        flat, parameters = engine.shapes.zeros(engine.shapes.parameters), engine.spec.parameters
+        engine.add_matrices({**arrays, **moved}, given, flat, parameters)
         arriving = {name: a for name, a in changes.items() if name.startswith((*SLOTS, "d_param_"))}
-        engine.add_matrices({**arrays, **arriving}, given, flat)
-        engine.add_others({**arrays, **arriving}, given, flat)
+        engine.add_matrices({**arrays, **arriving}, given, flat, parameters)
+        engine.add_others({**arrays, **arriving}, given, flat, parameters)
         return flat
 
     def _input_gradient(self, arrays: Arrays, changes: Arrays, name: str) -> Any:

@@ -13,6 +13,8 @@ from lstm_numba.gpu.shapes import Arrays
 from lstm_numba.recomputed import STATES_ONLY, segments
 from lstm_numba.run import require_tape
 
+Names = tuple[str, ...]
+
 
 class Whole:
     """All steps at once; with `save` False nothing is kept."""
@@ -27,8 +29,8 @@ class Whole:
         """Refuse a backward, or a derivative along a direction, where too little was kept."""
         require_tape(self.tape.saved)
 
-    def backward(self, d_outputs: Arrays, d_state: Arrays, names: tuple[str, ...]) -> Adjoints:
-        return self.engine.backward(self.tape, d_outputs, d_state, names)
+    def backward(self, d_outputs: Arrays, d_state: Arrays, names: Names, parameters: Names) -> Adjoints:
+        return self.engine.backward(self.tape, d_outputs, d_state, names, parameters)
 
     @staticmethod
     def bytes(engine: CudaEngine, steps: int, batch: int, save: bool) -> tuple[int, int]:
@@ -85,7 +87,7 @@ class Segmented:
         if along:
             raise TapeError(STATES_ONLY)
 
-    def backward(self, d_outputs: Arrays, d_state: Arrays, names: tuple[str, ...]) -> Adjoints:
+    def backward(self, d_outputs: Arrays, d_state: Arrays, names: Names, parameters: Names) -> Adjoints:
         given = self.given
         inputs = {name: self.xp.empty_like(given.inputs[name]) for name in names}
         restarts = {name: self.xp.zeros_like(array) for name, array in d_state.items()}
@@ -93,7 +95,7 @@ class Segmented:
         for steps, entering in zip(reversed(self.segments), reversed(self.entering), strict=True):
             tape = self.engine.forward(self.packed, self._cut(steps, entering), save=True)
             arriving = {name: array[steps] for name, array in d_outputs.items()}
-            found = self.engine.backward(tape, arriving, d_state, names)
+            found = self.engine.backward(tape, arriving, d_state, names, parameters)
             flat += found.flat
             for name, array in found.inputs.items():
                 inputs[name][steps] = array

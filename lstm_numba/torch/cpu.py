@@ -29,10 +29,11 @@ def backward(
     lengths: Any,
     resets: Any,
     inputs: Collection[str] | None = None,
+    parameters: Collection[str] | None = None,
 ) -> list[Any]:
-    """Of the named inputs, None being all, and of everything else; None in the place of a gradient left out."""
+    """Of the named inputs and parameters, None being all, and of first states; None for an input left out."""
     run = tapes.kept(reserve) or run_of(plan, primals, lengths, resets, True)
-    return gradients(plan, run, run.backward(**named_adjoints(plan, adjoints), inputs=inputs))
+    return gradients(plan, run, run.backward(**named_adjoints(plan, adjoints), inputs=inputs, parameters=parameters))
 
 
 def tangent(plan: Plan, tangents: Tensors, primals: Tensors, lengths: Any, resets: Any) -> list[Tensor]:

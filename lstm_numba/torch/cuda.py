@@ -34,10 +34,11 @@ def backward(
     lengths: Any,
     resets: Any,
     inputs: Collection[str] | None = None,
+    parameters: Collection[str] | None = None,
 ) -> list[Any]:
-    """As on the CPU: of the named inputs, None being all, and of everything else."""
+    """As on the CPU: of the named inputs and parameters, None being all, and of first states."""
     run = tapes.kept(reserve) or run_of(plan, primals, lengths, resets, True)
-    return _gradients(plan, primals, run.backward(**_adjoints(plan, adjoints), inputs=inputs))
+    return _gradients(plan, primals, run.backward(**_adjoints(plan, adjoints), inputs=inputs, parameters=parameters))
 
 
 def tangent(plan: Plan, tangents: Tensors, primals: Tensors, lengths: Any, resets: Any) -> list[Tensor]:

@@ -106,9 +106,8 @@ class Forward(torch.autograd.Function):
         *arrived, _ = adjoints
         if is_plain(arrived):  # without zeros for what did not arrive
             call, run = ctx.call, runtime(primals).backward
-            needed = zip(call.plan.inputs, ctx.needs_input_grad[2:], strict=False)
-            wanted = [name for name, is_needed in needed if is_needed]
-            return None, None, *run(call.plan, arrived, primals, reserve, call.lengths, call.resets, wanted)
+            wanted = call.plan.wanted(ctx.needs_input_grad[2:])
+            return None, None, *run(call.plan, arrived, primals, reserve, call.lengths, call.resets, *wanted)
         like = like_results(primals, ctx.call.plan.key)
         return None, None, *backward(ctx.call, _zeros_for_none(arrived, like), primals, reserve)
 

@@ -63,6 +63,12 @@ class Plan:
         first, second = len(self.inputs), len(self.inputs) + len(self.spec.states)
         return primals[:first], primals[first:second], primals[second:]
 
+    def wanted(self, needed: Sequence[bool]) -> tuple[list[str], list[str]]:
+        """The inputs and parameters that lie in primals which are needed."""
+        inputs, _, theta = self.split(needed)
+        parameters = [name for names, is_needed in zip(self.layout, theta, strict=True) for name in names if is_needed]
+        return [name for name, is_needed in zip(self.inputs, inputs, strict=True) if is_needed], parameters
+
     def _reader(self, space: str) -> tuple[int, int]:
         """Where a space's size is read, in a parameter if possible: which primal, how many parts on its last axis.
 

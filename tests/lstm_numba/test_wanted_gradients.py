@@ -1,6 +1,7 @@
-"""A backward that is asked for some inputs only: no product for the others, every other bit the same.
+"""A backward that is asked for some inputs or parameters only: no product for the others, every other bit the same.
 
-`derive.verify` holds every cell to it (properties.inputs_are_left_out); here: stacks, states only, torch, bad names.
+`derive.verify` holds every cell to it (properties.inputs_are_left_out, parameters_are_left_out); here: stacks, states
+only, torch, bad names.
 """
 
 import numpy as np
@@ -58,11 +59,51 @@ def test_a_stack_leaves_out_what_its_lowest_layer_reads(cell, products):
     assert all(np.array_equal(array, every.state[name]) for name, array in some.state.items())
 
 
+@pytest.fixture
+def operands(monkeypatch):
+    """The operands whose packed matrices got gradients, in the order in which they did."""
+    found, outer = [], After.outer
+
+    def noted(self, batch, arrays, keys):
+        found.extend(sorted(keys))
+        return outer(self, batch, arrays, keys)
+
+    monkeypatch.setattr(After, "outer", noted)
+    return found
+
+
+WANTED = {(): [], ("b_i",): ["1_x"], ("U_f",): ["1_h_prev"], ("W_i", "U_o"): ["1_h_prev", "1_x"], ("p_o",): []}
+
+
+@pytest.mark.parametrize("save", [True, "states"])
+@pytest.mark.parametrize("wanted", WANTED)
+def test_frozen_parameters_cost_no_product(save, wanted, operands):
+    layer = random_layer("peephole", N, H, threads=2)
+    numbers = numbers_for(layer, T, B)
+    run = layer.forward(numbers.inputs["x"], save=save)
+    every = run.backward(numbers.d_output)
+    operands.clear()
+    some = run.backward(numbers.d_output, parameters=wanted)
+    assert sorted(set(operands)) == WANTED[wanted]
+    assert np.array_equal(some.x, every.x)
+    for name, array in some.parameters.items():
+        assert np.array_equal(array, every.parameters[name] if name in wanted else 0 * array)
+
+
+def test_a_stack_leaves_out_what_is_frozen():
+    run = ln.Stack("lstm", N, H, layers=2, bidirectional=True, dtype="float64").forward(X)
+    every, wanted = run.backward(D), ("0.b_f", "1.reverse.W_i")
+    some = run.backward(D, parameters=wanted)
+    for name, array in some.parameters.items():
+        assert np.array_equal(array, every.parameters[name] if name in wanted else 0 * array)
+
+
+@pytest.mark.parametrize("what", ["inputs", "parameters"])
 @pytest.mark.parametrize("wanted", ["x", ["y"], 3])
-def test_names_of_no_inputs(wanted):
+def test_names_of_nothing(what, wanted):
     run = random_layer("lstm", N, H).forward(X)
-    with pytest.raises(ln.errors.ArgumentError, match="inputs"):
-        run.backward(D[..., :H], inputs=wanted)
+    with pytest.raises(ln.errors.ArgumentError, match=what):
+        run.backward(D[..., :H], **{what: wanted})
 
 
 def test_torch_asks_for_what_it_needs(products):
@@ -75,6 +116,20 @@ def test_torch_asks_for_what_it_needs(products):
     assert products == ["x"] * 3
     assert x.grad is not None
     assert all(torch.equal(p.grad, found[name]) for name, p in module.named_parameters())
+
+
+def test_torch_spares_what_is_frozen(operands):
+    module, x = lt.LSTM(N, H), torch.randn(T, B, N, requires_grad=True)
+    module(x)[0].sum().backward()
+    found = {name: parameter.grad for name, parameter in module.named_parameters()}
+    module.zero_grad()
+    module.weight_hh_l0.requires_grad_(False)
+    operands.clear()
+    module(x)[0].sum().backward()
+    assert operands == ["1_x"]
+    assert module.weight_hh_l0.grad is None
+    trained = [(name, p.grad) for name, p in module.named_parameters() if p.requires_grad]
+    assert all(torch.equal(gradient, found[name]) for name, gradient in trained)
 
 
 def test_a_mask_of_ones_own_has_its_gradient():

@@ -101,22 +101,24 @@ class Spoiled:
         outputs = {name: self.outputs(values, problem) for name, values in run.outputs.items()}
         return SimpleNamespace(outputs=outputs, state=run.state)
 
-    def gradient(self, problem, inputs=None):
+    def gradient(self, problem, inputs=None, parameters=None):
         self.runs += 1
-        return {key: self.slope(values, key, problem) for key, values in self.driver.gradient(problem, inputs).items()}
+        found = self.driver.gradient(problem, inputs, parameters)
+        return {key: self.slope(values, key, problem) for key, values in found.items()}
 
 
 class Mixed(Spoiled):
-    """Gradients that depend on whether an input's is wanted."""
+    """Gradients that depend on whether an input's, or a parameter's, is wanted."""
 
-    def gradient(self, problem, inputs=None):
-        return {key: values + 1e-9 * (inputs == ()) for key, values in super().gradient(problem, inputs).items()}
+    def gradient(self, problem, inputs=None, parameters=None):
+        found, is_mixed = super().gradient(problem, inputs, parameters), () in (inputs, parameters)
+        return {key: values + 1e-9 * is_mixed for key, values in found.items()}
 
 
 class Generous(Spoiled):
-    """Gradients of all inputs, whatever is wanted."""
+    """Gradients of all inputs and parameters, whatever is wanted."""
 
-    def gradient(self, problem, inputs=None):
+    def gradient(self, problem, inputs=None, parameters=None):
         return super().gradient(problem)
 
 
@@ -164,6 +166,7 @@ BREAKERS = {
     properties.padding_is_ignored: Spoiled(of_the_padding),
     properties.gradient_is_linear: Spoiled(slope=quadratic),
     properties.inputs_are_left_out: Mixed(),
+    properties.parameters_are_left_out: Mixed(),
     memory.poison_does_not_show: Spoiled(of_the_memory),
     memory.layout_does_not_matter: Spoiled(of_the_layout),
     memory.nan_stays_in_its_row: Spoiled(across_rows),
@@ -177,8 +180,9 @@ def test_a_property_sees_what_breaks_it(claim):
         assert violations(claim(BREAKERS[claim], problem))
 
 
-def test_a_gradient_that_nobody_wanted_is_seen():
-    assert violations(properties.inputs_are_left_out(Generous(), make(derive.cells["gru"])))
+@pytest.mark.parametrize("claim", [properties.inputs_are_left_out, properties.parameters_are_left_out])
+def test_a_gradient_that_nobody_wanted_is_seen(claim):
+    assert violations(claim(Generous(), make(derive.cells["gru"])))
 
 
 def test_a_run_that_does_not_repeat_is_seen():
