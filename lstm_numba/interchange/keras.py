@@ -10,7 +10,6 @@ from lstm_numba.interchange.stacking import (
     as_arrays,
     assembled,
     dtype_for,
-    layers_of,
     levels_of,
     stacked_of,
     unchanged_cell,
@@ -60,7 +59,7 @@ def to_keras(layer: Layer | Stack, *, use_bias: bool = True) -> list[Any]:
 
     Raises: NotExpressibleError if Keras has no layer for this, e.g. for several layers at once.
     """
-    levels, cell = levels_of(layer), unchanged_cell(layers_of(layer)[0])
+    levels, cell = levels_of(layer), unchanged_cell(layer)
     layout = KERAS.get(cell)
     backwards = isinstance(layer, Layer) and layer.reverse
     if layout is None or len(levels) > 1 or backwards:

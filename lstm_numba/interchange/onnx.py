@@ -50,8 +50,9 @@ def from_onnx(
 
     W (D, k H, N), R (D, k H, H), B (D, 2 k H) and P (D, 3 H) are read, D directions and k gates; linear_before_reset,
     input_forget and peepholes choose the cell, and other activations than its own and clip its options `activations`
-    and `clip`: the equations are then derived, and the kernels generated, when this is called. The model's first states
-    and sequence_lens are for `forward`, whose sequences are time-major (ONNX's layout=0).
+    and `clip`, of a Stack's second direction `reverse_options`: the equations are then derived, and the kernels
+    generated, when this is called. The model's first states and sequence_lens are for `forward`, whose sequences are
+    time-major (ONNX's layout=0).
 
     Args:
         model: an onnx.ModelProto, or the path of one.
@@ -60,8 +61,7 @@ def from_onnx(
         dtype: of the result; without it the model's, float32 for half precision.
 
     Raises:
-        NotExpressibleError: the node does what no cell here does: fixed first states, or other activations in each
-            direction.
+        NotExpressibleError: the node does what no cell here does, e.g. it has fixed first states.
         ForeignWeightsError: there is no such node or file, its weights are not constants of the model, or its
             attributes do not fit the operator.
         ShapeError, DtypeError, ArgumentError: for arrays that do not fit each other, and arguments of another kind.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_numba.errors import ForeignWeightsError, NotExpressibleError
+from lstm_numba.errors import ForeignWeightsError
 
 # f, g, h of an operator: the equations of our cell that apply it, and what they do unless something else is said.
 GATES = ("i", "f", "o"), "sigmoid"
@@ -56,31 +56,31 @@ def places(cell: str, options: Mapping[str, Any]) -> tuple[tuple[tuple[str, ...]
 
 def options_of(
     cell: str, chosen: Mapping[str, Any], node: str, attributes: Mapping[str, Any], directions: int
-) -> dict[str, Any]:
-    """The options `activations` and `clip` of our cell, and for rnn its own `activation`.
+) -> list[dict[str, Any]]:
+    """The options of our cell for each direction: `activations`, `clip`, and for rnn its own `activation`.
 
     Args:
         chosen: the options that are known already.
 
     Raises:
-        ForeignWeightsError: the lists do not fit the operator. NotExpressibleError: the directions differ.
+        ForeignWeightsError: the lists do not fit the operator.
     """
-    each = _each_direction(cell, node, attributes, directions)
-    if any(one != each[0] for one in each):
-        raise NotExpressibleError(
-            f"{node} has other activations in each direction, and the layers of a Stack have not."
-        )
     clip = attributes.get("clip", 0.0)
-    options: dict[str, Any] = {"clip": float(_number(clip))} if clip else {}
-    if cell == "rnn" and each[0] == ["relu"]:
-        return options | {"activation": "relu"}
+    known: dict[str, Any] = {**chosen, **({"clip": float(_number(clip))} if clip else {})}
+    return [known | _changes(cell, chosen, texts) for texts in _each_direction(cell, node, attributes, directions)]
+
+
+def _changes(cell: str, chosen: Mapping[str, Any], texts: list[str]) -> dict[str, Any]:
+    """The option that makes a cell apply these functions."""
+    if cell == "rnn" and texts == ["relu"]:
+        return {"activation": "relu"}
     changes = {
         equation: text
-        for (equations, own), text in zip(places(cell, chosen), each[0], strict=True)
+        for (equations, own), text in zip(places(cell, chosen), texts, strict=True)
         for equation in equations
         if text != own
     }
-    return options | ({"activations": changes} if changes else {})
+    return {"activations": changes} if changes else {}
 
 
 def _each_direction(cell: str, node: str, attributes: Mapping[str, Any], directions: int) -> list[list[str]]:
@@ -129,24 +129,27 @@ def _number(value: float) -> str:
 # --- options -> a node
 
 
-def attributes_of(cell: str, options: Mapping[str, Any], directions: int) -> dict[str, Any] | None:
-    """A node's attributes for a layer's options, or None where no operator of ONNX has such functions."""
-    changes = {"h": options["activation"]} if cell == "rnn" and "activation" in options else {}
-    changes |= options.get("activations", {})
-    functions = []
-    for equations, own in places(cell, options):
-        applied = {changes.get(equation, own) for equation in equations}
-        if len(applied) > 1:
-            return None
-        functions.append(_parsed(*applied))
-    found: dict[str, Any] = {"clip": options["clip"]} if "clip" in options else {}
-    if changes:
-        found["activations"] = [name for name, _ in functions] * directions
+def attributes_of(cell: str, each: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """A node's attributes for the options of each direction, or None where no operator of ONNX has such functions."""
+    applied, clips = [_applied(cell, options) for options in each], {options.get("clip") for options in each}
+    if None in applied or len(clips) > 1:  # a node has one clip
+        return None
+    functions = [_parsed(text) for texts in applied for text in texts or ()]
+    attributes: dict[str, Any] = {} if clips == {None} else {"clip": clips.pop()}
+    if any(texts != [own for _, own in places(cell, {})] for texts in applied):
+        attributes["activations"] = [name for name, _ in functions]
     for parameter in ("alpha", "beta"):
         numbers = [numbers[parameter] for _, numbers in functions if parameter in numbers]
-        if numbers:
-            found[f"activation_{parameter}"] = numbers * directions
-    return found
+        attributes |= {f"activation_{parameter}": numbers} if numbers else {}
+    return attributes
+
+
+def _applied(cell: str, options: Mapping[str, Any]) -> list[str] | None:
+    """Our spelling of f, g, h, or None where gates that ONNX does not tell apart apply several."""
+    changes = {"h": options["activation"]} if cell == "rnn" and "activation" in options else {}
+    changes |= options.get("activations", {})
+    found = [{changes.get(equation, own) for equation in equations} for equations, own in places(cell, options)]
+    return None if any(len(texts) > 1 for texts in found) else [text for texts in found for text in texts]
 
 
 def _parsed(text: str) -> tuple[str, dict[str, float]]:

@@ -26,16 +26,18 @@ COUPLED = {"f": "i"}
 DIRECTIONS = {(False,): "forward", (True,): "reverse", (False, True): "bidirectional"}
 
 
-def has_operator(layer: Layer) -> bool:
-    """Whether an operator computes this cell, with the activations that it applies."""
-    return package_cell(layer) in OPERATORS and _attributes(layer, 1) is not None
+def has_operator(layers: Sequence[Layer]) -> bool:
+    """Whether an operator computes this cell, with the activations that each direction applies."""
+    return all(package_cell(layer) in OPERATORS for layer in layers) and _attributes(layers) is not None
 
 
-def _attributes(layer: Layer, directions: int) -> dict[str, Any] | None:
+def _attributes(layers: Sequence[Layer]) -> dict[str, Any] | None:
     """What a node says of the cell, or None where no operator of ONNX is that cell."""
-    (kind, own), chosen = OPERATORS[layer.name], layer.spec.chosen
-    coupled, functions = chosen.get("coupled"), attributes_of(layer.name, chosen, directions)
-    if functions is None or (coupled and (kind != "LSTM" or coupled != COUPLED)):
+    (kind, own), each = OPERATORS[layers[0].name], [layer.spec.chosen for layer in layers]
+    coupled, functions = each[0].get("coupled"), attributes_of(layers[0].name, each)
+    if functions is None or any(chosen.get("coupled") != coupled for chosen in each):
+        return None
+    if coupled and (kind != "LSTM" or coupled != COUPLED):
         return None
     return {**own, **({"input_forget": 1} if coupled else {}), **functions}
 
@@ -67,7 +69,7 @@ def operator(
         name=f"{prefix}{kind}",
         hidden_size=layers[0].hidden_size,
         direction=DIRECTIONS[tuple(layer.reverse for layer in layers)],
-        **(_attributes(layers[0], len(layers)) or {}),
+        **(_attributes(layers) or {}),
     )
     finals = {name: _held(graph, value, initial[name], lengths) for name, value in zip(initial, last, strict=True)}
     return _side_by_side(graph, output, layers), [

@@ -33,10 +33,10 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class Found:
-    """What a node says: our cell, its options, whether each direction reads backwards."""
+    """What a node says: our cell, and of each direction its options and whether it reads backwards."""
 
     cell: str
-    options: Mapping[str, Any]
+    options: list[dict[str, Any]]
     reverse: tuple[bool, ...]
 
 
@@ -56,12 +56,12 @@ def read(given: Any, node: str | Sequence[str] | None, dtype: Any, threads: int)
     layout, kind = ONNX[found.cell], dtype_for(arrays[0], dtype)
     levels = [
         [
-            unstacked(layout, _of_direction(layout, weights, d, len(found.reverse)), kind, found.options)
-            for d in range(len(found.reverse))
+            unstacked(layout, _of_direction(layout, weights, d, len(found.options)), kind, options)
+            for d, options in enumerate(found.options)
         ]
         for weights in arrays
     ]
-    return assembled(found.cell, levels, kind, threads, reverse=found.reverse == (True,), **found.options)
+    return assembled(found.cell, levels, kind, threads, found.reverse == (True,), found.options[1:], **found.options[0])
 
 
 # --- the model and its node
@@ -102,7 +102,7 @@ def _found(node: onnx.NodeProto, arrays: Arrays) -> Found:
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     _check_attributes(node, attributes)
     (cell, options), reverse = _cell(node, attributes, arrays), _direction(node, attributes)
-    return Found(cell, options | options_of(cell, options, _called(node), attributes, len(reverse)), reverse)
+    return Found(cell, options_of(cell, options, _called(node), attributes, len(reverse)), reverse)
 
 
 def _direction(node: onnx.NodeProto, attributes: Mapping[str, Any]) -> tuple[bool, ...]:

@@ -10,7 +10,7 @@ from lstm_numba.errors import NotExpressibleError, OptionError
 from lstm_numba.interchange.onnx_graph import Graph, Value, element
 from lstm_numba.interchange.onnx_operator import OPERATORS, has_operator, operator
 from lstm_numba.interchange.onnx_scan import Scan, Values
-from lstm_numba.interchange.stacking import layers_of, levels_of
+from lstm_numba.interchange.stacking import levels_of
 from lstm_numba.layer import Layer
 from lstm_numba.stack import Stack
 
@@ -21,18 +21,18 @@ FORMS = ("operator", "scan")
 
 def model(made: Layer | Stack, state: bool, lengths: bool, resets: bool, form: str | None) -> onnx.ModelProto:
     """See `to_onnx`."""
-    layer = layers_of(made)[0]
-    return _Model(made, layer, _form(layer, form, resets), state, lengths, resets).proto()
+    level = list(levels_of(made)[0].values())
+    return _Model(made, level[0], _form(level, form, resets), state, lengths, resets).proto()
 
 
-def _form(layer: Layer, form: str | None, resets: bool) -> str:
+def _form(level: list[Layer], form: str | None, resets: bool) -> str:
     if form not in (None, *FORMS):
         raise OptionError(f"form={form!r} is not one of {', '.join(map(repr, FORMS))}, or None for the best.")
-    if form == "operator" and (resets or not has_operator(layer)):
+    if form == "operator" and (resets or not has_operator(level)):
         known = f"there is one for {', '.join(OPERATORS)}, where all gates apply the same function"
-        what = f"{known}, got {layer!r}, and none resets rows, got resets={resets}"
+        what = f"{known}, got {' and '.join(map(repr, level))}, and none resets rows, got resets={resets}"
         raise NotExpressibleError(f"ONNX has no operator for this: {what}. Use form='scan'.")
-    return form or ("operator" if has_operator(layer) and not resets and layer.dtype == np.float32 else "scan")
+    return form or ("operator" if has_operator(level) and not resets and level[0].dtype == np.float32 else "scan")
 
 
 class _Model:

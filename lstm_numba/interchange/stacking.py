@@ -131,24 +131,42 @@ def _parts(stacked: Stacked, array: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def assembled(
-    cell: str, levels: Levels, dtype: np.dtype[Any], threads: int, reverse: bool = False, **options: Any
+    cell: str,
+    levels: Levels,
+    dtype: np.dtype[Any],
+    threads: int,
+    reverse: bool = False,
+    others: Sequence[Mapping[str, Any]] = (),
+    **options: Any,
 ) -> Layer | Stack:
-    """A Layer from one dict of parameters, else a Stack: every level gets its own directions' parameters."""
+    """A Layer from one dict of parameters, else a Stack: every level gets its own directions' parameters.
+
+    Args:
+        others: the options of the second direction, if they may be others.
+    """
     spec = registry.find(cell, options).CELL
     each = [[_extents(spec.parameters, part) for part in level] for level in levels]
     _check_levels(each, spec.spaces, spec.states[spec.outputs[0]])
-    size, units, *others = (each[0][0][space] for space in spec.spaces)
-    further = dict(zip(spec.spaces[2:], others, strict=True))
+    size, units, *rest = (each[0][0][space] for space in spec.spaces)
+    further = dict(zip(spec.spaces[2:], rest, strict=True))
     settings: dict[str, Any] = {"dtype": dtype, "threads": threads, **options, **further}
     if len(levels) == len(levels[0]) == 1:
         made: Layer | Stack = Layer(cell, size, units, reverse=reverse, **settings)
     else:
+        settings |= {"reverse_options": _differing(cell, options, *others)} if others else {}
         made = Stack(cell, size, units, layers=len(levels), bidirectional=len(levels[0]) == 2, **settings)
     parts = [part for level in levels for part in level]
     for layer, part in zip(layers_of(made), parts, strict=True):
         for name, array in part.items():
             layer.parameters[name] = array
     return made
+
+
+def _differing(cell: str, options: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """What turns options into others: what is missing there is as the cell has it."""
+    own = registry.find(cell, dict(others)).CELL.chosen
+    changed = {name for name in {**options, **others} if options.get(name) != others.get(name)}
+    return {name: others.get(name, own.get(name)) for name in changed}
 
 
 def _extents(shapes: Shapes, part: Mapping[str, NDArray[Any]]) -> dict[str, int]:
@@ -192,8 +210,11 @@ def package_cell(layer: Layer) -> str:
     return layer.name if known.CELL.equations_hash == layer.spec.equations_hash else ""
 
 
-def unchanged_cell(layer: Layer) -> str:
+def unchanged_cell(made: Layer | Stack) -> str:
     """The same for libraries whose cells cannot be changed; what other cells are called in messages."""
+    layer, *others = layers_of(made)
+    if any(other.spec.equations_hash != layer.spec.equations_hash for other in others):
+        return f"{layer.name} with other equations in each direction"
     if package_cell(layer) and not any(option in layer.spec.chosen for option in derived.CHANGES):
         return layer.name
     return f"{layer.name} with equations of its own"

@@ -15,7 +15,6 @@ from lstm_numba.interchange.stacking import (
     assembled,
     check_complete,
     dtype_for,
-    layers_of,
     levels_of,
     stacked_of,
     unchanged_cell,
@@ -65,7 +64,7 @@ def to_torch(layer: Layer | Stack) -> Arrays:
 
     Raises: NotExpressibleError if torch.nn has no module for this cell.
     """
-    cell = unchanged_cell(layers_of(layer)[0])
+    cell = unchanged_cell(layer)
     layouts = (*TORCH.values(), TORCH_PROJECTED)
     layout = next((layout for layout in layouts if layout.cell == cell), None)
     if layout is None or (isinstance(layer, Layer) and layer.reverse):

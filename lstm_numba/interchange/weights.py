@@ -52,7 +52,7 @@ def load(path: Path | str, *, make: Callable[..., Layer | Stack] | None = None, 
     _safetensors()
     arrays, facts = _read(Path(path))
     made = _made(path, facts, make, threads)
-    _check_equations(path, facts, layers_of(made)[0])
+    _check_equations(path, facts, made)
     views = _views(made)
     wrong = [name for name in {**views, **arrays} if _described(views.get(name)) != _described(arrays.get(name))]
     if wrong:
@@ -93,13 +93,14 @@ def _facts(made: Layer | Stack) -> dict[str, Any]:
         settings["periods"] = layer._periods
     if isinstance(made, Stack):
         settings |= {"layers": made.count, "bidirectional": len(made.directions) == 2}
+        settings |= {"reverse_options": made.reverse_options} if made.reverse_options else {}
     else:
         settings["reverse"] = layer.reverse
     return {
         "format": FORMAT,
         "cell": layer.name,
         "settings": settings,
-        "equations": layer.spec.equations_hash,
+        "equations": _equations(made),
         "stack": isinstance(made, Stack),
     }
 
@@ -165,10 +166,15 @@ def _made(
         ) from error
 
 
-def _check_equations(path: Path | str, facts: Mapping[str, Any], layer: Layer) -> None:
-    if facts["equations"] != layer.spec.equations_hash:
+def _equations(made: Layer | Stack) -> str:
+    """The hash of the cell's equations, of both directions' where they have others."""
+    return "+".join(dict.fromkeys(layer.spec.equations_hash for layer in layers_of(made)))
+
+
+def _check_equations(path: Path | str, facts: Mapping[str, Any], made: Layer | Stack) -> None:
+    if facts["equations"] != _equations(made):
         raise WeightsFileError(
             f"{path} holds weights of {facts['cell']!r} with equations {facts['equations']}, and those of "
-            f"{layer.name!r} are now {layer.spec.equations_hash}: the weights mean something else here.\n"
+            f"{layers_of(made)[0].name!r} are now {_equations(made)}: the weights mean something else here.\n"
             "    Load them with the equations that they were trained with, or train anew."
         )

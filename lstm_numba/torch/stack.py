@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lstm_numba import checks
 from lstm_numba.errors import OptionError
+from lstm_numba.stack import second_direction
 from lstm_numba.torch.plan import Plan
 from lstm_numba.torch.recurrent import Recurrent
 
@@ -21,6 +22,7 @@ class Stack(torch.nn.Module):
         cell, input_size, hidden_size, batch_first, settings: as for `Recurrent`.
         num_layers: how many.
         bidirectional: read every sequence in both directions.
+        reverse_options: what the second direction changes of the settings.
         dropout: probability that an entry between two layers is dropped, drawn anew at every step.
 
     Parameters and states are named "0.W_i", "1.h", and those of the second direction "0.reverse.W_i".  A cell that
@@ -38,6 +40,7 @@ class Stack(torch.nn.Module):
         *,
         num_layers: int = 1,
         bidirectional: bool = False,
+        reverse_options: Mapping[str, Any] | None = None,
         dropout: float = 0.0,
         batch_first: bool = False,
         **settings: Any,
@@ -47,13 +50,14 @@ class Stack(torch.nn.Module):
             raise OptionError("a Stack has no option 'reverse': bidirectional=True reads in both directions.")
         self.batch_first, self.count = batch_first, checks.depth("num_layers", num_layers)
         self.bidirectional = checks.flag("bidirectional", bidirectional)
+        backwards = {**settings, **second_direction(reverse_options, self.bidirectional)}
         self.between = torch.nn.Dropout(dropout)
         width = input_size
         for k in range(self.count):
             layer = Recurrent(cell, width, hidden_size, **settings)
             self.add_module(str(k), layer)
             if bidirectional:
-                layer.add_module("reverse", Recurrent(cell, width, hidden_size, reverse=True, **settings))
+                layer.add_module("reverse", Recurrent(cell, width, hidden_size, reverse=True, **backwards))
             width = layer.output_size * (1 + bidirectional)
 
     def _level(self, k: int) -> Iterator[tuple[str, Recurrent]]:

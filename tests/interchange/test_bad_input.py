@@ -131,6 +131,7 @@ def test_what_are_no_parameters_of_flax(given, error, words):
     [
         (interchange.to_torch, layer("gru"), r"no module for the cell gru; it has lstm \(torch.nn.LSTM\)"),
         (interchange.to_torch, layer("lstm", reverse=True), "only reads backwards"),
+        (interchange.to_torch, stack("rnn", reverse_options={"activation": "relu"}), "equations in each direction"),
         (interchange.to_torch, layer("lstm", clip=1), "no module for the cell lstm with equations of its own"),
         (interchange.to_keras, layer("rnn", activations={"h": "elu"}), "no layer for the cell rnn with equations of"),
         (interchange.to_flax, layer("lstm", clip=1), "no cell for lstm with equations of its own"),

@@ -123,6 +123,14 @@ def test_both_directions_have_their_activations():
     assert same(interchange.from_onnx(model), made)
 
 
+@pytest.mark.parametrize("changed", [{"clip": 0.5}, {"activations": {"i": "hard_sigmoid"}}])
+def test_directions_that_no_node_can_tell_apart_are_scans(changed):
+    made = stack("lstm", "float32", layers=1, reverse_options=changed)
+    model = interchange.to_onnx(made)
+    assert kinds(model) == ["Scan", "Scan"]
+    agree(made, model, "float32")
+
+
 def test_onnx_calls_a_linear_unit_affine():
     made = layer("rnn", "float32", activations={"h": "linear"})
     model = interchange.to_onnx(made)

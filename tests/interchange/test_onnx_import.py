@@ -110,6 +110,30 @@ def test_a_node_becomes_the_cell_that_computes_the_same(kind, extra, peepholes, 
     agree(ours, model, kind, directions)
 
 
+# Nodes of which each direction applies functions of its own.
+UNLIKE = [
+    ("RNN", {"activations": ["Tanh", "Relu"]}, {"activation": "relu"}),
+    ("RNN", {"activations": ["Relu", "Softsign"]}, {"activation": "tanh", "activations": {"h": "softsign"}}),
+    ("GRU", {"activations": ["Sigmoid", "Elu", "Sigmoid", "Elu"], "activation_alpha": [0.7, 0.4], "clip": 1.5},
+     {"activations": {"n": "elu(alpha=0.4)"}}),
+    ("LSTM", {"activations": ["Sigmoid", "Tanh", "Relu", "Sigmoid", "Tanh", "Tanh"]}, {"activations": None}),
+    ("LSTM", {"activations": ["Sigmoid", "Tanh", "Tanh", "Sigmoid", "Affine", "Tanh"], "activation_alpha": [0.5],
+              "activation_beta": [0.1], "input_forget": 1}, {"activations": {"g": "affine(alpha=0.5, beta=0.1)"}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "extra", "changed"), UNLIKE)
+def test_each_direction_may_apply_its_own_functions(kind, extra, changed):
+    inputs = ["sequence_lens", "initial_h", "initial_c"][: 3 if kind == "LSTM" else 2]
+    model = graph(kind, {**extra, "direction": "bidirectional"}, weights(kind, 2, False), inputs)
+    ours = interchange.from_onnx(model)
+    assert ours.reverse_options == changed
+    agree(ours, model, kind, 2)
+    exported = interchange.to_onnx(ours)
+    assert [node.op_type for node in exported.graph.node if node.op_type in (*GATES, "Scan")] == [kind]
+    assert same(interchange.from_onnx(exported), ours)
+
+
 PLAIN = [(cell, {}) for cell in ("lstm", "coupled", "gru", "gru_reset_after", "rnn")]
 
 
@@ -162,16 +186,14 @@ def test_peepholes_of_zeros_are_none_and_zero_states_are_as_good_as_none():
 @pytest.mark.parametrize(
     ("kind", "extra", "constants", "words"),
     [
-        ("RNN", {"activations": ["Tanh", "Relu"], "direction": "bidirectional"}, {}, "other activations in each direc"),
         ("LSTM", {"scale": 1.0}, {}, "LSTM 'cell' has scale=1.0, and no cell here does that"),
         ("GRU", {}, {"initial_h": np.ones((1, B, H), np.float32)}, r"fixed initial_h.*forward\(state=...\)"),
         ("GRU", {}, {"sequence_lens": np.ones(B, np.int32)}, r"fixed sequence_lens.*forward\(lengths=...\)"),
     ],
 )
 def test_what_no_cell_here_does_is_refused(kind, extra, constants, words):
-    directions = 2 if extra.get("direction") == "bidirectional" else 1
     with pytest.raises(NotExpressibleError, match=words):
-        interchange.from_onnx(graph(kind, extra, {**weights(kind, directions, False), **constants}))
+        interchange.from_onnx(graph(kind, extra, {**weights(kind, 1, False), **constants}))
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ MADE = [
     layer("gru", activations={"n": "elu(0.5)"}, clip=2),
     stack("rnn", activation="relu", clip=1.5),
     stack("gru"),
+    stack("gru", layers=1, reverse_options={"activations": {"n": "softsign"}}),
     stack("depth_gated", "float32", layers=3, bidirectional=False),
     stack("esn", layers=1),
 ]

@@ -64,10 +64,17 @@ def test_a_module_is_the_layer_bit_by_bit(cell, reverse):
     assert_same(grads(dict(module.named_parameters())), dict(gradients.parameters))
 
 
-@pytest.mark.parametrize(("cell", "bidirectional"), [("depth_gated", True), ("gru", False)])
-def test_a_stack_is_the_stack_of_layers_bit_by_bit(cell, bidirectional):
-    module = lt.Stack(cell, N, H, num_layers=3, bidirectional=bidirectional, dtype=torch.float64)
-    stack = ln.Stack(cell, N, H, layers=3, bidirectional=bidirectional, dtype="float64")
+STACKS = [
+    ("depth_gated", {"bidirectional": True}),
+    ("gru", {}),
+    ("rnn", {"bidirectional": True, "reverse_options": {"activation": "relu"}}),
+]
+
+
+@pytest.mark.parametrize(("cell", "options"), STACKS)
+def test_a_stack_is_the_stack_of_layers_bit_by_bit(cell, options):
+    module = lt.Stack(cell, N, H, num_layers=3, dtype=torch.float64, **options)
+    stack = ln.Stack(cell, N, H, layers=3, dtype="float64", **options)
     assert {name for name, _ in module.named_parameters()} == set(stack.parameters)
     for name, tensor in module.state_dict().items():
         stack.parameters[name] = tensor.numpy()
