@@ -5,6 +5,8 @@ nothing that the system tells shows it.  Every library on several threads then t
 
     away      seconds that a flag takes to another processor and back: far more where they lie apart
     together  seconds of the same multiply-adds on every processor at once: twice as many where two share a core
+
+`python -m scripts.benchmarks.placement` prints both until it is stopped.
 """
 
 import math
@@ -56,9 +58,13 @@ class Placement:
         for _ in range(FIRST):
             self.is_usual()
 
+    def found(self) -> dict[str, float]:
+        """Seconds of each probe, now."""
+        return {"away": _shortest(self._away), "together": _shortest(self._together)}
+
     def is_usual(self) -> bool:
         """Whether no probe takes far more than it did at its best."""
-        found = {"away": _shortest(self._away), "together": _shortest(self._together)}
+        found = self.found()
         self._least = {name: min(self._least[name], seconds) for name, seconds in found.items()}
         return all(found[name] <= LONGEST[name] * self._least[name] for name in found)
 
@@ -87,3 +93,16 @@ def _timed(call: Callable[..., object], *arguments: object) -> float:
     started = time.perf_counter()
     call(*arguments)
     return time.perf_counter() - started
+
+
+def main() -> None:
+    """Print both probes, one line each half second."""
+    placement = Placement(min(2, os.cpu_count() or 1))
+    while True:
+        found = placement.found()
+        print("  ".join(f"{name} {seconds * 1e6:8.1f} us" for name, seconds in found.items()), flush=True)
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    main()
