@@ -114,6 +114,10 @@ class Device:
             return cuda.Stream.from_external(Pointed(pointer))
         return cuda.ExternalStream(pointer, self.number)
 
+    def settle(self) -> None:
+        """Wait for what the current stream has been asked for."""
+        self.xp.cuda.get_current_stream().synchronize()
+
     def memory(self, take: Callable[..., int], release: Callable[..., None]) -> AbstractContextManager[Any]:
         """In it arrays are taken from somebody else: (bytes, number) -> address, (address, number)."""
         cuda = self.xp.cuda

@@ -31,7 +31,7 @@ def own(array):
 class Stream:
     """Work runs at once, or is recorded and runs when the graph does."""
 
-    current = None
+    current, waits = None, 0
 
     def __init__(self, non_blocking=False, pointer=5):
         self.recorded, self.ptr = None, pointer
@@ -48,6 +48,9 @@ class Stream:
 
     def begin_capture(self):
         self.recorded = []
+
+    def synchronize(self):
+        Stream.waits += 1
 
     def end_capture(self):
         work, self.recorded = self.recorded, None
@@ -199,6 +202,7 @@ class Cupy:
     float32, float64 = np.float32, np.float64
 
     def __init__(self):
+        self.unread = []
         runtime = SimpleNamespace(memGetInfo=lambda: (2**34, 2**35))
         device = SimpleNamespace(get_cublas_handle=lambda: 7)
         streams = {"Stream": Stream, "ExternalStream": ExternalStream}
@@ -216,6 +220,21 @@ class Cupy:
     def __getattr__(self, name):
         function = getattr(np, name)
         return (lambda *a, **k: own(function(*a, **k))) if callable(function) else function
+
+    def asarray(self, array, blocking=False):
+        """A copy that is not waited for may read the host's array later."""
+        found = own(np.array(array))
+        if not blocking:
+            self.unread.append((found, array))
+        return found
+
+    def read(self):
+        """Whatever was not waited for is copied now."""
+        for found, array in self.unread:
+            found[...] = array
+
+    def from_dlpack(self, exported):
+        return own(exported.array)
 
     def asnumpy(self, array):
         return np.array(array)
