@@ -11,6 +11,7 @@ from lstm_numba.errors import ArgumentError, SizeError
 from lstm_numba.gpu import device as devices
 from lstm_numba.gpu.engine import CudaEngine
 from lstm_numba.gpu.exchange import Host, kind_of, on_device, on_host, taken
+from lstm_numba.gpu.packing import joined
 from lstm_numba.gpu.run import CudaRun
 from lstm_numba.parameters import Parameters
 from lstm_numba.types import Types
@@ -283,5 +284,5 @@ class Bound(DeviceLayer):
     def unpacked(self, flat: Any, give: Any) -> list[Any]:
         """One gradient for each array."""
         found, xp = self.cleared(flat), self.device.xp
-        parts = [xp.concatenate([found[name].reshape(-1) for name in names]) for names in self.layout]
+        parts = [joined([found[name].reshape(-1) for name in names], xp) for names in self.layout]
         return [give(part.reshape(self._joined(names))) for part, names in zip(parts, self.layout, strict=True)]

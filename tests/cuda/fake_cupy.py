@@ -5,6 +5,7 @@ Kernels are the generated functions in plain Python, on ctypes pointers to the a
 
 import ctypes
 import inspect
+import threading
 from contextlib import contextmanager
 from types import FunctionType, SimpleNamespace
 
@@ -202,9 +203,9 @@ class Cupy:
     float32, float64 = np.float32, np.float64
 
     def __init__(self):
-        self.unread = []
+        self.unread, self.threads = [], threading.local()
         runtime = SimpleNamespace(memGetInfo=lambda: (2**34, 2**35))
-        device = SimpleNamespace(get_cublas_handle=lambda: 7)
+        device = SimpleNamespace(get_cublas_handle=self.handle)
         streams = {"Stream": Stream, "ExternalStream": ExternalStream}
         streams["get_current_stream"] = lambda: Stream.current or Stream.null
         memory = {"PythonFunctionAllocator": Allocator, "using_allocator": self.using}
@@ -220,6 +221,16 @@ class Cupy:
     def __getattr__(self, name):
         function = getattr(np, name)
         return (lambda *a, **k: own(function(*a, **k))) if callable(function) else function
+
+    def handle(self):
+        """Of cuBLAS: each thread has its own, and to make one takes memory."""
+        if not hasattr(self.threads, "handle"):
+            assert Stream.current is None or not Stream.current.is_capturing()
+            self.threads.handle = 7
+        return self.threads.handle
+
+    def concatenate(self, *_, **__):
+        raise AssertionError("of many parts it copies the addresses from the host, which a graph would read again")
 
     def asarray(self, array, blocking=False):
         """A copy that is not waited for may read the host's array later."""
