@@ -20,6 +20,7 @@ from derive.cell import Cell
 from derive.errors import OptionError
 from derive.expression import suggestion
 from derive.functions import maximum, minimum, relu, sigmoid, softplus, tanh
+from derive.laws import spaces_of
 from derive.symbols import Eq, Product, Vector, value
 
 # What an equation applies, and may apply something else in place of.
@@ -107,7 +108,8 @@ def _changed(cell: Cell, equation: sympy.Eq, new: Applied | None, bound: Rationa
         if new is None and clipped is u:
             return node
         if not isinstance(clipped, Vector):
-            name = value(_fresh(cell, f"a_{equation.lhs.name}", len(named)), equation.lhs.space)
+            space = next(iter(spaces_of(clipped).values()), equation.lhs.space)  # under a product another one
+            name = value(_fresh(cell, f"a_{equation.lhs.name}", len(named)), space)
             named.append(Eq(name, clipped))
             clipped = name
         return (new or type(node))(clipped)

@@ -21,7 +21,7 @@ import sympy
 from derive.abbreviations import ABBREVIATIONS, Abbreviation
 from derive.errors import DeriveError
 from derive.functions import TABLE
-from derive.symbols import Matrix
+from derive.symbols import Linear, MatrixSum
 
 LENGTH, NODES, DEPTH = 4000, 400, 40
 INTEGER, POWER = 10**6, 16
@@ -156,7 +156,7 @@ def _fraction(value: float) -> str:
 def _unary(node: ast.UnaryOp, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
     if not isinstance(node.op, ast.UAdd | ast.USub):
         raise Fault(f"{_words(node.op)} cannot stand in an equation", node)
-    value = _scalar(node.operand, names)
+    value = _build(node.operand, names)
     return -value if isinstance(node.op, ast.USub) else value
 
 
@@ -169,23 +169,30 @@ def _binary(node: ast.BinOp, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
     if combine is None:
         power = "; a power is **" if isinstance(node.op, ast.BitXor) else ""
         raise Fault(f"operator {_words(node.op)} cannot stand in an equation; there are + - * / ** @{power}", node)
-    left, right = _scalar(node.left, names), _scalar(node.right, names)
+    left, right = _build(node.left, names), _build(node.right, names)
     if isinstance(node.op, ast.Div) and right == 0:
         raise Fault("division by zero", node.right)
-    return combine(left, right)
+    value = combine(left, right)
+    if not isinstance(value, Linear):  # 2 * W - V is a bracket of matrices, W * b is nothing
+        _check_scalar(left, node.left)
+        _check_scalar(right, node.right)
+    return value
 
 
 def _attribute(node: ast.Attribute, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
     value = _build(node.value, names)
-    if node.attr != "T" or not isinstance(value, Matrix):
+    if node.attr != "T" or not isinstance(value, Linear):
         raise Fault("a name has no dot, but for W.T, a matrix W transposed", node)
     return value.T
 
 
 def _product(node: ast.BinOp, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
-    left, right = _build(node.left, names), _scalar(node.right, names)
-    if not isinstance(left, Matrix):
+    left, right = _build(node.left, names), _build(node.right, names)
+    if not isinstance(left, Linear):
         raise Fault("the left side of @ is a matrix, declared as NAME[rows,columns]", node.left)
+    if len(left.terms) > 1 and len(left.terms) * _nodes(right, {}) > NODES:
+        # (A + B) @ ((A + B) @ ...) would double with each level
+        raise Fault(f"{left} would be multiplied out to more than {NODES} nodes: name what it multiplies", node)
     return left @ right
 
 
@@ -257,9 +264,14 @@ def _condition(node: ast.expr, names: Mapping[str, sympy.Expr]) -> sympy.Basic:
 def _scalar(node: ast.expr, names: Mapping[str, sympy.Expr]) -> sympy.Expr:
     """What may be added and multiplied: anything but a matrix on its own."""
     value = _build(node, names)
-    if isinstance(value, Matrix):
-        raise Fault(f"{value.name} is a matrix: multiply it with a vector first, {value.name} @ x", node)
+    _check_scalar(value, node)
     return value
+
+
+def _check_scalar(value: sympy.Expr, node: ast.expr) -> None:
+    if isinstance(value, Linear):
+        shown = f"({value})" if isinstance(value, MatrixSum) else value
+        raise Fault(f"{value} is a matrix: multiply it with a vector first, {shown} @ x", node)
 
 
 CHOICE = "a choice is where(a > b, c, d)"

@@ -9,7 +9,7 @@ from sympy import Expr, Integer, Rational
 from derive.abbreviations import ABBREVIATIONS
 from derive.errors import CellError, EquationError, UndefinedNameError, UnknownFunctionError
 from derive.functions import TABLE, Elementwise
-from derive.symbols import Matrix, Product, Vector
+from derive.symbols import Matrix, MatrixSum, Product, Vector
 
 WORDS = (*TABLE, *ABBREVIATIONS)
 
@@ -35,7 +35,7 @@ def _is_foreign_symbol(node: Expr) -> bool:
 
 
 def _is_foreign_function(node: Expr) -> bool:
-    known = isinstance(node, (Elementwise, Product, sympy.Add, sympy.Mul, sympy.Pow))
+    known = isinstance(node, (Elementwise, Product, MatrixSum, sympy.Add, sympy.Mul, sympy.Pow))
     return bool(node.args) and not known
 
 

@@ -224,7 +224,7 @@ stop = _define(
         numpy=np.real,
         meaning=lambda u: u,
     ),
-    eval=classmethod(lambda cls, u: u if u.is_number else None),
+    eval=classmethod(lambda cls, u: u if u.is_number or isinstance(u, cls) else None),
 )
 
 NUMPY: dict[str, Callable[..., Any]] = {name: function.rule.numpy for name, function in TABLE.items()}

@@ -20,8 +20,7 @@ from derive.errors import (
     UndefinedNameError,
 )
 from derive.foreign import FOREIGN
-from derive.functions import stop
-from derive.symbols import ONE, Matrix, Product, Vector, check_name
+from derive.symbols import ONE, Matrix, MatrixSum, Product, Vector, check_name
 
 if TYPE_CHECKING:
     from derive.cell import Cell
@@ -53,7 +52,7 @@ def symbols_of(expression: Expr) -> Iterator[Vector | Matrix]:
 def spaces_of(expression: Expr) -> dict[str, str]:
     """What an expression has elements over: printed operand -> space, scalars left out."""
     if isinstance(expression, Product):
-        return {str(expression): expression.matrix.rows}
+        return {printed(expression): expression.matrix.rows}
     if isinstance(expression, Vector):
         return {} if expression.space == ONE else {expression.name: expression.space}
     return {name: space for argument in expression.args for name, space in spaces_of(argument).items()}
@@ -131,37 +130,33 @@ def only_words_of_the_language(cell: "Cell") -> None:
                     raise error(f"{_where(cell, equation)}: {message(node)}")
 
 
-def products_take_names(cell: "Cell") -> None:
+def products_take_vectors(cell: "Cell") -> None:
     for equation in cell.equations:
         for node in walk(equation.rhs):
             if isinstance(node, Product):
                 _check_product(cell, equation, node)
         bare = next(_bare_matrices(equation.rhs), None)
         if bare is not None:
-            raise EquationError(f"{_where(cell, equation)}: {bare} is a matrix; multiply a vector by it: {bare} @ v")
+            shown = f"({bare})" if isinstance(bare, MatrixSum) else bare
+            raise EquationError(f"{_where(cell, equation)}: {bare} is a matrix; multiply a vector by it: {shown} @ v")
 
 
 def _check_product(cell: "Cell", equation: sympy.Eq, product: Product) -> None:
-    operand = product.operand
-    vector = operand.args[0] if isinstance(operand, stop) else operand
-    if not isinstance(vector, Vector):
-        raise EquationError(
-            f"{_where(cell, equation)}: {printed(product)} multiplies an expression; "
-            f"name it first: Eq(name, {printed(vector)}), then {product.matrix} @ name"
-        )
-    if vector.space != product.matrix.columns:
-        matrix = product.matrix.declared
+    matrix, found = product.matrix, spaces_of(product.operand)
+    wrong = next((f"{name} is over {space}" for name, space in found.items() if space != matrix.columns), None)
+    if wrong or not found:
         raise ShapeError(
-            f"{_where(cell, equation)}: {product} needs a vector over {product.matrix.columns}, but {vector} is over "
-            f"{vector.space}; {matrix} is {matrix.rows} x {matrix.columns} as declared"
+            f"{_where(cell, equation)}: {printed(product)} needs a vector over {matrix.columns}, but "
+            f"{wrong or f'{printed(product.operand)} is one number'}; {matrix.declared} is "
+            f"{' x '.join(matrix.declared.shape)} as declared"
         )
 
 
-def _bare_matrices(expression: Expr) -> Iterator[Matrix]:
-    if isinstance(expression, Matrix):
+def _bare_matrices(expression: Expr) -> Iterator[Matrix | MatrixSum]:
+    if isinstance(expression, Matrix | MatrixSum):
         yield expression
-    elif not isinstance(expression, Product):
-        for argument in expression.args:
+    else:
+        for argument in expression.args[1:] if isinstance(expression, Product) else expression.args:
             yield from _bare_matrices(argument)
 
 
@@ -187,7 +182,7 @@ def one_name_means_one_thing(cell: "Cell") -> None:
                     f"{_describe(symbol)}; rename one"
                 )
     for equation in cell.equations:
-        for name, meaning in _implied(equation.lhs).items():
+        for name, meaning in implied(equation.lhs).items():
             if name in seen and seen[name].role != "previous":
                 raise NameRuleError(
                     f"{_where(cell, equation)}: {name} is what the generated text calls {meaning} of {equation.lhs}; "
@@ -195,7 +190,7 @@ def one_name_means_one_thing(cell: "Cell") -> None:
                 )
 
 
-def _implied(lhs: Vector) -> dict[str, str]:
+def implied(lhs: Vector) -> dict[str, str]:
     """Names that come into being with a definition."""
     slot = {f"z_{lhs}": "the pre-activation"}
     return slot | {f"{lhs}_prev": "the previous value"} if lhs.role == "state" else slot
@@ -325,7 +320,7 @@ LAWS: tuple[Callable[["Cell"], None], ...] = (
     sequences_have_a_space,
     only_words_of_the_language,
     equations_read_something,
-    products_take_names,
+    products_take_vectors,
     one_name_means_one_thing,
     inputs_are_no_other_arguments,
     each_name_is_defined_once,

@@ -205,6 +205,7 @@ CURES = {
     "truth value of Relational": "a choice is where(a > b, c, d), a bound maximum(a, b) or minimum(a, b)",
     "does not support argument 0 of type": "functions of symbols come from derive.language",
     "must be Tensor, not": "functions of symbols come from derive.language",
+    "operand type(s) for @": "left of @ stands a matrix or a bracket of matrices; write r * (W @ v)",
 }
 
 

@@ -105,7 +105,7 @@ def split(cell: Cell) -> Program:
     if not isinstance(cell, Cell):
         raise CellError(f"not a Cell: {cell!r:.60}; take derive.cells[NAME] or derive.load(FILE)")
     # 1. affine sums become slots, 2. applications get names, 3. names get levels, 4. levels become stages
-    parts, shared = _Parts(cell, tuple(held(cell))), set[Expr]()
+    parts, shared = _Parts(cell, held(cell)), set[Expr]()
     while found := parts.read_by_several_stages() - shared:
         shared |= found
         parts = _Parts(cell, parts.equations, frozenset(shared))
@@ -136,7 +136,7 @@ class _Parts:
     applications: dict[tuple[Expr, str], Vector] = field(default_factory=dict)  # what a line computes -> its name
 
     def __post_init__(self) -> None:
-        self.taken = set(self.cell.symbols)
+        self.taken = {*self.cell.symbols, *(equation.lhs.name for equation in self.equations)}
         self.uses = Counter(_places(self.equations))
         products = [p for equation in self.equations for p in equation.rhs.atoms(Product)]
         self.multiplied = {_multiplied(product).name for product in products}  # these need an array of their own

@@ -6,11 +6,12 @@ scalar that is broadcast).
 
 import keyword
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any, Self
 
 import sympy
-from sympy import Expr, Function, Symbol, sympify
+from sympy import Add, Expr, Function, Symbol, sympify
 from sympy.printing.precedence import PRECEDENCE
 
 from derive.errors import EquationError, NameRuleError, ShapeError
@@ -74,7 +75,8 @@ class Vector(Symbol):
 
     def __rmatmul__(self, left: Any) -> Expr:
         raise EquationError(
-            f"({left}) @ {self}: the left side of @ is one matrix; write -(W @ v), 2 * (W @ v), W @ v + U @ v"
+            f"({left}) @ {self}: the left side of @ is a matrix or a bracket of matrices, 2 * W - V.T; "
+            "a vector stands before the product, r * (W @ v)"
         )
 
     def __matmul__(self, right: Any) -> Expr:
@@ -89,7 +91,63 @@ class Vector(Symbol):
         return () if self.space == ONE else (self.space,)
 
 
-class Matrix(Symbol):
+class Linear:
+    """What multiplies a vector: a matrix, or a bracket of them.  Sums, differences and multiples are brackets."""
+
+    __slots__ = ()
+    _op_priority = 11  # above SymPy's expressions: 2 * W and alpha * W are for __rmul__ here
+    terms: tuple[tuple[Expr, "Matrix"], ...]
+
+    @property
+    def T(self) -> "Linear":
+        return MatrixSum.of((number, matrix.T) for number, matrix in self.terms)
+
+    def __add__(self, other: Any) -> Any:
+        return _sum(self, "+", other) if isinstance(other, Linear) else super().__add__(other)
+
+    def __sub__(self, other: Any) -> Any:
+        return _sum(self, "-", other) if isinstance(other, Linear) else super().__sub__(other)
+
+    def __mul__(self, factor: Any) -> Any:
+        return _scaled(self, sympify(factor)) if _is_number(factor) else super().__mul__(factor)
+
+    def __rmul__(self, factor: Any) -> Any:
+        return self * factor if _is_number(factor) else super().__rmul__(factor)
+
+    def __truediv__(self, divisor: Any) -> Any:
+        return _scaled(self, 1 / sympify(divisor)) if _is_number(divisor) else super().__truediv__(divisor)
+
+    def __neg__(self) -> "MatrixSum":
+        return _scaled(self, sympy.S.NegativeOne)
+
+    def __matmul__(self, vector: Any) -> Expr:
+        """The bracket is multiplied out: (2 * W - V.T) @ v is 2 * (W @ v) - V.T @ v."""
+        operand = sympify(vector)
+        if not isinstance(operand, Expr) or isinstance(operand, Linear):
+            raise EquationError(f"{self} @ {vector}: a matrix multiplies a vector; write W @ (V @ v) for two matrices")
+        return Add(*(number * Product(matrix, operand) for number, matrix in self.terms))
+
+
+def _is_number(factor: Any) -> bool:
+    """Whether it is one number for all units: what may stand before a matrix."""
+    if not isinstance(factor, int | float | Expr):
+        return False
+    return all(isinstance(symbol, Vector) and symbol.space == ONE for symbol in sympify(factor).free_symbols)
+
+
+def _scaled(bracket: Linear, factor: Expr) -> "MatrixSum":
+    return MatrixSum.of((factor * number, matrix) for number, matrix in bracket.terms)
+
+
+def _sum(left: Linear, sign: str, right: Linear) -> "MatrixSum":
+    shapes = {str(matrix): matrix.shape for _, matrix in (*left.terms, *right.terms)}
+    if len(set(shapes.values())) > 1:
+        found = ", ".join(f"{name} is {' x '.join(shape)}" for name, shape in shapes.items())
+        raise ShapeError(f"({left} {sign} {right}): matrices of one bracket have one shape, but {found}")
+    return MatrixSum.of([*left.terms, *(right if sign == "+" else -right).terms])
+
+
+class Matrix(Linear, Symbol):
     """A matrix; it appears only as the left factor of `@`.  `U.T` is U transposed: no parameter of its own."""
 
     __slots__ = ("columns", "role", "rows", "structure", "turned")
@@ -113,11 +171,9 @@ class Matrix(Symbol):
     def _hashable_content(self) -> tuple[Any, ...]:
         return (*super()._hashable_content(), self.role, self.rows, self.columns, str(self.declared.structure))
 
-    def __matmul__(self, vector: Any) -> "Product":
-        operand = sympify(vector)
-        if not isinstance(operand, Expr) or isinstance(operand, Matrix):
-            raise EquationError(f"{self.name} @ {vector!r}: a matrix multiplies a vector; name the inner product first")
-        return Product(self, operand)
+    @property
+    def terms(self) -> tuple[tuple[Expr, "Matrix"], ...]:
+        return ((sympy.S.One, self),)
 
     @property
     def T(self) -> "Matrix":
@@ -136,6 +192,29 @@ class Matrix(Symbol):
     @property
     def shape(self) -> tuple[str, ...]:
         return (self.rows, self.columns)
+
+
+class MatrixSum(Linear, Expr):
+    """2 * W - V.T, in the order written; its arguments are number, matrix, number, matrix ..."""
+
+    @classmethod
+    def of(cls, terms: Iterable[tuple[Expr, Matrix]]) -> "MatrixSum":
+        found: dict[Matrix, Expr] = {}
+        for number, matrix in terms:
+            found[matrix] = found.get(matrix, sympy.S.Zero) + number
+        return cls(*chain.from_iterable((number, matrix) for matrix, number in found.items()))
+
+    @property
+    def terms(self) -> tuple[tuple[Expr, Matrix], ...]:
+        return tuple(zip(self.args[::2], self.args[1::2], strict=True))
+
+    def _sympystr(self, printer: Any) -> str:
+        text = ""
+        for number, matrix in self.terms:
+            minus = number.could_extract_minus_sign()
+            factor = printer.parenthesize(-number if minus else number, PRECEDENCE["Mul"])
+            text += f"{' - ' if minus else ' + '}{'' if factor == '1' else f'{factor} * '}{matrix.name}"
+        return "-" + text[3:] if text.startswith(" - ") else text[3:]
 
 
 class Product(Function):

@@ -58,9 +58,9 @@ def load_first(array: Array, index: int, count: int) -> Array:
 
 
 def store_first(array: Array, index: int, value: Array, count: int) -> None:
-    """As store, but only `count` numbers are written."""
+    """As store, but only `count` numbers are written; a tangent that is always 0 is a number."""
     kept = min(max(count, 0), lanes(array))
-    array[index : index + kept] = value[:kept]
+    array[index : index + kept] = np.broadcast_to(value, lanes(array))[:kept]
 
 
 # --- rows

@@ -10,6 +10,7 @@ from sympy import Expr
 from derive.cell import Cell
 from derive.differentiate import Derivation, Transpose, Vjp, adjoint
 from derive.differentiate import gradients as differentiated
+from derive.held import in_place
 from derive.show.document import Document, Line, Section
 from derive.show.nodes import InOrder, Outer, OverTime, Partial, Pullback, Shifted, Words
 from derive.show.pages import head
@@ -92,7 +93,8 @@ class _Page:
     def sums(self) -> Section:
         order = list(self.derivation.cell.parameters)
         found = sorted(self.parameters.items(), key=lambda entry: order.index(entry[0].name))
-        lines = tuple(_parameter(*entry) for entry in found)
+        shown = in_place(self.derivation.cell)
+        lines = tuple(_parameter(symbol, [part.xreplace(shown) for part in parts]) for symbol, parts in found)
         return Section("parameters", lines, SUMS if lines else "None is trained.")
 
 

@@ -7,6 +7,7 @@ import sympy
 from derive.cell import Cell
 from derive.cost import Cost
 from derive.cost import cost as count_cost
+from derive.held import in_place
 from derive.jacobian import Block, Tail
 from derive.jacobian import jacobian as step_jacobian
 from derive.program import Affine, Pointwise, Slot, split
@@ -34,13 +35,14 @@ def equations(cell: Cell) -> Document:
 
 def program(cell: Cell) -> Document:
     """The stages: sums of matrix products, then scalar mathematics, in the order in which they run."""
-    sections = tuple(_stage(number, stage) for number, stage in enumerate(split(cell).stages, 1))
+    shown = in_place(cell)
+    sections = tuple(_stage(number, stage, shown) for number, stage in enumerate(split(cell).stages, 1))
     return Document(cell.module, "program", f"{head(cell)}: program of one step", sections)
 
 
-def _stage(number: int, stage: Affine | Pointwise) -> Section:
+def _stage(number: int, stage: Affine | Pointwise, shown: dict[Vector, sympy.Expr]) -> Section:
     if isinstance(stage, Affine):
-        lines = tuple(Line(slot.symbol, affine(slot)) for slot in stage.slots)
+        lines = tuple(Line(slot.symbol, affine(slot).xreplace(shown)) for slot in stage.slots)
         return Section(f"stage {number}, affine over {stage.space}", lines)
     text = f"reads {names(stage.reads)}\nwrites {names(stage.writes)}"
     lines = tuple(Line(name, expression) for name, expression in stage.equations)

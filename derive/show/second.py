@@ -9,6 +9,7 @@ from sympy import Expr
 
 from derive.cell import Cell
 from derive.differentiate import DOT_STOP, Transpose, adjoint, jvp, tangent
+from derive.held import in_place
 from derive.program import Affine, Pointwise, Program, Slot, split
 from derive.second import vjp_jvp
 from derive.show.document import Document, Line, Section
@@ -25,11 +26,12 @@ SUMS = "Summed over the steps and the rows of the batch, as the gradients are."
 def second(cell: Cell) -> Document:
     """Each line of a run and of its transpose, differentiated once more."""
     program = split(cell)
-    forward = (Section(f"{_named(stage)}, along a direction", tuple(_pushed(stage))) for stage in program.stages)
+    shown = in_place(cell)
+    forward = (Section(f"{_named(stage)}, along a direction", tuple(_pushed(stage, shown))) for stage in program.stages)
     stages = [stage for stage in reversed(program.stages) if isinstance(stage, Pointwise) or Transpose(stage).operands]
     backward = (Section(f"{_named(stage)}, transposed, along it", tuple(_pulled(stage))) for stage in stages)
     sections = Section("forward", text=FORWARD), *forward, Section("backward", text=BACKWARD), *backward
-    sums = Section("parameters", tuple(_sums(program)), SUMS)
+    sums = Section("parameters", tuple(_sums(program, shown)), SUMS)
     return Document(cell.module, "second", f"{head(cell)}: second order", (*sections, sums))
 
 
@@ -40,9 +42,9 @@ def _named(stage: Affine | Pointwise) -> str:
 # --- Forward
 
 
-def _pushed(stage: Affine | Pointwise) -> Iterator[Line]:
+def _pushed(stage: Affine | Pointwise, shown: dict[Vector, Expr]) -> Iterator[Line]:
     if isinstance(stage, Affine):
-        yield from (Line(tangent(slot.symbol), _joined(_slot(slot))) for slot in stage.slots)
+        yield from (Line(tangent(slot.symbol), _joined(_slot(slot)).xreplace(shown)) for slot in stage.slots)
     else:
         yield from (Line(dot, expression, source) for dot, expression, source in jvp(stage).equations)
 
@@ -84,11 +86,11 @@ def _changes(stage: Pointwise) -> Iterator[tuple[Line, bool]]:
             yield Line(name, expression, reversed_lines[name]), name in summed
 
 
-def _sums(program: Program) -> Iterator[Line]:
+def _sums(program: Program, shown: dict[Vector, Expr]) -> Iterator[Line]:
     for transpose in map(Transpose, program.affine):
         for matrix, pairs in transpose.matrices.items():
             terms = (part for a, b in pairs for part in (Outer(tangent(a), b), Outer(a, tangent(b))))
-            yield _summed(matrix.name, _joined(terms))
+            yield _summed(matrix.name, _joined(terms).xreplace(shown))
         yield from (_summed(bias.name, tangent(d)) for bias, d in transpose.biases.items())
     changes = (line for stage in program.pointwise for line, is_sum in _changes(stage) if is_sum)
     yield from (Line(line.left, OverTime(line.right), line.beside) for line in changes)

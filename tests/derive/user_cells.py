@@ -141,16 +141,13 @@ slstm = make(
     ],
 )
 
-# scalar mathematics before the first product
-th, rh = values("th rh")
+# scalar mathematics before the first product, and under products without names
 mut3 = make(
     "mut3",
     [
-        Eq(th, tanh(h_prev)),
-        Eq(z, sigmoid(W_z @ x + U_z @ th + b_z)),
+        Eq(z, sigmoid(W_z @ x + U_z @ tanh(h_prev) + b_z)),
         Eq(r, sigmoid(W_r @ x + U_r @ h_prev + b_r)),
-        Eq(rh, r * h_prev),
-        Eq(h, tanh(W_n @ x + U_n @ rh + b_n) * z + h_prev * (1 - z)),
+        Eq(h, tanh(W_n @ x + U_n @ (r * h_prev) + b_n) * z + h_prev * (1 - z)),
     ],
 )
 
@@ -172,6 +169,7 @@ odd = make(
 )
 
 # one vector multiplied as it is and under stop, in one stage
+(rh,) = values("rh")
 half_held = make(
     "half_held",
     [
@@ -188,7 +186,7 @@ y_N, _ = state("y", N)
 tied = make(
     "tied",
     [
-        Eq(m, tanh(W @ x + U @ h_prev - U.T @ h_prev + u * h_prev + b)),
+        Eq(m, tanh(W @ x + (U - U.T) @ h_prev + u * h_prev + b)),
         Eq(h, U.T @ m + W_i.T.T @ x),
         Eq(y_N, tanh(W.T @ h + W.T @ m)),
     ],

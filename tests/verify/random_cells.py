@@ -1,7 +1,8 @@
 """Cells that nobody thought of: equations drawn at random, within the laws of cells.
 
-Several spaces and states, inputs that gates read, matrices and biases used twice, sums read by several stages, stop()
-on operands and inside of expressions, kinks, quotients, states that nothing reads.
+Several spaces and states, inputs that gates read, expressions under products, brackets of matrices, matrices and biases
+used twice, sums read by several stages, stop() on operands and inside of expressions, kinks, quotients, states that
+nothing reads.
 """
 
 import re
@@ -36,7 +37,19 @@ class Draft:
     def product(self, space):
         vector = self.name(list(self.known))
         operand = f"stop({vector})" if self.random.randrange(10) == 0 else vector
-        return f"{self.parameter('M', space, self.known[vector])} @ {operand}"
+        return f"{self.matrix(space, self.known[vector])} @ {operand}"
+
+    def matrix(self, rows, columns):
+        matrix = self.parameter("M", rows, columns)
+        if self.random.randrange(8):
+            return matrix
+        return f"({matrix} - {self.random.randint(1, 3)} * {self.parameter('M', columns, rows)}.T)"
+
+    def bracket(self, space):
+        """A product with an expression in its place."""
+        vector = self.name(list(self.known))
+        inside = self.expression(self.known[vector], 1)
+        return f"{self.matrix(space, self.known[vector])} @ ({vector} * {inside})"
 
     def affine(self, space):
         terms = [self.product(space) for _ in range(self.random.randint(1, 3))]
@@ -69,6 +82,7 @@ class Draft:
         forms = (
             self.affine(space),
             f"tanh({self.affine(space)})",
+            f"tanh({self.affine(space)} + {self.bracket(space)})",
             f"tanh({self.affine(space)}) * {self.atom(space)} + {self.atom(space)}",
             self.expression(space, self.random.randint(1, 2)),
         )
@@ -89,7 +103,8 @@ def random_cell(random):
         lines.append((name, draft.right_side(space)))
         draft.known[name] = space
     read = set(re.findall(r"\w+", " ".join(right for _, right in lines)))
-    draft.parameters = {name: shape for name, shape in draft.parameters.items() if name in read}
+    for kind in ("inputs", "parameters"):
+        setattr(draft, kind, {name: shape for name, shape in getattr(draft, kind).items() if name in read})
     # a value that nothing reads is a state
     draft.states |= {name: space for name, space in defined if name not in read}
     outputs = random.sample(sorted(draft.states), random.randint(1, len(draft.states)))

@@ -36,7 +36,8 @@ class Products(Kernel):
     def biased(self, o: Operand, rows: str, a: str, base: str, row: str) -> str:
         space = self.need(o.vector.space)
         bias, weights = self.need(f"bias_{o.stage}"), self.need(f"weights_{o.key}")
-        return f"biased_{o.key}({rows}, panel, panels, {space}, {a}, {weights}, {bias}, slots_{o.stage}, {base}, {row})"
+        slots = self.need(f"slots_{o.stage}")
+        return f"biased_{o.key}({rows}, panel, panels, {space}, {a}, {weights}, {bias}, {slots}, {base}, {row})"
 
 
 class Project(Products):
