@@ -7,7 +7,8 @@
 
 Functions are those of `derive.functions` and `derive.abbreviations`; `surrogate(positive(v), v, slope)` is a step that
 learns all the same.  `U.T @ v` multiplies by U transposed, which is no parameter of its own: its gradient is added to
-that of U.
+that of U.  `(2 * U - U.T) @ v` is multiplied out; an expression under a product, `U @ (r * h_prev)`, gets a name in the
+kernels and keeps its place on the pages.
 A plural (`values`, `matrices`, `vectors`, `scalars`) gives a tuple, a singular one symbol.
 """
 

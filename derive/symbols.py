@@ -91,12 +91,16 @@ class Vector(Symbol):
         return () if self.space == ONE else (self.space,)
 
 
-class Linear:
+class Linear(Expr):
     """What multiplies a vector: a matrix, or a bracket of them.  Sums, differences and multiples are brackets."""
 
     __slots__ = ()
     _op_priority = 11  # above SymPy's expressions: 2 * W and alpha * W are for __rmul__ here
-    terms: tuple[tuple[Expr, "Matrix"], ...]
+
+    @property
+    def terms(self) -> tuple[tuple[Expr, "Matrix"], ...]:
+        """(number, matrix) of each."""
+        raise TypeError(type(self).__name__)
 
     @property
     def T(self) -> "Linear":
@@ -194,7 +198,7 @@ class Matrix(Linear, Symbol):
         return (self.rows, self.columns)
 
 
-class MatrixSum(Linear, Expr):
+class MatrixSum(Linear):
     """2 * W - V.T, in the order written; its arguments are number, matrix, number, matrix ..."""
 
     @classmethod
