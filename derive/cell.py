@@ -196,8 +196,8 @@ def _suffix(option: str, choice: Any) -> str:
 # What layers and stacks are made with, besides a cell's options and sizes.
 SETTINGS = (
     "self", "name", "cell", "input_size", "hidden_size", "dtype", "seed", "threads", "device", "products", "reverse",
-    "coupled", "activations", "clip", "layers", "num_layers", "bidirectional", "dropout", "batch_first",
-    "input_dropout", "recurrent_dropout", "zoneout", "forget_bias", "chrono",
+    "coupled", "activations", "clip", "layers", "num_layers", "bidirectional", "reverse_options", "dropout",
+    "batch_first", "input_dropout", "recurrent_dropout", "zoneout", "forget_bias", "chrono",
 )  # fmt: skip
 
 
