@@ -142,7 +142,7 @@ class Layer:
     # --- copying: kernels and packed views are made anew
 
     def __getstate__(self) -> dict[str, Any]:
-        made = {"_module", "_engine", "_placed", "_masks", "_theta", "parameters", "constants"}
+        made = {"_module", "_engine", "_placed", "_masks", "_theta", "_parameters", "_constants"}
         made |= {"_last_batch", "_last_packed"}
         kept = {name: value for name, value in vars(self).items() if name not in made}
         return {**kept, "_values": self._placed.host() if self._placed else self._theta.flat}

@@ -20,7 +20,7 @@ def block_words(kinds: Types) -> Table:
     zero, none = number(0), stored(0)
     row_length = inlined(method.row_length)
     hold, hold_turned = block.make_hold(row_length, none, inlined(_kept(kinds)))
-    pointer, arrive, arrived = tensor.pointer, tensor.arrive, tensor.arrived
+    pointer, arrive, have_arrived = tensor.pointer, tensor.arrive, tensor.have_arrived
 
     def shared_memory():
         return pointer(cuda.shared.array(0, stored)), pointer(cuda.shared.array(0, number))
@@ -32,7 +32,7 @@ def block_words(kinds: Types) -> Table:
         group = cuda.blockIdx.x // parts * APART
         if cuda.threadIdx.x == 0:
             arrive(barrier, group)
-            while arrived(barrier, group) < met + parts:
+            while not have_arrived(barrier, group, met + parts):
                 pass
         cuda.syncthreads()
         return met + parts

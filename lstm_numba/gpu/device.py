@@ -4,6 +4,7 @@ CuPy is what array programs on a GPU already use: its pool orders memory by stre
 loads machine code, and it exchanges arrays with torch without copies.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_numba.errors import CudaUnavailableError
+from lstm_numba.errors import ArgumentError, CudaUnavailableError
 from lstm_numba.gpu import compiler
 from lstm_numba.gpu.plan import APART, Limits, Plan
 from lstm_numba.gpu.unavailable import require
@@ -114,6 +115,10 @@ class Device:
             return cuda.Stream.from_external(Pointed(pointer))
         return cuda.ExternalStream(pointer, self.number)
 
+    def settle(self) -> None:
+        """Wait for what the current stream has been asked for."""
+        self.xp.cuda.get_current_stream().synchronize()
+
     def memory(self, take: Callable[..., int], release: Callable[..., None]) -> AbstractContextManager[Any]:
         """In it arrays are taken from somebody else: (bytes, number) -> address, (address, number)."""
         cuda = self.xp.cuda
@@ -123,6 +128,18 @@ class Device:
         """Whether the caller records a graph: work is noted, and nothing of it has run yet."""
         stream = self.xp.cuda.get_current_stream()
         return bool(stream.ptr) and stream.is_capturing()
+
+    def must_be_ready(self) -> None:
+        """Refuse to load or to make what is not there yet while the caller records a graph.
+
+        Raises:
+            ArgumentError: the device would break the recording off.
+        """
+        if self.is_capturing():
+            raise ArgumentError(
+                "a CUDA graph is being recorded, and what this layer needs is not loaded in this thread yet: call the "
+                "layer (and its backward) once in the same way before recording."
+            )
 
     def unused_bytes(self) -> int:
         """What nobody has taken from the driver."""
@@ -138,7 +155,7 @@ class Device:
 
     @cached_property
     def _products(self) -> "Products":
-        return Products(self.xp, require("cupy_backends.cuda.libs.cublas"))
+        return Products(self.xp, require("cupy_backends.cuda.libs.cublas"), self.must_be_ready)
 
     def multiply(self, target: Any, left: Any, right: Any, kinds: Types) -> None:
         """target += left @ right: matrices whose rows or columns are contiguous."""
@@ -150,6 +167,7 @@ class Device:
     def function(self, key: Any, make: Callable[[], compiler.Binary]) -> Any:
         """A kernel, loaded once."""
         if key not in self._functions:
+            self.must_be_ready()
             binary = make()
             module = self.xp.cuda.function.Module()
             module.load(binary.code)
@@ -236,6 +254,7 @@ class Device:
         graph.launch()
 
     def _captured(self, run: Callable[..., None], arrays: dict[str, Any], begin: int, end: int) -> Any:
+        self._products.make_ready()  # another thread may have run the loop the first time
         stream = self.xp.cuda.Stream(non_blocking=True)
         with stream:
             stream.begin_capture()
@@ -264,18 +283,30 @@ KINDS = {"float32": 0, "float64": 1, "float16": 2, "uint16": 14}  # CUDA_R_32F, 
 
 
 class Products:
-    """cuBLAS by address: sums in the target's type, never with atomics."""
+    """cuBLAS by address: sums in the target's type, never with atomics.
 
-    def __init__(self, cupy: ModuleType, cublas: Any) -> None:
-        self.xp, self.cublas = cupy, cublas
+    Args:
+        must_be_ready: called before a thread's first use, which takes memory.
+    """
+
+    def __init__(self, cupy: ModuleType, cublas: Any, must_be_ready: Callable[[], None]) -> None:
+        self.xp, self.cublas, self.must_be_ready, self.threads = cupy, cublas, must_be_ready, threading.local()
         self.ones = {kind: np.ones(1, kind) for kind in ("float32", "float64")}
+
+    def make_ready(self) -> int:
+        """This thread's handle, made if there is none: CuPy keeps one for each thread."""
+        if not hasattr(self.threads, "ready"):
+            self.must_be_ready()
+        handle = self.xp.cuda.device.get_cublas_handle()
+        self.threads.ready = True
+        return handle
 
     def add(self, target: Any, left: Any, right: Any, kinds: Types) -> None:
         compute = "tf32" if kinds.products == "tf32" else "exact64" if kinds.storage == "float64" else "exact32"
         one = self.ones[kinds.arithmetic.name].ctypes.data
         (first, first_row), (second, second_row) = _laid_out(right), _laid_out(left)
         self.cublas.gemmEx(
-            self.xp.cuda.device.get_cublas_handle(), first, second, target.shape[1], target.shape[0], left.shape[1],
+            self.make_ready(), first, second, target.shape[1], target.shape[0], left.shape[1],
             one, right.data.ptr, KINDS[right.dtype.name], first_row, left.data.ptr, KINDS[left.dtype.name], second_row,
             one, target.data.ptr, KINDS[target.dtype.name], _laid_out(target)[1], COMPUTE[compute], -1,
         )  # fmt: skip

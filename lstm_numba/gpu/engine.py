@@ -11,7 +11,7 @@ Rows are not padded and not ordered: one whose end is passed keeps its state.  E
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -159,16 +159,12 @@ class CudaEngine:
         self._multiply(target, self._operand(arrays, operand, first, rows, vector), weights.T)
 
     def _forward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
-        batch = arrays["batch"]
-        for now in range(begin, end):
-            for kind, number, space in self.spec.program:
-                if kind == "pointwise":
-                    self.unit("forward", arrays, now, number, space)
-                    continue
-                for operand in self.operands:
-                    if operand.stage == number and not operand.is_input:
-                        ring = arrays["depth" if operand.state else "kept"]
-                        self.affine(arrays, operand, now % ring * batch, now % arrays["kept"] * batch, batch)
+        self.walk("forward", arrays, range(begin, end), self._recurrent)
+
+    def _recurrent(self, arrays: Arrays, operand: Operand, now: int) -> None:
+        """z += W v at one step."""
+        batch, ring = arrays["batch"], arrays["depth" if operand.state else "kept"]
+        self.affine(arrays, operand, now % ring * batch, now % arrays["kept"] * batch, batch)
 
     def last_states(self, tape: Tape, changes: Arrays | None = None) -> Arrays:
         """Each row's state after its last valid step, or its change: (B, space)."""
@@ -226,6 +222,19 @@ class CudaEngine:
         names |= {f"operand_{o.name}": f"low_{o.name}" if half else o.source for o in self.operands if not o.is_input}
         found = {operand: arrays[name] for operand, name in names.items() if name in arrays}
         return found | {f"weights_{o.key}": arrays[f"weights_{o.key}"].reshape(-1) for o in self.operands}
+
+    def walk(self, way: str, arrays: Arrays, steps: range, product: Callable[[Arrays, Operand, int], None]) -> None:
+        """A time loop, step by step: its units of this way, and the product of every operand that it multiplies."""
+        back = way.startswith("backward")
+        program = self.spec.program[::-1] if back else self.spec.program
+        for now in steps:
+            for kind, number, space in program:
+                if kind == "pointwise":
+                    self.unit(way, arrays, now, number, space)
+                    continue
+                for operand in self.operands:
+                    if operand.stage == number and (operand.target if back else not operand.is_input):
+                        product(arrays, operand, now)
 
     def unit(self, direction: str, arrays: Arrays, now: int, number: int, space: str) -> None:
         name = f"unit_{direction}_{number}"
@@ -298,14 +307,7 @@ class CudaEngine:
         return Adjoints(inputs, entering, restarts, flat)
 
     def _backward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
-        for now in range(end - 1, begin - 1, -1):
-            for kind, number, space in reversed(self.spec.program):
-                if kind == "pointwise":
-                    self.unit("backward", arrays, now, number, space)
-                    continue
-                for operand in self.operands:
-                    if operand.stage == number and operand.target:
-                        self.affine_transposed(arrays, operand, now)
+        self.walk("backward", arrays, range(end - 1, begin - 1, -1), self.affine_transposed)
 
     def affine_transposed(
         self, arrays: Arrays, operand: Operand, now: int, target: str = "", matrix: str = "", slots: str = ""

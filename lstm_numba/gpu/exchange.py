@@ -17,7 +17,7 @@ CUDA = 2  # DLPack's number for memory of a CUDA device
 
 
 class Host:
-    """NumPy arrays, and what NumPy can read: copied to the device and back, which waits for it."""
+    """NumPy arrays, and what NumPy can read: copied to the device and back, each of which is waited for."""
 
     def __init__(self, xp: Any, like: Any = None) -> None:
         self.xp, self.like = xp, like
@@ -33,28 +33,37 @@ class Host:
     def take(self, name: str, value: Any) -> tuple[Any, str]:
         """An array on the device, bfloat16 as its bits, and what its numbers are called."""
         array = _contiguous(as_array(name, value), np)
-        kind = array.dtype.name
-        return self.xp.asarray(array.view(np.uint16) if kind == "bfloat16" else array), kind
+        return on_device(_as_bits(array), self.xp), array.dtype.name
 
     def give(self, array: Any) -> Any:
         """A result for the user."""
-        found = on_host(array, self.xp)
+        return self._in_its_type(on_host(array, self.xp))
+
+    def settle(self, device: Any) -> None:
+        """What a host's array was written to is there for every stream from now on."""
+        device.settle()
+
+    def _in_its_type(self, array: Any) -> Any:
+        """Bits of bfloat16 in that type again, which NumPy and CuPy have from the package of what was taken."""
         kind = getattr(self.like, "dtype", None)
-        return found.view(kind) if found.dtype == np.uint16 and getattr(kind, "name", "") == "bfloat16" else found
+        return array.view(kind) if array.dtype == np.uint16 and getattr(kind, "name", "") == "bfloat16" else array
 
 
 class OnDevice(Host):
     """Arrays of CuPy, and of whoever else exports DLPack from the device; results are CuPy's."""
 
     def take(self, name: str, value: Any) -> tuple[Any, str]:
-        array = self.xp.from_dlpack(value)
-        return _contiguous(array, self.xp), array.dtype.name
+        array = _contiguous(self.xp.from_dlpack(value), self.xp)
+        return _as_bits(array), array.dtype.name
 
     def give(self, array: Any) -> Any:
-        return array
+        return self._in_its_type(array)
+
+    def settle(self, device: Any) -> None:
+        """Who hands over arrays of a device orders its streams."""
 
 
-class Torch(Host):
+class Torch(OnDevice):
     """Tensors of torch on the device."""
 
     @property
@@ -77,7 +86,7 @@ class Torch(Host):
 
     def take(self, name: str, value: Any) -> tuple[Any, str]:
         tensor, kind = value.detach().contiguous(), str(value.dtype).removeprefix("torch.")
-        if kind == "bfloat16":  # CuPy has none
+        if kind == "bfloat16":  # CuPy has it from another package, which need not be there
             return self.xp.from_dlpack(tensor.view(self._torch.int16)).view(np.uint16), kind
         return self.xp.from_dlpack(tensor), kind
 
@@ -90,6 +99,16 @@ class Torch(Host):
 def _contiguous(array: Any, xp: Any) -> Any:
     """The same shape, also of a number: `ascontiguousarray` makes a vector of it."""
     return array if array.flags.c_contiguous else xp.ascontiguousarray(array)
+
+
+def _as_bits(array: Any) -> Any:
+    """bfloat16 as kernels and products take it."""
+    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+
+
+def on_device(array: Any, xp: Any) -> Any:
+    """A host's array on the device, there for every stream; the host's own may be changed or freed."""
+    return array if xp is np else xp.asarray(array, blocking=True)
 
 
 def on_host(array: Any, xp: Any) -> Any:

@@ -30,6 +30,9 @@ class Interpreter:
     def active(self) -> AbstractContextManager[Any]:
         return nullcontext()
 
+    def settle(self) -> None:
+        pass
+
     def is_capturing(self) -> bool:
         return False
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -10,9 +10,9 @@ from lstm_numba import checks, clock
 from lstm_numba.errors import ArgumentError, SizeError
 from lstm_numba.gpu import device as devices
 from lstm_numba.gpu.engine import CudaEngine
-from lstm_numba.gpu.exchange import Host, kind_of, on_host, taken
+from lstm_numba.gpu.exchange import Host, kind_of, on_device, on_host, taken
+from lstm_numba.gpu.packing import joined
 from lstm_numba.gpu.run import CudaRun
-from lstm_numba.gpu.unavailable import require
 from lstm_numba.parameters import Parameters
 from lstm_numba.types import Types
 
@@ -48,8 +48,8 @@ class DeviceLayer:
         with device.active():
             modules, units, xp = len(self.periods), spaces["H"], device.xp
             known = clock.masks(self.spec.structures, modules, units)
-            self.masks = {name: xp.asarray(mask) for name, mask in known.items()}
-            each = None if periods is None else xp.asarray(np.repeat(np.array(periods, np.int64), units // modules))
+            self.masks = {name: on_device(mask, xp) for name, mask in known.items()}
+            each = None if periods is None else on_device(np.repeat(np.array(periods, np.int64), units // modules), xp)
             self.engine = CudaEngine(module, device, spaces, types, places, each)
 
     # --- parameters: name -> array, in the type of the arithmetic
@@ -166,12 +166,25 @@ def _require_countable(steps: int, size: int) -> None:
 class DeviceParameters(Parameters):
     """As Parameters, of arrays on the device; `p["W_i"] = w` takes any array."""
 
+    device: Any
+
+    @classmethod
+    def on(cls, device: Any, like: Parameters, flat: Any) -> Self:
+        """The names and places of other parameters in a vector on the device."""
+        found = cls(like.shapes, flat.dtype, flat)
+        found.device = device
+        return found
+
+    def of(self, flat: Any) -> Self:
+        return self.on(self.device, self, flat)
+
     def __setitem__(self, name: str, value: Any) -> None:
-        view = self[name]
-        xp = np if isinstance(self.flat, np.ndarray) else require("cupy")
-        array, _ = kind_of(value, xp).take(f"parameter {name}", value)
-        checks.fitting(f"parameter {name}", array.shape, view.shape, "its shape in the layer")
-        view[...] = array
+        view, exchange = self[name], kind_of(value, self.device.xp)
+        with exchange.working(self.device):
+            array, _ = exchange.take(f"parameter {name}", value)
+            checks.fitting(f"parameter {name}", array.shape, view.shape, "its shape in the layer")
+            view[...] = array
+            exchange.settle(self.device)
 
 
 class Placed(DeviceLayer):
@@ -179,10 +192,10 @@ class Placed(DeviceLayer):
 
     def __init__(self, layer: "Layer") -> None:
         self.layer, device = layer, devices.current()
-        flat, size = device.xp.asarray(layer._theta.flat), layer.parameters.flat.size
-        layer._theta = DeviceParameters(layer._theta.shapes, layer.dtype, flat)
-        layer._parameters = DeviceParameters(layer.parameters.shapes, layer.dtype, flat[:size])
-        layer._constants = DeviceParameters(layer.constants.shapes, layer.dtype, flat[size:])
+        flat, size = on_device(layer._theta.flat, device.xp), layer.parameters.flat.size
+        layer._theta = DeviceParameters.on(device, layer._theta, flat)
+        layer._parameters = DeviceParameters.on(device, layer.parameters, flat[:size])
+        layer._constants = DeviceParameters.on(device, layer.constants, flat[size:])
         super().__init__(
             layer._module, device, layer.spaces, layer.types, layer._theta, layer.reverse, layer._periods
         )
@@ -271,5 +284,5 @@ class Bound(DeviceLayer):
     def unpacked(self, flat: Any, give: Any) -> list[Any]:
         """One gradient for each array."""
         found, xp = self.cleared(flat), self.device.xp
-        parts = [xp.concatenate([found[name].reshape(-1) for name in names]) for names in self.layout]
+        parts = [joined([found[name].reshape(-1) for name in names], xp) for names in self.layout]
         return [give(part.reshape(self._joined(names))) for part, names in zip(parts, self.layout, strict=True)]

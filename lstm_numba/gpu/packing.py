@@ -44,7 +44,7 @@ class Packing:
         return self.shapes.zeros(size) if name is None else theta[name]
 
     def _stacked(self, parts: list[Any]) -> Any:
-        return self.device.xp.concatenate(parts, axis=0)
+        return joined(parts, self.device.xp)
 
     # --- 5. unpack
 
@@ -79,3 +79,14 @@ class Packing:
                 size = self.shapes.spaces[space]
                 rows = arrays[array][: batch * size].reshape(batch, size)
                 self._part(flat, name)[...] += rows.sum(axis=0) if self.spec.parameters[name] else rows.sum()
+
+
+def joined(parts: list[Any], xp: Any) -> Any:
+    """Below each other, copied one by one: CuPy's own function hands a kernel the addresses of many parts from the
+    host, and a graph that was recorded would read them from memory that is long used for something else."""
+    rows = sum(part.shape[0] for part in parts)
+    found, row = xp.empty((rows, *parts[0].shape[1:]), parts[0].dtype), 0
+    for part in parts:
+        found[row : row + part.shape[0]] = part
+        row += part.shape[0]
+    return found

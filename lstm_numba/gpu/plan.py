@@ -150,7 +150,7 @@ def plan(held: Sequence[Held], sizes: Sequence[int], batch: int, limits: Limits,
         sizes: units of each pointwise stage.
     """
     method = Method.of(kinds)
-    if not batch or (kinds.is_half and any(size % 2 for size in sizes)):
+    if not batch or (kinds.is_half and any(size % 2 for size in (*sizes, *(matrix.depth for matrix in held)))):
         return None
     size = max([*sizes, *(matrix.size for matrix in held)])
     found = [p for p in _divisions(held, size, batch, limits, kinds, method) if p.shared + RESERVED <= limits.shared]

@@ -40,6 +40,7 @@ class CudaRun:
         engine, xp = layer.engine, layer.device.xp
         self.steps, self.size = inputs[layer.spec.main].shape[:2]
         full = lengths is None or int(lengths.min(initial=self.steps)) == self.steps
+        # a new array of ordinary memory, which CuPy copies aside before it returns: nothing is waited for
         ends = xp.full(self.size, self.steps, np.int64) if lengths is None else xp.asarray(lengths)
         self._flip = self._reversal(ends) if layer.reverse else None
         kept: Any

@@ -71,15 +71,11 @@ class Tangent:
         engine.affine(arrays, operand, first, first_slots, rows, slots="dot_", matrix="dot_")
 
     def _forward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
-        engine, batch = self.engine, self.tape.given.batch
-        for now in range(begin, end):
-            for kind, number, space in engine.spec.program:
-                if kind == "pointwise":
-                    engine.unit("forward_tangent", arrays, now, number, space)
-                    continue
-                for operand in engine.operands:
-                    if operand.stage == number and not operand.is_input:
-                        self._products(arrays, operand, now * batch, now * batch, batch)
+        self.engine.walk("forward_tangent", arrays, range(begin, end), self._recurrent)
+
+    def _recurrent(self, arrays: Arrays, operand: Operand, now: int) -> None:
+        batch = self.tape.given.batch
+        self._products(arrays, operand, now * batch, now * batch, batch)
 
     # --- 3. backward
 
@@ -97,15 +93,7 @@ class Tangent:
         return engine.found(changes, given, inputs, self._gradients(arrays, changes))
 
     def _backward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
-        engine = self.engine
-        for now in range(end - 1, begin - 1, -1):
-            for kind, number, space in reversed(engine.spec.program):
-                if kind == "pointwise":
-                    engine.unit("backward_tangent", arrays, now, number, space)
-                    continue
-                for operand in engine.operands:
-                    if operand.stage == number and operand.target:
-                        self._transposed(arrays, operand, now)
+        self.engine.walk("backward_tangent", arrays, range(end - 1, begin - 1, -1), self._transposed)
 
     def _transposed(self, arrays: Arrays, operand: Operand, now: int) -> None:
         """d_v += W' d_z, and dot_d_v += W' dot_d_z + dot_W' d_z."""

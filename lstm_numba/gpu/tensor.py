@@ -30,9 +30,9 @@ def make_mma(kind):
             groups = zip(arguments, (4, 2, 4), strict=True)
             registers = [builder.extract_value(group, k) for group, n in groups for k in range(n)]
             kind_of_call = ir.FunctionType(ir.LiteralStructType([REAL] * 4), [WORD] * 6 + [REAL] * 4)
-            # side_effect: all lanes must come to it together, so that it may not be moved past a branch
+            # all lanes must come to it together: it may neither be moved past a branch nor be copied into two
             code = ir.InlineAsm(kind_of_call, text, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f", side_effect=True)
-            found = builder.call(code, registers)
+            found = builder.call(code, registers, attrs=("convergent",))
             return context.make_tuple(builder, FOUR_REALS, [builder.extract_value(found, k) for k in range(4)])
 
         return FOUR_REALS(FOUR_WORDS, TWO_WORDS, FOUR_REALS), build
@@ -106,13 +106,14 @@ def arrive(typing_context, counters, index):
 
 
 @intrinsic
-def arrived(typing_context, counters, index):
-    """How many have come; what they wrote before can be read."""
+def have_arrived(typing_context, counters, index, wanted):
+    """Whether so many have come, modulo 2**32 and less than 2**31 apart; what they wrote before can be read then."""
 
     def build(context, builder, signature, arguments):
         place = builder.gep(arguments[0], [arguments[1]])
         kind = ir.FunctionType(WORD, [place.type])
         code = ir.InlineAsm(kind, "ld.acquire.gpu.global.u32 $0, [$1];", "=r,l,~{memory}", side_effect=True)
-        return builder.call(code, [place])
+        more = builder.sub(builder.call(code, [place]), builder.trunc(arguments[2], WORD))
+        return builder.icmp_signed(">=", more, ir.Constant(WORD, 0))
 
-    return types.uint32(counters, types.int64), build
+    return types.boolean(counters, types.int64, types.int64), build

@@ -24,7 +24,8 @@ def require(name: str) -> ModuleType:
         return _imported(name)
     except ImportError as error:
         package = PACKAGES.get(name.split(".", maxsplit=1)[0], name)
-        raise CudaUnavailableError(f"device='cuda' needs the package {package} ({error}): {INSTALL}.") from None
+        reason = str(error).partition("\n")[0]  # a search for libraries lists folders behind it
+        raise CudaUnavailableError(f"device='cuda' needs the package {package} ({reason}): {INSTALL}.") from None
 
 
 def _imported(name: str) -> ModuleType:

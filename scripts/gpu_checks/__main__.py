@@ -4,10 +4,10 @@
 2  the ladder, a process for each cell       rungs.py         results against the CPU's float64 (ladder.py, modules.py)
 3  speeds beside cuDNN and torch             speed.py, rows.py, limits.py
 4  memory checked by compute-sanitizer       where it is installed, in the time that is left
-5  print Markdown, write JSON                report.py
+5  a short summary, printed last             report.py
 
 Each part runs in a process of its own: a kernel that fails takes only its own part with it.  What is found is written
-after every part: who stops it has that much.
+at once, as JSON and Markdown (record.py): who stops it has that much.
 """
 
 import argparse
@@ -16,13 +16,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import lstm_numba as ln
 from scripts.gpu_checks import compilation, processes, report, rows, rungs
+from scripts.gpu_checks.record import Record
 
 AT_ONCE = 6  # ladders that share the device
 LIMIT = 90  # seconds of one part
@@ -33,8 +34,7 @@ ALL = 460  # seconds of everything
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/gpu_check", description=__doc__.split("\n")[0])
-    parser.add_argument("--json", type=Path, default=Path("gpu_check.json"), metavar="FILE", help="every figure")
-    parser.add_argument("--markdown", type=Path, default=Path("gpu_check.md"), metavar="FILE", help="the tables")
+    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="for gpu_check.json and gpu_check.md")
     parser.add_argument("--cells", default=",".join(ln.cells()), metavar="A,B", help="only these cells")
     parser.add_argument("--compile-only", action="store_true", help="only what needs no device")
     parser.add_argument(
@@ -61,23 +61,59 @@ def part(name: str) -> Iterator[Any]:
         yield from speed.measured(int(rest[0]))
 
 
-def everything(cells: list[str], begun: float, write: Callable[[dict[str, Any]], None]) -> None:
-    """Parts 2 to 4."""
+def ladders(cells: list[str], record: Record) -> None:
+    """Part 2."""
+    names = [name for name, _ in rungs.rungs(cells[0])]
+    shares = processes.Shares(len(cells), AT_ONCE, record.begun + LADDERS)
+    entries: list[dict[str, Any]] = [{"part": f"ladder:{cell}", "found": {}} for cell in cells]
+    record.write(ladder=entries)
 
-    def left() -> float:
-        return min(LIMIT, ALL - (time.monotonic() - begun))
+    def climb(entry: dict[str, Any]) -> None:
+        def heard(name: str, wrong: Any) -> None:
+            record.put(entry["found"], name, wrong)
+            if wrong:
+                record.say(f"{entry['part']}, {name}: {wrong}")
 
-    names, shares = [name for name, _ in rungs.rungs(cells[0])], processes.Shares(len(cells), AT_ONCE, begun + LADDERS)
+        processes.each(entry["part"], names, shares.next_end(), heard)
+        record.say(f"{entry['part']}: {report.held([entry])}")
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        ladders = list(pool.map(lambda cell: processes.each(f"ladder:{cell}", names, shares.next_end()), cells))
-    write({"ladder": ladders})
-    numbers = [str(number) for number in range(len(rows.ROWS))]
-    write({"speed": processes.each("speed", numbers, begun + SPEEDS)["found"]})
+        list(pool.map(climb, entries))
+
+
+def speeds(record: Record) -> None:
+    """Part 3."""
+    table: dict[str, Any] = {}
+    record.write(speed=table)
+
+    def heard(number: str, entry: dict[str, Any]) -> None:
+        record.put(table, number, entry)
+        record.say(report.short_speed(number, entry))
+
+    processes.each("speed", [str(number) for number in range(len(rows.ROWS))], record.begun + SPEEDS, heard)
+
+
+def watch(record: Record) -> None:
+    """Part 4."""
     sanitizer, watched = shutil.which("compute-sanitizer"), []
     for tool in ("memcheck", "racecheck") if sanitizer else ():
         before = (str(sanitizer), "--tool", tool, "--error-exitcode", "9")
-        watched.append({"tool": tool, **processes.last("sanitize:lstm", left(), before)})
-        write({"sanitizer": watched})
+        left = min(LIMIT, ALL - (time.monotonic() - record.begun))
+        watched.append({"tool": tool, **processes.last("sanitize:lstm", left, before)})
+        record.write(sanitizer=watched)
+
+
+def everything(cells: list[str], record: Record, compile_only: bool) -> None:
+    """All parts."""
+    record.write()
+    record.say(report.machine(record.found))
+    seconds, wanted = None if compile_only else COMPILATION, record.found["architectures"].split(",")
+    record.write(kernels=compilation.compile_all(cells, wanted, os.cpu_count() or 1, seconds))
+    record.say(report.short_kernels(record.found))
+    if "found" in record.found["machine"]:
+        ladders(cells, record)
+        speeds(record)
+        watch(record)
 
 
 def main() -> int:
@@ -89,20 +125,12 @@ def main() -> int:
     cells = options.cells.split(",")
     machine = {} if options.compile_only else processes.last("machine:", LIMIT)
     wanted = options.architectures or machine.get("found", {}).get("architecture", "8.0,9.0")
-    found = {"machine": machine, "architectures": wanted}
-
-    def write(more: dict[str, Any]) -> None:
-        found.update(more)
-        found["seconds"] = round(time.monotonic() - begun, 1)
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
-        options.markdown.write_text(report.markdown(found))
-
-    cores, seconds = os.cpu_count() or 1, None if options.compile_only else COMPILATION
-    write({"kernels": compilation.compile_all(cells, wanted.split(","), cores, seconds)})
-    if not options.compile_only and "failed" not in machine:
-        everything(cells, begun, write)
-    print(report.markdown(found))
-    return int(report.failed(found) or (not options.compile_only and "failed" in machine))
+    record = Record(options.out, begun, machine=machine, architectures=wanted, kernels=[])
+    try:
+        everything(cells, record, options.compile_only)
+    finally:
+        print(report.summary(record.found), flush=True)
+    return int(report.failed(record.found) or not ("found" in machine or options.compile_only))
 
 
 if __name__ == "__main__":

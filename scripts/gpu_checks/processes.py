@@ -9,6 +9,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +25,8 @@ class Told:
     failed: str = ""
 
 
-def told(part: str, seconds: float, before: tuple[str, ...] = ()) -> Told:
-    """Run one part for so many seconds at most."""
+def told(part: str, seconds: float, before: tuple[str, ...] = (), heard: Callable[[Any], None] | None = None) -> Told:
+    """Run one part for so many seconds at most; what it says is `heard` at once."""
     found, ends = Told(), time.monotonic() + seconds
     if seconds < 5:
         return Told(failed="no time was left for it")
@@ -37,8 +39,10 @@ def told(part: str, seconds: float, before: tuple[str, ...] = ()) -> Told:
         reader.start()
         try:
             while (line := lines.get(timeout=max(0.1, min(QUIET, ends - time.monotonic())))) is not None:
-                if line.startswith(("{", "[")):  # a tool that watches may speak too
-                    found.values.append(json.loads(line))
+                if (value := _said(line)) is not None:
+                    found.values.append(value)
+                    if heard is not None:
+                        heard(value)
             if process.wait():
                 errors.seek(0)
                 found.failed = errors.read().strip()[-2000:] or f"exit {process.returncode}"
@@ -50,6 +54,13 @@ def told(part: str, seconds: float, before: tuple[str, ...] = ()) -> Told:
             process.wait()
             reader.join()
     return found
+
+
+def _said(line: str) -> Any:
+    """A line's value; None of what a tool that watches, or a library, prints besides."""
+    with suppress(json.JSONDecodeError):
+        return json.loads(line) if line.startswith(("{", "[")) else None
+    return None
 
 
 class Shares:
@@ -81,12 +92,16 @@ def last(part: str, seconds: float, before: tuple[str, ...] = ()) -> dict[str, A
     return {"part": part, "found": found.values[-1]}
 
 
-def each(part: str, names: list[str], ends: float) -> dict[str, Any]:
+def each(part: str, names: list[str], ends: float, heard: Callable[[str, Any], None]) -> None:
     """A part that says one thing for each name: where it breaks off, another process goes on behind that."""
-    found: dict[str, Any] = {}
-    while len(found) < len(names):
-        answer = told(f"{part}:{len(found)}", ends - time.monotonic())
-        found.update(answer.values)
-        if len(found) < len(names) and (answer.failed or not answer.values):
-            found[names[len(found)]] = {"failed": answer.failed or "it said nothing"}
-    return {"part": part, "found": found}
+    done = 0
+
+    def hear(name: str, value: Any) -> None:
+        nonlocal done
+        done += 1
+        heard(name, value)
+
+    while done < len(names):
+        answer = told(f"{part}:{done}", ends - time.monotonic(), heard=lambda pair: hear(*pair))
+        if done < len(names) and (answer.failed or not answer.values):
+            hear(names[done], {"failed": answer.failed or "it said nothing"})

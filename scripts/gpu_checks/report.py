@@ -28,7 +28,8 @@ def table(header: list[str], rows: list[list[Any]]) -> str:
 def failed(found: dict[str, Any]) -> bool:
     """Whether anything that had to hold does not: speeds are told, not judged."""
     kernels = [k for k in found.get("kernels", []) if "failed" in k or k["spilled"]]
-    return bool(kernels or any(wrong for _, _, wrong in rungs(found)) or any(said(p) != CLEAN for p in watched(found)))
+    wrong = [what for _, _, what in rungs(found.get("ladder", [])) if what]
+    return bool(kernels or wrong or any(said(p) != CLEAN for p in watched(found)))
 
 
 CLEAN = "clean"
@@ -46,10 +47,10 @@ def watched(found: dict[str, Any]) -> list[dict[str, Any]]:
     return found.get("sanitizer", [])
 
 
-def rungs(found: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
+def rungs(ladder: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
     """(part, rung, what is wrong)."""
     entries = []
-    for entry in found.get("ladder", []):
+    for entry in ladder:
         for rung, wrong in entry["found"].items():
             entries.append((entry["part"], rung, [wrong["failed"]] if isinstance(wrong, dict) else wrong))
     return entries
@@ -87,9 +88,14 @@ def kernels(found: dict[str, Any]) -> str:
 
 
 def ladder(found: dict[str, Any]) -> str:
-    entries = rungs(found)
-    wrong = [f"- {part}, {rung}: {'; '.join(what[:6])}" for part, rung, what in entries if what]
-    return "\n".join(["## Results", "", f"{len(entries) - len(wrong)} of {len(entries)} checks hold.", *wrong])
+    wrong = [f"- {part}, {rung}: {'; '.join(what[:6])}" for part, rung, what in rungs(found["ladder"]) if what]
+    return "\n".join(["## Results", "", f"{held(found['ladder'])}.", *wrong])
+
+
+def held(ladder: list[dict[str, Any]]) -> str:
+    """How many of the checks that were made hold."""
+    entries = rungs(ladder)
+    return f"{sum(not what for _, _, what in entries)} of {len(entries)} checks hold"
 
 
 def sanitizer(found: dict[str, Any]) -> str:
@@ -144,3 +150,54 @@ def limit(found: dict[str, Any], milliseconds: float, steps: int) -> list[str]:
 
 def _blocks(plan: dict[str, int] | None) -> str:
     return "step by step" if plan is None else f"{plan['parts']} x {plan['groups']}"
+
+
+# --- In short: the end of what is printed, which is all that some machines keep
+
+MOST = {"machine": 700, "kernels": 900, "ladder": 2800, "speed": 2900}  # characters
+
+
+def summary(found: dict[str, Any]) -> str:
+    """Every part in few words, under 8000 characters."""
+    parts = {"machine": machine(found), "kernels": "\n".join([short_kernels(found), *_uncompiled(found)])}
+    if "ladder" in found:
+        parts["ladder"] = "\n".join(_short_ladder(entry) for entry in found["ladder"])
+    if "speed" in found:
+        parts["speed"] = "\n".join(short_speed(number, entry) for number, entry in found["speed"].items())
+        watching = sanitizer(found)
+    else:
+        watching = "Nothing was timed."
+    cut = [_cut(text, MOST[name]) for name, text in parts.items()]
+    return "\n\n".join(["# In short", *cut, _cut(watching, 250), f"All of it took {found['seconds']} s."])
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 4]} ..."
+
+
+def short_kernels(found: dict[str, Any]) -> str:
+    good = [k for k in found["kernels"] if "failed" not in k]
+    most, spilled = max((k["registers"] for k in good), default=0), sum(k["spilled"] for k in good)
+    failures = len(found["kernels"]) - len(good)
+    return f"{len(good)} kernels compiled, {failures} failed, at most {most} registers, {spilled} bytes spilled"
+
+
+def _uncompiled(found: dict[str, Any]) -> list[str]:
+    bad = [k for k in found["kernels"] if "failed" in k]
+    return [f"- {k['cell']} {k['kernel']} {k['storage']}: {k['failed'][:120]}" for k in bad]
+
+
+def _short_ladder(entry: dict[str, Any]) -> str:
+    """How many hold, and the first that does not, whose reason is often that of the others."""
+    wrong = [(rung, what) for _, rung, what in rungs([entry]) if what]
+    first = f"; first {wrong[0][0]}: {' '.join('; '.join(wrong[0][1]).split())[-140:]}" if wrong else ""
+    return f"{entry['part']}: {held([entry])}{first}"
+
+
+def short_speed(number: str, entry: dict[str, Any]) -> str:
+    """One row."""
+    row = ROWS[int(number)]
+    if "milliseconds" not in entry:
+        return f"{row.label}: failed: {' '.join(entry['failed'].split())[-60:]}"
+    _, own, _, rival, ratio, goal, *_ = _speed(row, entry)
+    return f"{row.label}: {own} ms; {rival}; {ratio} of {goal}"

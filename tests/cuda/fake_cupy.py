@@ -5,6 +5,7 @@ Kernels are the generated functions in plain Python, on ctypes pointers to the a
 
 import ctypes
 import inspect
+import threading
 from contextlib import contextmanager
 from types import FunctionType, SimpleNamespace
 
@@ -31,7 +32,7 @@ def own(array):
 class Stream:
     """Work runs at once, or is recorded and runs when the graph does."""
 
-    current = None
+    current, waits = None, 0
 
     def __init__(self, non_blocking=False, pointer=5):
         self.recorded, self.ptr = None, pointer
@@ -48,6 +49,9 @@ class Stream:
 
     def begin_capture(self):
         self.recorded = []
+
+    def synchronize(self):
+        Stream.waits += 1
 
     def end_capture(self):
         work, self.recorded = self.recorded, None
@@ -199,8 +203,9 @@ class Cupy:
     float32, float64 = np.float32, np.float64
 
     def __init__(self):
+        self.unread, self.threads = [], threading.local()
         runtime = SimpleNamespace(memGetInfo=lambda: (2**34, 2**35))
-        device = SimpleNamespace(get_cublas_handle=lambda: 7)
+        device = SimpleNamespace(get_cublas_handle=self.handle)
         streams = {"Stream": Stream, "ExternalStream": ExternalStream}
         streams["get_current_stream"] = lambda: Stream.current or Stream.null
         memory = {"PythonFunctionAllocator": Allocator, "using_allocator": self.using}
@@ -216,6 +221,31 @@ class Cupy:
     def __getattr__(self, name):
         function = getattr(np, name)
         return (lambda *a, **k: own(function(*a, **k))) if callable(function) else function
+
+    def handle(self):
+        """Of cuBLAS: each thread has its own, and to make one takes memory."""
+        if not hasattr(self.threads, "handle"):
+            assert Stream.current is None or not Stream.current.is_capturing()
+            self.threads.handle = 7
+        return self.threads.handle
+
+    def concatenate(self, *_, **__):
+        raise AssertionError("of many parts it copies the addresses from the host, which a graph would read again")
+
+    def asarray(self, array, blocking=False):
+        """A copy that is not waited for may read the host's array later."""
+        found = own(np.array(array))
+        if not blocking:
+            self.unread.append((found, array))
+        return found
+
+    def read(self):
+        """Whatever was not waited for is copied now."""
+        for found, array in self.unread:
+            found[...] = array
+
+    def from_dlpack(self, exported):
+        return own(exported.array)
 
     def asnumpy(self, array):
         return np.array(array)

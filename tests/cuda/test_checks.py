@@ -1,16 +1,19 @@
 """The machinery of ./scripts/gpu_check, as far as it needs no device: processes that break off, limits, the report."""
 
 import json
+import sys
 import time
 
 import pytest
 
 pytest.importorskip("numba_cuda")
 
+import lstm_numba as ln
 from lstm_numba.gpu import compiler
 from lstm_numba.gpu.interpreted import Interpreter
 from lstm_numba.types import Types
-from scripts.gpu_checks import compilation, limits, processes, report, rungs
+from scripts.gpu_checks import compilation, limits, needs, processes, report, rungs
+from scripts.gpu_checks.record import Record
 from scripts.gpu_checks.rows import ROWS
 from tests import layers
 from tests.cuda.devices import H100, twin
@@ -38,9 +41,49 @@ def saying(*values, then=""):
 def test_behind_a_rung_that_kills_its_process_another_goes_on(parts):
     parts["p:0"] = saying(["first", []], then="import os; os.abort()")
     parts["p:2"] = saying(["third", ["wrong"]])
-    assert processes.each("p", NAMES, time.monotonic() + 60)["found"] == {
-        "first": [], "second": {"failed": "exit -6"}, "third": ["wrong"],
-    }  # fmt: skip
+    found = {}
+    processes.each("p", NAMES, time.monotonic() + 60, found.__setitem__)
+    assert found == {"first": [], "second": {"failed": "exit -6"}, "third": ["wrong"]}
+
+
+def test_what_is_found_is_on_disk_at_once(parts, tmp_path):
+    parts["p"] = saying(["first", ["wrong"]], then="print('[a library speaks]'); import time; time.sleep(100)")
+    record, entry, seen = Record(tmp_path / "out", 0.0, machine={}, architectures="9.0", kernels=[]), {}, []
+    record.write(ladder=[{"part": "ladder:gru", "found": entry}])
+
+    def heard(pair):
+        record.put(entry, *pair)
+        seen.append(json.loads((tmp_path / "out" / "gpu_check.json").read_text())["ladder"][0]["found"])
+
+    processes.told("p", 5.5, heard=heard)
+    assert seen == [{"first": ["wrong"]}]
+    assert "0 of 1 checks hold" in (tmp_path / "out" / "gpu_check.md").read_text()
+
+
+@pytest.mark.parametrize(("arguments", "said"), [([], ["cupy-cuda13x", "torch"]), (["--compile-only"], [])])
+def test_packages_that_are_missing_are_named_in_one_line(arguments, said, monkeypatch, capsys):
+    found = needs.find_spec
+    monkeypatch.setattr(needs, "find_spec", lambda name: None if name in needs.RUNNING else found(name))
+    monkeypatch.setattr(sys, "argv", ["needs", *arguments])
+    assert needs.main() == (2 if said else 0)
+    assert [line.split(" has no ")[1] for line in capsys.readouterr().err.splitlines()] == [
+        f"{', '.join(said)}: install, or set PYTHON." for _ in said[:1]
+    ]
+
+
+def test_the_summary_is_short_however_much_fails():
+    failed = {"failed": "Traceback " + "long\n" * 500}
+    kernels = [{"cell": "gru", "kernel": "unit", "storage": "float32", "products": "exact", **failed}] * 500
+    names = [name for name, _ in rungs.rungs("lstm")]
+    found = {"machine": failed, "architectures": "9.0", "kernels": kernels, "seconds": 460.0}
+    found["ladder"] = [{"part": f"ladder:{cell}", "found": dict.fromkeys(names, failed)} for cell in ln.cells()]
+    found["speed"] = {str(number): failed for number in range(len(ROWS))}
+    found["sanitizer"] = [{"tool": "memcheck", **failed}, {"tool": "racecheck", **failed}]
+    text = report.summary(found)
+    assert len(text) < 8000
+    assert all(f"ladder:{cell}: 0 of" in text for cell in ln.cells())
+    assert ROWS[-1].label[:20] in text
+    assert text.endswith("All of it took 460.0 s.")
 
 
 def test_a_process_that_hangs_is_ended_and_what_it_has_said_is_kept(parts, monkeypatch):

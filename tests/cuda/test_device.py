@@ -1,6 +1,7 @@
 """What the device is asked to do, on a stand-in for CuPy: addresses, matrix layouts, argument orders, graphs."""
 
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +29,7 @@ class Stood(Device):
 
     def __init__(self):
         super().__init__(fake_cupy.Cupy(), 0)
-        self._products = Products(self.xp, fake_cupy)
+        self._products = Products(self.xp, fake_cupy, self.must_be_ready)
 
     def function(self, key, make):
         module, kinds, name = key
@@ -74,6 +75,29 @@ def test_a_time_loop_that_comes_again_with_the_same_arrays_is_replayed_as_a_grap
     assert len(counted) == 2  # once in earnest, once into the graph
     device.steps(graphs, run, {**arrays, "batch": 3}, 0, 1)
     assert len(counted) == 3
+
+
+def test_a_thread_that_meets_a_time_loop_the_second_time_has_cublas_before_it_records():
+    device, graphs = Stood(), OrderedDict()
+    arrays = {name: fake_cupy.own(np.ones((1, 1))) for name in ("c", "a")}
+
+    def run(arrays, begin, end):
+        device.multiply(arrays["c"], arrays["a"], arrays["a"], EXACT)
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(device.steps, graphs, run, arrays, 0, 1).result()
+    device.steps(graphs, run, arrays, 0, 1)
+    assert arrays["c"] == 3
+
+
+def test_what_is_not_loaded_yet_is_not_loaded_into_a_graph_that_the_caller_records():
+    device = Device(fake_cupy.Cupy(), 0)
+    with fake_cupy.Stream() as stream:
+        stream.begin_capture()
+        with pytest.raises(ArgumentError, match="once in the same way before recording"):
+            device.function("key", lambda: pytest.fail("nothing may be made"))
+        with pytest.raises(ArgumentError, match="not loaded in this thread"):
+            Stood()._products.make_ready()
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])

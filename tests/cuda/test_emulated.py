@@ -14,6 +14,7 @@ pytest.importorskip("numba_cuda")
 
 from lstm_numba import registry
 from lstm_numba.gpu import compiler, engine
+from lstm_numba.gpu.blocks import block_words
 from lstm_numba.gpu.plan import APART, Limits
 from lstm_numba.types import Types
 from scripts.gpu_checks import ladder
@@ -132,6 +133,17 @@ def meetings(ptx_text, blocks, count):
 def test_blocks_meet_as_often_as_they_are_told():
     text = compiler.meeting_ptx(Types("float32"))
     assert meetings(text, blocks=3, count=5) == 15
+
+
+def test_blocks_meet_where_the_count_of_32_bits_begins_again():
+    kinds, head = Types("float32"), "def late(count, parts, barrier, met):"
+    text = compiler.MEETINGS.replace("def meetings(count, parts, barrier):\n    met = 0", head)
+    kernel = compiler.from_text(text, "late", meet=block_words(kinds)["meet"])
+    names = ("now", "parts", "barrier", "begin")
+    late = compiler.to_ptx(kernel, tuple(compiler.argument_type(name, kinds) for name in names))
+    barrier = np.full(APART, 2**32 - 3, np.uint32)
+    ptx.launch(late, 2, 64, 0, [4, 2, barrier, 2**32 - 3], turns=3000)
+    assert barrier[0] == 5
 
 
 def test_a_block_that_nobody_meets_is_noticed():

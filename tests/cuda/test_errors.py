@@ -45,6 +45,16 @@ def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it():
         unavailable.require("no_such_package")
 
 
+def test_a_library_that_is_not_found_is_told_in_one_line(monkeypatch):
+    def fails(name):
+        raise ImportError("libcublasLt.so.13 not found\n  listdir(...):\n    libnvrtc.so.13")
+
+    monkeypatch.setattr(unavailable, "_imported", fails)
+    with pytest.raises(CudaUnavailableError, match=r"nvidia-cublas \(libcublasLt.so.13 not found\): install") as raised:
+        unavailable.require("cupy_backends.no_such_module")
+    assert "\n" not in str(raised.value)
+
+
 def test_importing_the_library_imports_nothing_of_cuda():
     code = (
         "import sys, lstm_numba as ln; ln.Layer('lstm', 2, 3)\n"
