@@ -197,8 +197,7 @@ def _suffix(option: str, choice: Any) -> str:
 SETTINGS = (
     "self", "name", "cell", "input_size", "hidden_size", "dtype", "seed", "threads", "device", "products", "reverse",
     "coupled", "activations", "clip", "layers", "num_layers", "bidirectional", "reverse_options", "dropout",
-    "batch_first",
-    "input_dropout", "recurrent_dropout", "zoneout", "forget_bias", "chrono",
+    "batch_first", "input_dropout", "recurrent_dropout", "zoneout", "forget_bias", "chrono",
 )  # fmt: skip
 
 

@@ -18,7 +18,8 @@
 Header lines first, one equation a line, `#` begins a comment, an indented line continues the line above it; what all
 lines are indented by does not count.  A name may carry its space, `m[P]`; without one an input has N, all others H;
 `[1]` is a scalar.  The space of a value follows from its equation; made of scalars alone it has H.
-`U.T @ v` multiplies by U transposed, `(U - U.T) @ v` by a bracket of matrices, `U @ (r * h_prev)` multiplies an expression.
+`U.T @ v` multiplies by U transposed, `(U - U.T) @ v` by a bracket of matrices; `U @ (r * h_prev)` multiplies an
+expression.
 """
 
 from __future__ import annotations
