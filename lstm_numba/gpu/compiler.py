@@ -177,13 +177,27 @@ def from_text(text: str, name: str, **names: Any) -> Callable[..., Any]:
 def _without_device() -> Iterator[None]:
     """Numba asks the current device for what nested functions are compiled for; there need be none."""
     dispatcher: Any = require("numba.cuda.dispatcher")
-    with LOCK:
+    with LOCK, _older_numpy():
         found = dispatcher.get_current_device
         dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=LEAST)
         try:
             yield
         finally:
             dispatcher.get_current_device = found
+
+
+@contextmanager
+def _older_numpy() -> Iterator[None]:
+    """numba-cuda 0.30 names `row_stack` when it first compiles, which NumPy 2.5 no longer has; no kernel calls it."""
+    numpy: Any = np
+    if hasattr(numpy, "row_stack"):
+        yield
+        return
+    numpy.row_stack = numpy.vstack
+    try:
+        yield
+    finally:
+        del numpy.row_stack
 
 
 def to_ptx(kernel: Callable[..., None], arguments: tuple[Any, ...]) -> str:

@@ -4,7 +4,6 @@ CuPy is what array programs on a GPU already use: its pool orders memory by stre
 loads machine code, and it exchanges arrays with torch without copies.
 """
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from lstm_numba.errors import ArgumentError, CudaUnavailableError
-from lstm_numba.gpu import compiler
+from lstm_numba.gpu import compiler, products
 from lstm_numba.gpu.plan import APART, Limits, Plan
+from lstm_numba.gpu.products import Products
 from lstm_numba.gpu.unavailable import require
 from lstm_numba.types import Types
 
@@ -154,8 +154,8 @@ class Device:
     # --- products
 
     @cached_property
-    def _products(self) -> "Products":
-        return Products(self.xp, require("cupy_backends.cuda.libs.cublas"), self.must_be_ready)
+    def _products(self) -> Products:
+        return Products(self.xp, products.library(), self.must_be_ready)
 
     def multiply(self, target: Any, left: Any, right: Any, kinds: Types) -> None:
         """target += left @ right: matrices whose rows or columns are contiguous."""
@@ -274,46 +274,3 @@ def _remember(graphs: Graphs, key: Any, graph: Any) -> None:
 def address(value: Any) -> Any:
     """What a kernel takes: a number, or where an array begins."""
     return value if isinstance(value, (int, np.generic)) else value.data.ptr
-
-
-# cuBLAS speaks of columns: with rows as columns, target' += right' left'.
-ROWS, TURNED = 0, 1
-COMPUTE = {"exact32": 68, "tf32": 77, "exact64": 70}  # CUBLAS_COMPUTE_32F, 32F_FAST_TF32, 64F
-KINDS = {"float32": 0, "float64": 1, "float16": 2, "uint16": 14}  # CUDA_R_32F, 64F, 16F, 16BF
-
-
-class Products:
-    """cuBLAS by address: sums in the target's type, never with atomics.
-
-    Args:
-        must_be_ready: called before a thread's first use, which takes memory.
-    """
-
-    def __init__(self, cupy: ModuleType, cublas: Any, must_be_ready: Callable[[], None]) -> None:
-        self.xp, self.cublas, self.must_be_ready, self.threads = cupy, cublas, must_be_ready, threading.local()
-        self.ones = {kind: np.ones(1, kind) for kind in ("float32", "float64")}
-
-    def make_ready(self) -> int:
-        """This thread's handle, made if there is none: CuPy keeps one for each thread."""
-        if not hasattr(self.threads, "ready"):
-            self.must_be_ready()
-        handle = self.xp.cuda.device.get_cublas_handle()
-        self.threads.ready = True
-        return handle
-
-    def add(self, target: Any, left: Any, right: Any, kinds: Types) -> None:
-        compute = "tf32" if kinds.products == "tf32" else "exact64" if kinds.storage == "float64" else "exact32"
-        one = self.ones[kinds.arithmetic.name].ctypes.data
-        (first, first_row), (second, second_row) = _laid_out(right), _laid_out(left)
-        self.cublas.gemmEx(
-            self.make_ready(), first, second, target.shape[1], target.shape[0], left.shape[1],
-            one, right.data.ptr, KINDS[right.dtype.name], first_row, left.data.ptr, KINDS[left.dtype.name], second_row,
-            one, target.data.ptr, KINDS[target.dtype.name], _laid_out(target)[1], COMPUTE[compute], -1,
-        )  # fmt: skip
-
-
-def _laid_out(matrix: Any) -> tuple[int, int]:
-    """Whether a matrix is stored turned, and the numbers from one stored row to the next."""
-    row, column = (stride // matrix.itemsize for stride in matrix.strides)
-    turned = column != 1 and matrix.shape[1] > 1
-    return (TURNED, column) if turned else (ROWS, max(row, matrix.shape[1]))

@@ -12,7 +12,8 @@ pytest.importorskip("numba_cuda")
 from lstm_numba.errors import ArgumentError
 from lstm_numba.gpu import compiler
 from lstm_numba.gpu import engine as gpu_engine
-from lstm_numba.gpu.device import Device, Products, _laid_out
+from lstm_numba.gpu.device import Device
+from lstm_numba.gpu.products import Products, _laid_out
 from lstm_numba.types import Types
 from tests import layers
 from tests.cuda import fake_cupy
