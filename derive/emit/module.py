@@ -20,7 +20,7 @@ WORDS = (
     "ring", "spread", "store", "store_first", "together", "units_of",
 )  # fmt: skip
 CUDA_WORDS = (
-    "add", "copy_low", "erase", "erase_adjoint", "erase_low", "get", "get_low", "hold", "hold_turned", "meet",
+    "add", "copy_low", "end_of", "erase", "erase_adjoint", "erase_low", "get", "get_low", "hold", "hold_turned", "meet",
     "multiply", "or_start", "put", "put_adjoint", "put_low", "share", "shared_memory", "starts_again", "summed", "take",
     "take_state", "thread", "threads", "ticks", "wait",
 )  # fmt: skip

@@ -116,5 +116,10 @@ class After:
         pool.run([[(kernel, (share, *fixed, packed.depth))] for share in shares], len(batch.chunks))
 
     def _segments(self, batch: Batch, packed: Packed) -> list[NDArray[np.int64]]:
-        segments = self.activity.segments(batch, packed)
-        return [segments[first : first + count] for first, count in pool.parts(len(segments), len(batch.chunks))]
+        """A share for each thread, with as much to multiply: late segments are short where `lengths` differ."""
+        segments, threads = self.activity.segments(batch, packed), len(batch.chunks)
+        _, rows, first, stop = segments.T
+        work = rows * (stop - first)
+        middles = np.cumsum(work) - work / 2
+        shares = np.split(segments, np.searchsorted(middles, work.sum() * np.arange(1, threads) / threads))
+        return [share for share in shares if len(share)]

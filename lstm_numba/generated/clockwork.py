@@ -15,6 +15,7 @@ In the step functions every argument is one element [b, j] of an array (B, H).  
 from lstm_numba.gpu.words import (
     add,
     copy_low,
+    end_of,
     erase_adjoint,
     get,
     get_low,
@@ -398,7 +399,7 @@ def unit_forward_1(
     slots_1, all_h, start_h, out_h,
 ):
     """1. pointwise, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -425,7 +426,7 @@ def unit_backward_1(
     d_out_h,
 ):
     """1. pointwise, transposed, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     later = (now + 1) % 2 * batch + row
@@ -436,10 +437,10 @@ def unit_backward_1(
         erase_adjoint(slots_1, slot_1, low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
         tick = ticks(now, periods, unit)
         tanh_z_h = get(slots_1, slot_1)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
         d_z_h, d_h_prev = step_vjp(d_h, tick, tanh_z_h)
         put_adjoint(slots_1, slot_1, low_slots_1, d_z_h)
         add(d_all_h, earlier * H + unit, d_h_prev)
@@ -523,7 +524,7 @@ def unit_forward_tangent_1(
     dot_low_h_prev, dot_out_h, dot_start_h,
 ):
     """1. pointwise along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -551,7 +552,7 @@ def unit_backward_tangent_1(
     d_out_h, dot_slots_1, dot_d_all_h, dot_low_slots_1, dot_d_start_h, dot_d_out_h,
 ):
     """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     later = (now + 1) % 2 * batch + row
@@ -564,12 +565,12 @@ def unit_backward_tangent_1(
         erase_adjoint(dot_slots_1, slot_1, dot_low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
+        tick = ticks(now, periods, unit)
+        tanh_z_h = get(slots_1, slot_1)
         d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
         dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
         d_h = d_h + get_low(d_out_h, given * H + unit)
         dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
-        tick = ticks(now, periods, unit)
-        tanh_z_h = get(slots_1, slot_1)
         dot_tanh_z_h = get(dot_slots_1, slot_1)
         d_z_h, d_h_prev, dot_d_z_h, dot_d_h_prev = step_vjp_jvp(dot_d_h, dot_tanh_z_h, d_h, tick, tanh_z_h)
         put_adjoint(slots_1, slot_1, low_slots_1, d_z_h)

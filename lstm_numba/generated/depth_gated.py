@@ -21,6 +21,7 @@ In the step functions every argument is one element [b, j] of an array (B, H).  
 from lstm_numba.gpu.words import (
     add,
     copy_low,
+    end_of,
     erase_adjoint,
     get,
     get_low,
@@ -718,7 +719,7 @@ def unit_forward_1(
     start_c, out_h, out_c,
 ):
     """1. pointwise, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -765,7 +766,7 @@ def unit_backward_1(
     d_all_c, d_out_c, d_seq_c_lower, d_param_p_i, d_param_p_f, d_param_l_d, d_param_p_d, d_param_p_o,
 ):
     """1. pointwise, transposed, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -782,10 +783,6 @@ def unit_backward_1(
         erase_adjoint(slots_1, slot_1 + 4 * H, low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
-        d_c_next = d_c_next + get_low(d_out_c, given * H + unit)
         c_prev = get(all_c, before * H + unit)
         c_lower = get_low(seq_c_lower, given * H + unit)
         p_i = get(param_p_i, unit)
@@ -800,6 +797,10 @@ def unit_backward_1(
         c = get(slots_1, slot_1)
         o = get(kept_o, kept_at * H + unit)
         tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
+        d_c_next = d_c_next + get_low(d_out_c, given * H + unit)
         d_z_i, d_z_f, d_z_g, d_z_d, d_z_o, d_c_prev, d_c_lower, d_p_i, d_p_f, d_l_d, d_p_d, d_p_o = step_vjp(
             d_h, d_c_next, c_prev, c_lower, p_i, p_f, l_d, p_d, p_o, i, f, g, d, c, o, tanh_c,
         )
@@ -907,7 +908,7 @@ def unit_forward_tangent_1(
     dot_start_h, dot_out_c, dot_start_c, dot_kept_o, dot_kept_tanh_c,
 ):
     """1. pointwise along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -974,7 +975,7 @@ def unit_backward_tangent_1(
     dot_d_param_l_d, dot_d_param_p_d, dot_d_param_p_o,
 ):
     """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -998,14 +999,6 @@ def unit_backward_tangent_1(
         erase_adjoint(dot_slots_1, slot_1 + 4 * H, dot_low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
-        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
-        dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
-        d_c_next = d_c_next + get_low(d_out_c, given * H + unit)
-        dot_d_c_next = dot_d_c_next + get_low(dot_d_out_c, given * H + unit)
         c_prev = get(all_c, before * H + unit)
         c_lower = get_low(seq_c_lower, given * H + unit)
         p_i = get(param_p_i, unit)
@@ -1020,6 +1013,14 @@ def unit_backward_tangent_1(
         c = get(slots_1, slot_1)
         o = get(kept_o, kept_at * H + unit)
         tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
+        dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
+        d_c_next = d_c_next + get_low(d_out_c, given * H + unit)
+        dot_d_c_next = dot_d_c_next + get_low(dot_d_out_c, given * H + unit)
         dot_c_prev = get(dot_all_c, before * H + unit)
         dot_c_lower = get_low(dot_seq_c_lower, given * H + unit)
         dot_p_i = get(dot_param_p_i, unit)

@@ -20,6 +20,7 @@ In the step functions every argument is one element [b, j] of an array (B, H).  
 from lstm_numba.gpu.words import (
     add,
     copy_low,
+    end_of,
     erase,
     erase_adjoint,
     erase_low,
@@ -611,7 +612,7 @@ def unit_forward_1(
     row, unit, now, batch, depth, kept, lengths, H, sums_1, sum_1, apart_1, low_rh, slots_1, all_h, kept_rh,
 ):
     """1. pointwise, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
     slot_1 = kept_at * 2 * H + unit
@@ -634,7 +635,7 @@ def unit_forward_2(
     slots_1, all_h, start_h, out_h,
 ):
     """2. pointwise, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -662,7 +663,7 @@ def unit_backward_2(
     d_all_h, d_out_h, d_kept_z,
 ):
     """2. pointwise, transposed, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -675,11 +676,11 @@ def unit_backward_2(
         erase_adjoint(slots_2, slot_2, low_slots_2)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
         h_prev = get(all_h, before * H + unit)
         z = get(slots_1, slot_1)
         n = get(slots_2, slot_2)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
         d_z_n, d_h_prev, d_z = step_2_vjp(d_h, h_prev, z, n)
         put_adjoint(slots_2, slot_2, low_slots_2, d_z_n)
         add(d_all_h, earlier * H + unit, d_h_prev)
@@ -690,7 +691,7 @@ def unit_backward_1(
     row, unit, now, batch, depth, kept, lengths, H, low_slots_1, slots_1, all_h, d_kept_z, d_kept_rh, d_all_h,
 ):
     """1. pointwise, transposed, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
     earlier = now % 2 * batch + row
@@ -699,11 +700,11 @@ def unit_backward_1(
         erase_adjoint(slots_1, slot_1, low_slots_1)
         erase_adjoint(slots_1, slot_1 + H, low_slots_1)
     else:
-        d_z = take(d_kept_z, row * H + unit)
-        d_rh = take(d_kept_rh, row * H + unit)
         h_prev = get(all_h, before * H + unit)
         r = get(slots_1, slot_1 + H)
         z = get(slots_1, slot_1)
+        d_z = take(d_kept_z, row * H + unit)
+        d_rh = take(d_kept_rh, row * H + unit)
         d_z_r, d_z_z, d_h_prev = step_1_vjp(d_z, d_rh, h_prev, r, z)
         put_adjoint(slots_1, slot_1, low_slots_1, d_z_r)
         put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_z)
@@ -835,7 +836,7 @@ def unit_forward_tangent_1(
     row, unit, now, batch, depth, kept, lengths, H, slots_1, all_h, dot_slots_1, dot_all_h, dot_kept_rh, dot_low_rh,
 ):
     """1. pointwise along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
     slot_1 = kept_at * 2 * H + unit
@@ -861,7 +862,7 @@ def unit_forward_tangent_2(
     dot_slots_1, dot_low_h_prev, dot_out_h, dot_start_h,
 ):
     """2. pointwise along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -893,7 +894,7 @@ def unit_backward_tangent_2(
     dot_d_out_h, dot_d_kept_z,
 ):
     """2. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -908,13 +909,13 @@ def unit_backward_tangent_2(
         erase_adjoint(dot_slots_2, slot_2, dot_low_slots_2)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
+        h_prev = get(all_h, before * H + unit)
+        z = get(slots_1, slot_1)
+        n = get(slots_2, slot_2)
         d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
         dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
         d_h = d_h + get_low(d_out_h, given * H + unit)
         dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
-        h_prev = get(all_h, before * H + unit)
-        z = get(slots_1, slot_1)
-        n = get(slots_2, slot_2)
         dot_h_prev = get(dot_all_h, before * H + unit)
         dot_z = get(dot_slots_1, slot_1)
         dot_n = get(dot_slots_2, slot_2)
@@ -934,7 +935,7 @@ def unit_backward_tangent_1(
     dot_all_h, dot_slots_1, dot_low_slots_1, dot_d_kept_z, dot_d_kept_rh, dot_d_all_h,
 ):
     """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
     earlier = now % 2 * batch + row
@@ -945,13 +946,13 @@ def unit_backward_tangent_1(
         erase_adjoint(slots_1, slot_1 + H, low_slots_1)
         erase_adjoint(dot_slots_1, slot_1 + H, dot_low_slots_1)
     else:
+        h_prev = get(all_h, before * H + unit)
+        r = get(slots_1, slot_1 + H)
+        z = get(slots_1, slot_1)
         d_z = take(d_kept_z, row * H + unit)
         dot_d_z = take(dot_d_kept_z, row * H + unit)
         d_rh = take(d_kept_rh, row * H + unit)
         dot_d_rh = take(dot_d_kept_rh, row * H + unit)
-        h_prev = get(all_h, before * H + unit)
-        r = get(slots_1, slot_1 + H)
-        z = get(slots_1, slot_1)
         dot_h_prev = get(dot_all_h, before * H + unit)
         dot_r = get(dot_slots_1, slot_1 + H)
         dot_z = get(dot_slots_1, slot_1)

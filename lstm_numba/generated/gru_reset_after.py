@@ -18,6 +18,7 @@ In the step functions every argument is one element [b, j] of an array (B, H).  
 from lstm_numba.gpu.words import (
     add,
     copy_low,
+    end_of,
     erase_adjoint,
     get,
     get_low,
@@ -458,7 +459,7 @@ def unit_forward_1(
     all_h, start_h, out_h,
 ):
     """1. pointwise, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -490,7 +491,7 @@ def unit_backward_1(
     d_out_h,
 ):
     """1. pointwise, transposed, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -505,13 +506,13 @@ def unit_backward_1(
         erase_adjoint(slots_1, slot_1 + 3 * H, low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
         z_n_2 = get(slots_1, slot_1 + 3 * H)
         h_prev = get(all_h, before * H + unit)
         r = get(slots_1, slot_1)
         z = get(slots_1, slot_1 + H)
         n = get(slots_1, slot_1 + 2 * H)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
         d_z_r, d_z_z, d_z_n, d_z_n_2, d_h_prev = step_vjp(d_h, z_n_2, h_prev, r, z, n)
         put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_r)
         put_adjoint(slots_1, slot_1 + 2 * H, low_slots_1, d_z_z)
@@ -601,7 +602,7 @@ def unit_forward_tangent_1(
     dot_low_h_prev, dot_out_h, dot_start_h,
 ):
     """1. pointwise along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -637,7 +638,7 @@ def unit_backward_tangent_1(
     d_out_h, dot_slots_1, dot_all_h, dot_d_all_h, dot_low_slots_1, dot_d_start_h, dot_d_out_h,
 ):
     """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -657,15 +658,15 @@ def unit_backward_tangent_1(
         erase_adjoint(dot_slots_1, slot_1 + 3 * H, dot_low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
-        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
         z_n_2 = get(slots_1, slot_1 + 3 * H)
         h_prev = get(all_h, before * H + unit)
         r = get(slots_1, slot_1)
         z = get(slots_1, slot_1 + H)
         n = get(slots_1, slot_1 + 2 * H)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
         dot_z_n_2 = get(dot_slots_1, slot_1 + 3 * H)
         dot_h_prev = get(dot_all_h, before * H + unit)
         dot_r = get(dot_slots_1, slot_1)

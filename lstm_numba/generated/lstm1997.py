@@ -20,6 +20,7 @@ In the step functions every argument is one element [b, j] of an array (B, H).  
 from lstm_numba.gpu.words import (
     add,
     copy_low,
+    end_of,
     erase_adjoint,
     get,
     get_low,
@@ -485,7 +486,7 @@ def unit_forward_1(
     all_c, all_h, kept_o, kept_sigmoid_c, start_h, start_c, out_h,
 ):
     """1. pointwise, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -520,7 +521,7 @@ def unit_backward_1(
     d_start_h, d_all_h, d_out_h, d_start_c, d_all_c,
 ):
     """1. pointwise, transposed, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     later = (now + 1) % 2 * batch + row
@@ -534,14 +535,14 @@ def unit_backward_1(
         erase_adjoint(slots_1, slot_1 + 2 * H, low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
         i = get(slots_1, slot_1)
         sigmoid_z_g = get(slots_1, slot_1 + H)
         g = get(slots_1, slot_1 + 2 * H)
         o = get(kept_o, kept_at * H + unit)
         sigmoid_c = get(kept_sigmoid_c, kept_at * H + unit)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
         d_z_i, d_z_g, d_z_o, d_c_prev = step_vjp(d_h, d_c_next, i, sigmoid_z_g, g, o, sigmoid_c)
         put_adjoint(slots_1, slot_1, low_slots_1, d_z_i)
         put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_g)
@@ -631,7 +632,7 @@ def unit_forward_tangent_1(
     dot_all_c, dot_all_h, dot_low_h_prev, dot_out_h, dot_start_h, dot_start_c, dot_kept_o, dot_kept_sigmoid_c,
 ):
     """1. pointwise along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -674,7 +675,7 @@ def unit_backward_tangent_1(
     dot_d_all_c, dot_low_slots_1, dot_d_start_h, dot_d_out_h, dot_d_start_c,
 ):
     """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     later = (now + 1) % 2 * batch + row
@@ -693,17 +694,17 @@ def unit_backward_tangent_1(
         erase_adjoint(dot_slots_1, slot_1 + 2 * H, dot_low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
+        i = get(slots_1, slot_1)
+        sigmoid_z_g = get(slots_1, slot_1 + H)
+        g = get(slots_1, slot_1 + 2 * H)
+        o = get(kept_o, kept_at * H + unit)
+        sigmoid_c = get(kept_sigmoid_c, kept_at * H + unit)
         d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
         dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
         d_h = d_h + get_low(d_out_h, given * H + unit)
         dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
         d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
         dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
-        i = get(slots_1, slot_1)
-        sigmoid_z_g = get(slots_1, slot_1 + H)
-        g = get(slots_1, slot_1 + 2 * H)
-        o = get(kept_o, kept_at * H + unit)
-        sigmoid_c = get(kept_sigmoid_c, kept_at * H + unit)
         dot_i = get(dot_slots_1, slot_1)
         dot_sigmoid_z_g = get(dot_slots_1, slot_1 + H)
         dot_g = get(dot_slots_1, slot_1 + 2 * H)

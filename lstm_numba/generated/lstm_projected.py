@@ -22,6 +22,7 @@ In the step functions every argument is one element [b, j] of an array (B, H).  
 from lstm_numba.gpu.words import (
     add,
     copy_low,
+    end_of,
     erase,
     erase_adjoint,
     erase_low,
@@ -641,7 +642,7 @@ def unit_forward_1(
     kept_h, kept_tanh_c, start_c,
 ):
     """1. pointwise, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -675,7 +676,7 @@ def unit_forward_2(
     all_r, start_r, out_r,
 ):
     """2. pointwise, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -698,7 +699,7 @@ def unit_backward_2(
     row, unit, now, batch, kept, marked, lengths, resets, P, low_slots_2, slots_2, d_start_r, d_all_r, d_out_r,
 ):
     """2. pointwise, transposed, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     later = (now + 1) % 2 * batch + row
@@ -720,7 +721,7 @@ def unit_backward_1(
     d_start_c, d_all_c, d_kept_h,
 ):
     """1. pointwise, transposed, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -735,14 +736,14 @@ def unit_backward_1(
         erase_adjoint(slots_1, slot_1 + 3 * H, low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
-        d_h = take(d_kept_h, row * H + unit)
         c_prev = get(all_c, before * H + unit)
         i = get(slots_1, slot_1)
         f = get(slots_1, slot_1 + H)
         g = get(slots_1, slot_1 + 2 * H)
         o = get(slots_1, slot_1 + 3 * H)
         tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
+        d_h = take(d_kept_h, row * H + unit)
         d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev = step_1_vjp(d_c_next, d_h, c_prev, i, f, g, o, tanh_c)
         put_adjoint(slots_1, slot_1, low_slots_1, d_z_i)
         put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_f)
@@ -882,7 +883,7 @@ def unit_forward_tangent_1(
     dot_all_c, dot_kept_h, dot_low_h, dot_start_c, dot_kept_tanh_c,
 ):
     """1. pointwise along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -924,7 +925,7 @@ def unit_forward_tangent_2(
     dot_out_r, dot_start_r,
 ):
     """2. pointwise along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -948,7 +949,7 @@ def unit_backward_tangent_2(
     dot_d_all_r, dot_slots_2, dot_low_slots_2, dot_d_start_r, dot_d_out_r,
 ):
     """2. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     later = (now + 1) % 2 * batch + row
@@ -976,7 +977,7 @@ def unit_backward_tangent_1(
     dot_d_start_c, dot_d_kept_h,
 ):
     """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -996,16 +997,16 @@ def unit_backward_tangent_1(
         erase_adjoint(dot_slots_1, slot_1 + 3 * H, dot_low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
-        dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
-        d_h = take(d_kept_h, row * H + unit)
-        dot_d_h = take(dot_d_kept_h, row * H + unit)
         c_prev = get(all_c, before * H + unit)
         i = get(slots_1, slot_1)
         f = get(slots_1, slot_1 + H)
         g = get(slots_1, slot_1 + 2 * H)
         o = get(slots_1, slot_1 + 3 * H)
         tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
+        dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
+        d_h = take(d_kept_h, row * H + unit)
+        dot_d_h = take(dot_d_kept_h, row * H + unit)
         dot_c_prev = get(dot_all_c, before * H + unit)
         dot_i = get(dot_slots_1, slot_1)
         dot_f = get(dot_slots_1, slot_1 + H)

@@ -21,6 +21,7 @@ In the step functions every argument is one element [b, j] of an array (B, H).  
 from lstm_numba.gpu.words import (
     add,
     copy_low,
+    end_of,
     erase_adjoint,
     get,
     get_low,
@@ -534,7 +535,7 @@ def unit_forward_1(
     param_p_i, all_c, all_h, kept_tanh_c, start_h, start_c, out_h,
 ):
     """1. pointwise, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -571,7 +572,7 @@ def unit_backward_1(
     kept_tanh_c, d_start_h, d_all_h, d_out_h, d_start_c, d_all_c, d_param_p_i,
 ):
     """1. pointwise, transposed, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -587,9 +588,6 @@ def unit_backward_1(
         erase_adjoint(slots_1, slot_1 + 3 * H, low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
         c_prev = get(all_c, before * H + unit)
         p_i = get(param_p_i, unit)
         i = get(slots_1, slot_1)
@@ -597,6 +595,9 @@ def unit_backward_1(
         g = get(slots_1, slot_1 + 2 * H)
         o = get(slots_1, slot_1 + 3 * H)
         tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
         d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev, d_p_i = step_vjp(d_h, d_c_next, c_prev, p_i, i, f, g, o, tanh_c)
         put_adjoint(slots_1, slot_1, low_slots_1, d_z_i)
         put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_f)
@@ -690,7 +691,7 @@ def unit_forward_tangent_1(
     dot_kept_tanh_c,
 ):
     """1. pointwise along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -738,7 +739,7 @@ def unit_backward_tangent_1(
     dot_d_param_p_i,
 ):
     """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -760,12 +761,6 @@ def unit_backward_tangent_1(
         erase_adjoint(dot_slots_1, slot_1 + 3 * H, dot_low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
-        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
-        dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
         c_prev = get(all_c, before * H + unit)
         p_i = get(param_p_i, unit)
         i = get(slots_1, slot_1)
@@ -773,6 +768,12 @@ def unit_backward_tangent_1(
         g = get(slots_1, slot_1 + 2 * H)
         o = get(slots_1, slot_1 + 3 * H)
         tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
+        dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
         dot_c_prev = get(dot_all_c, before * H + unit)
         dot_p_i = get(dot_param_p_i, unit)
         dot_i = get(dot_slots_1, slot_1)

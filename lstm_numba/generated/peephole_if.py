@@ -21,6 +21,7 @@ In the step functions every argument is one element [b, j] of an array (B, H).  
 from lstm_numba.gpu.words import (
     add,
     copy_low,
+    end_of,
     erase_adjoint,
     get,
     get_low,
@@ -570,7 +571,7 @@ def unit_forward_1(
     param_p_i, param_p_f, all_c, all_h, kept_tanh_c, start_h, start_c, out_h,
 ):
     """1. pointwise, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -608,7 +609,7 @@ def unit_backward_1(
     all_c, kept_tanh_c, d_start_h, d_all_h, d_out_h, d_start_c, d_all_c, d_param_p_i, d_param_p_f,
 ):
     """1. pointwise, transposed, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -624,9 +625,6 @@ def unit_backward_1(
         erase_adjoint(slots_1, slot_1 + 3 * H, low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
         c_prev = get(all_c, before * H + unit)
         p_i = get(param_p_i, unit)
         p_f = get(param_p_f, unit)
@@ -635,6 +633,9 @@ def unit_backward_1(
         g = get(slots_1, slot_1 + 2 * H)
         o = get(slots_1, slot_1 + 3 * H)
         tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
         d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev, d_p_i, d_p_f = step_vjp(
             d_h, d_c_next, c_prev, p_i, p_f, i, f, g, o, tanh_c,
         )
@@ -732,7 +733,7 @@ def unit_forward_tangent_1(
     dot_start_h, dot_start_c, dot_kept_tanh_c,
 ):
     """1. pointwise along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -782,7 +783,7 @@ def unit_backward_tangent_1(
     dot_d_start_c, dot_d_param_p_i, dot_d_param_p_f,
 ):
     """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -804,12 +805,6 @@ def unit_backward_tangent_1(
         erase_adjoint(dot_slots_1, slot_1 + 3 * H, dot_low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
-        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
-        dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
         c_prev = get(all_c, before * H + unit)
         p_i = get(param_p_i, unit)
         p_f = get(param_p_f, unit)
@@ -818,6 +813,12 @@ def unit_backward_tangent_1(
         g = get(slots_1, slot_1 + 2 * H)
         o = get(slots_1, slot_1 + 3 * H)
         tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
+        dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
         dot_c_prev = get(dot_all_c, before * H + unit)
         dot_p_i = get(dot_param_p_i, unit)
         dot_p_f = get(dot_param_p_f, unit)

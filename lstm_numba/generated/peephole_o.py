@@ -21,6 +21,7 @@ In the step functions every argument is one element [b, j] of an array (B, H).  
 from lstm_numba.gpu.words import (
     add,
     copy_low,
+    end_of,
     erase_adjoint,
     get,
     get_low,
@@ -543,7 +544,7 @@ def unit_forward_1(
     param_p_o, all_c, all_h, kept_o, kept_tanh_c, start_h, start_c, out_h,
 ):
     """1. pointwise, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -581,7 +582,7 @@ def unit_backward_1(
     kept_tanh_c, d_start_h, d_all_h, d_out_h, d_start_c, d_all_c, d_param_p_o,
 ):
     """1. pointwise, transposed, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -597,9 +598,6 @@ def unit_backward_1(
         erase_adjoint(slots_1, slot_1 + 3 * H, low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
         c_prev = get(all_c, before * H + unit)
         p_o = get(param_p_o, unit)
         i = get(slots_1, slot_1 + H)
@@ -608,6 +606,9 @@ def unit_backward_1(
         c = get(slots_1, slot_1)
         o = get(kept_o, kept_at * H + unit)
         tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
         d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev, d_p_o = step_vjp(d_h, d_c_next, c_prev, p_o, i, f, g, c, o, tanh_c)
         put_adjoint(slots_1, slot_1, low_slots_1, d_z_i)
         put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_f)
@@ -701,7 +702,7 @@ def unit_forward_tangent_1(
     dot_kept_o, dot_kept_tanh_c,
 ):
     """1. pointwise along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -751,7 +752,7 @@ def unit_backward_tangent_1(
     dot_d_param_p_o,
 ):
     """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
-    length = lengths[row]
+    length = end_of(lengths, row)
     given = now * batch + row
     kept_at = now % kept * batch + row
     before = now % depth * batch + row
@@ -773,12 +774,6 @@ def unit_backward_tangent_1(
         erase_adjoint(dot_slots_1, slot_1 + 3 * H, dot_low_slots_1)
     else:
         again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
-        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
-        dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
         c_prev = get(all_c, before * H + unit)
         p_o = get(param_p_o, unit)
         i = get(slots_1, slot_1 + H)
@@ -787,6 +782,12 @@ def unit_backward_tangent_1(
         c = get(slots_1, slot_1)
         o = get(kept_o, kept_at * H + unit)
         tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
+        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
+        d_h = d_h + get_low(d_out_h, given * H + unit)
+        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
+        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
+        dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
         dot_c_prev = get(dot_all_c, before * H + unit)
         dot_p_o = get(dot_param_p_o, unit)
         dot_i = get(dot_slots_1, slot_1 + H)

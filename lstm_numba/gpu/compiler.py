@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from lstm_numba.cpu.cache import folder, read_whole, write_whole
-from lstm_numba.cpu.kernels import bound
 from lstm_numba.gpu.plan import Method
 from lstm_numba.gpu.unavailable import require
 from lstm_numba.types import Types
@@ -141,9 +140,10 @@ def {name}({arguments}):
 
 def unit_kernel(module: ModuleType, kinds: Types, name: str, space: str) -> tuple[Callable[..., None], tuple[str, ...]]:
     """A kernel with a thread for each unit of each row, and the names of its arguments."""
+    from lstm_numba.gpu.integers import divided
     from lstm_numba.gpu.scalars import inlined, words
 
-    unit = inlined(bound(getattr(module, name), meanings_of(module, kinds, words(kinds))))
+    unit = inlined(divided(getattr(module, name), meanings_of(module, kinds, words(kinds))))
     names = unit_arguments(module, name, space)
     places = {"row": f"place // {space}", "unit": f"place % {space}"}
     call = (places.get(n, n if n in names else "0") for n in signature(module, name))
@@ -290,12 +290,12 @@ def unit_ptx(module: ModuleType, kinds: Types, name: str, space: str) -> str:
 def sweep_kernel(module: ModuleType, kinds: Types, name: str) -> tuple[Callable[..., None], tuple[str, ...]]:
     """A sweep of a generated module, and the names of its arguments."""
     from lstm_numba.gpu.blocks import block_words
+    from lstm_numba.gpu.integers import divided
     from lstm_numba.gpu.scalars import inlined
 
     meanings = meanings_of(module, kinds, block_words(kinds))
-    units = {n: inlined(bound(f, meanings)) for n, f in vars(module).items() if n.startswith("unit_")}
-    sweep = getattr(module, name)
-    return bound(sweep, {**meanings, **units}), signature(module, name)
+    units = {n: inlined(divided(f, meanings)) for n, f in vars(module).items() if n.startswith("unit_")}
+    return divided(getattr(module, name), {**meanings, **units}), signature(module, name)
 
 
 def sweep_binary(module: ModuleType, kinds: Types, name: str, architecture: Architecture) -> Binary:

@@ -32,7 +32,7 @@ class Sequences:
         inputs: name -> (T, B, space), contiguous, in the type of storage; past a row's end 0.
         start: state -> (B, space), in the type of the arithmetic, what a reset returns to; entering: the state before
             the first of these steps, which is the first state too where they are all.
-        lengths: (B,) int64; running: the longest of them.
+        lengths: (B,) int64; running: the longest of them; is_full: all are alike, and nothing is reset.
         resets: (T B,) uint8, or empty.
     """
 
@@ -43,6 +43,7 @@ class Sequences:
     entering: Arrays
     lengths: Any
     running: int
+    is_full: bool
     resets: Any
 
 
@@ -91,16 +92,24 @@ class CudaEngine:
         self.shapes, self.limits = Shapes(module, spaces, types, device.xp), device.limits
         self.packing, self.graphs = Packing(self.shapes, places, device), OrderedDict[Any, Any]()
         self.plans: dict[Any, Plan | None] = {}
+        self.bytes: dict[Any, tuple[int, int]] = {}
         self.spec, self.spaces, self.operands = self.shapes.spec, spaces, self.shapes.operands
+
+    def counted(self, count: Callable[..., tuple[int, int]], *sizes: Any) -> tuple[int, int]:
+        """What a run of these sizes takes, counted once."""
+        key = count, sizes
+        if key not in self.bytes:
+            self.bytes[key] = count(self, *sizes)
+        return self.bytes[key]
 
     # --- 2. forward
 
     def forward(self, packed: Arrays, given: Sequences, save: bool) -> Tape:
         """Run all steps; with `save`, keep what a backward needs."""
-        depth, kept = self.shapes.rings(given.steps, save)
+        depth, kept = self.shapes.rings(given.steps, given.batch, save)
         arrays = {**self.spaces, **packed, **self.shapes.work(given.steps, given.batch, save)}
         arrays |= {"batch": given.batch, "depth": depth, "kept": kept, "marked": int(given.resets.size > 0)}
-        arrays |= {"resets": given.resets, "lengths": given.lengths}
+        arrays |= {"resets": given.resets, "lengths": given.lengths[: 0 if given.is_full else None]}
         arrays |= {"periods": 0 if self.periods is None else self.periods}
         arrays |= {f"seq_{name}": array.reshape(-1) for name, array in given.inputs.items()}
         arrays |= {f"start_{name}": array.reshape(-1) for name, array in given.start.items()}

@@ -76,7 +76,10 @@ class Torch(OnDevice):
         have it; inside of a graph that torch records it knows which memory the graph may have."""
         cuda = self._torch.cuda
         pointer = cuda.current_stream(self.like.device).cuda_stream
-        taken = device.memory(cuda.caching_allocator_alloc, lambda address, _: cuda.caching_allocator_delete(address))
+        taken = device.memory(
+            lambda size, number: cuda.caching_allocator_alloc(size, number, pointer),
+            lambda address, _: cuda.caching_allocator_delete(address),
+        )
         with cuda.device(self.like.device), device.active(), device.stream(pointer), taken:
             yield
 

@@ -124,9 +124,14 @@ class DeviceLayer:
         spec, spaces = self.spec, self.spaces
         known = checks.only(what, given, tuple(spec.states))
         wanted, source = self.types.arithmetic.name, "B was read from x, the size from the layer"
+        absent = {name: size * spaces[space] for name, space in spec.states.items() if known.get(name) is None}
+        zeros = self.engine.shapes.beside(absent)
+        shapes = {name: (size, spaces[space]) for name, space in spec.states.items()}
         return {
-            name: self.optional(f"{what}[{name!r}]", known.get(name), wanted, (size, spaces[space]), source)
-            for name, space in spec.states.items()
+            name: zeros[name].reshape(shape)
+            if name in zeros
+            else self._taken(f"{what}[{name!r}]", known[name], wanted, shape, source)
+            for name, shape in shapes.items()
         }
 
     def output(self, what: str, value: Any, name: str, run: CudaRun) -> Any:

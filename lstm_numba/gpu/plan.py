@@ -2,41 +2,44 @@
 
 Everything here is arithmetic on sizes and on the device's limits; nothing is compiled for a size or a batch.
 
-What a step of an LSTM is estimated to take on an H100, in cycles (1755 to a microsecond), by `_cycles` below:
+What a step of an LSTM took on an H200, in microseconds, and what `_cycles` below estimates, 1980 cycles each:
 
-    T     B   N = H  products       blocks  meeting  pointwise  product  of it on the way   microseconds
-    1024  16  768    bfloat16  ->   64 x 2     1756        500     1364      500 (waits)            2.1
-                               <-   48 x 2     1692        500     2652     1500 (waits)            2.8
-    128   64  512    float32   ->   32 x 4     1628        500     8875      683                    6.3
-                               <-   22 x 6     1588       1000    10325     1877                    7.4
-    128   64  512    tf32      ->   32 x 4     1628        500     4072     1000 (waits)            3.5
-                               <-   32 x 4     1628        500     7072     4000 (waits)            5.2
-    3000  6   40     float32   ->    1 x 6        0        500      103        3                    0.3
-    512   64  200    float32   ->    4 x 32    1516        500     1283       33                    1.9
+    T     B   N = H  products       blocks   taken  estimated
+    1024  16  768    bfloat16  ->   64 x 2     4.7        4.1
+                               <-   48 x 2     8.5        5.9
+    128   64  512    float32   ->   32 x 4    11.3        9.0
+                               <-   32 x 4    15.8       11.5
+    128   64  512    tf32      ->   32 x 4     7.3        4.5
+                               <-   32 x 4    12.8        7.2
+    3000  6   40     float32   ->    1 x 6     1.8        2.7
+                               <-    1 x 6     2.0        2.7
+    512   64  200    float32   ->    4 x 32    5.1        5.1
+                               <-    4 x 32    6.6        5.1
+    512   64  200    tf32      ->   13 x 10    4.9        4.0
+                               <-   13 x 10    6.6        4.9
 
-Meetings and waits take most of a step of half numbers.  Weights that stay in registers would save their way from
-shared memory, four reads of a warp for each instruction, 576 cycles of the first line's at most; but a register has no
-index, so that every H would need a kernel of its own.  They lie in shared memory.
+Waits take most of it: for the operand, which all blocks ask the second-level cache for at once; for what the scalar
+mathematics reads; and 0.9 microseconds for each other.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from lstm_numba.gpu.operands import Operand
 from lstm_numba.types import Types
 
-MOST_ROWS = 64  # rows whose sums are in shared memory at once
+MOST_ROWS, FEWER_ROWS = 64, 8  # whose sums are in shared memory at once
 APART = 32  # numbers from one group's counter to the next: each lies in a cache line of its own
 RESERVED = 1024  # bytes of shared memory that the system takes from every block
 
-# Cycles, estimated, not measured: they only rank the ways to divide the work.
-MEETING, MEETING_PER_BLOCK = 1500, 4
-BYTES_A_CYCLE = 48  # from the second-level cache to one multiprocessor
-SUMS_A_CYCLE = 64  # multiply-adds of the exact product, of 128 at the peak
-POINTWISE_CYCLES = 500  # a thread's scalar mathematics, from load to store
-INSTRUCTION_CYCLES = 6  # of 16 x 8 sums, with what it reads of shared memory, all warps of a multiprocessor together
-FETCH_CYCLES = 500  # eight steps of an operand on their way from the second-level cache, and what waits for them
+# Cycles, near to what an H200 takes: they only rank the ways to divide the work.
+MEETING, MEETING_PER_BLOCK = 2600, 4
+BYTES_A_CYCLE = 20  # from the second-level cache to one multiprocessor, where all ask at once
+POINTWISE_CYCLES = 2000  # a thread's scalar mathematics, from load to store
+FETCH_CYCLES = 1500  # of an operand on its way from the second-level cache, and what waits for it
+TILE_CYCLES = 1500  # where a tile begins, and from its parts to its sums
+INSTRUCTION_CYCLES = 4  # two warps take turns
 
 
 @dataclass(frozen=True)
@@ -59,32 +62,28 @@ class Method:
     """One way to multiply.
 
     Attributes:
-        step: terms of a sum come in multiples of it; spare: numbers between two rows, so that the lanes of a warp meet
-            in different banks.
+        tensor: on tensor cores; chunk: numbers that rows come in multiples of.
     """
 
     tensor: bool
-    step: int
-    spare: int
-    threads: int
+    chunk: int
+    threads: int = 256
 
     @classmethod
     def of(cls, kinds: Types) -> Self:
-        if kinds.is_half:
-            return cls(True, 16, 8, 256)
-        return cls(True, 8, 4, 256) if kinds.products == "tf32" else cls(False, 1, 0, 256)
+        tensor = kinds.is_half or kinds.products == "tf32"
+        return cls(tensor, (64 if tensor else 16) // kinds.stored.itemsize)
 
-    @property
-    def row_length(self) -> Callable[[int], int]:
-        """Numbers of a held row in shared memory, a function that can be compiled too."""
-        step, spare = self.step, self.spare
-        return lambda depth: -(-depth // step) * step + spare
+    def held(self, rows: int, depth: int) -> int:
+        """Numbers that a matrix takes in shared memory."""
+        rows = -(-rows // 8) * 8 if self.tensor else rows
+        return rows * -(-depth // self.chunk) * self.chunk
 
-    def scratch(self, count: int) -> int:
-        """Numbers that the threads' parts of sums take, of a matrix with so many rows."""
+    def scratch(self, count: int, tile: int) -> int:
+        """Numbers that the threads' parts of sums take, of a matrix with so many rows and so many of the operand."""
         if self.tensor:
-            return self.threads // 32 * 128 * min(4, -(-count // 16))
-        return (self.threads + 1) * 16
+            return self.threads // 32 * 128 * min(4, -(-count // 16)) * (2 if tile > 8 else 1)
+        return self.threads * 4
 
 
 @dataclass(frozen=True)
@@ -160,16 +159,17 @@ def plan(held: Sequence[Held], sizes: Sequence[int], batch: int, limits: Limits,
 def _divisions(
     held: Sequence[Held], size: int, batch: int, limits: Limits, kinds: Types, method: Method
 ) -> Iterator[Plan]:
-    """Every number of parts that units of the largest space fall into, and one group of rows or as many as fit."""
+    """Every number of parts that units of the largest space fall into, one group of rows or as many as fit, and the
+    rows of a tile: fewer take less shared memory."""
     for units in range(1, size + 1):
         parts = -(-size // units)
         if parts > limits.processors or parts == -(-size // (units - 1) if units > 1 else 0):
             continue  # too many, or more units than so many blocks need
         for wanted in {1, limits.processors // parts}:
             rows = -(-batch // min(wanted, batch))
-            groups, tile = -(-batch // rows), min(rows, MOST_ROWS)
-            shared, places = _regions(held, parts, tile, kinds, method)
-            yield Plan(parts, groups, tile, method.threads, shared, places)
+            for tile in dict.fromkeys([min(rows, MOST_ROWS), min(rows, FEWER_ROWS)]):
+                shared, places = _regions(held, parts, tile, kinds, method)
+                yield Plan(parts, -(-batch // rows), tile, method.threads, shared, places)
 
 
 def _regions(held: Sequence[Held], parts: int, tile: int, kinds: Types, method: Method) -> tuple[int, dict[str, int]]:
@@ -177,7 +177,7 @@ def _regions(held: Sequence[Held], parts: int, tile: int, kinds: Types, method: 
     places, stored = {}, 0
     for matrix in held:
         places[matrix.name] = stored
-        stored += matrix.rows(parts) * method.row_length(matrix.depth)
+        stored += method.held(matrix.rows(parts), matrix.depth)
     number = kinds.arithmetic.itemsize
     end = -(-stored * kinds.stored.itemsize // 16) * 16 // number
     for stage in dict.fromkeys(matrix.stage for matrix in held):
@@ -185,29 +185,47 @@ def _regions(held: Sequence[Held], parts: int, tile: int, kinds: Types, method: 
         end += max(matrix.rows(parts) for matrix in held if matrix.stage == stage) * tile
     places["scratch"] = end
     most = max((matrix.rows(parts) for matrix in held), default=0)
-    return (end + method.scratch(most)) * number, places
+    return (end + method.scratch(most, tile)) * number, places
 
 
 def _cycles(
     p: Plan, held: Sequence[Held], sizes: Sequence[int], batch: int, kinds: Types, method: Method
 ) -> float:
     """What a step should take: products, the operands on their way, and the meetings."""
-    rows = -(-batch // p.groups)
-    total = float(sum(-(-(-(-size // p.parts) * rows) // p.threads) * POINTWISE_CYCLES for size in sizes))
+    rows, product = -(-batch // p.groups), _tensor_cycles if method.tensor else _exact_cycles
+    tiles, total = -(-rows // p.tile), 0.0
+    for size in sizes:
+        total += tiles * -(-(-(-size // p.parts) * p.tile) // p.threads) * POINTWISE_CYCLES
     for matrix in held:
-        count, brought = matrix.rows(p.parts), rows * matrix.depth * kinds.stored.itemsize / BYTES_A_CYCLE
-        if method.tensor:
-            total += _tensor_cycles(count, rows, -(-matrix.depth // method.step), method.threads // 32, brought)
-        else:
-            total += count * rows * matrix.depth / SUMS_A_CYCLE + brought
+        brought = p.tile * matrix.depth * kinds.stored.itemsize / BYTES_A_CYCLE
+        chunks = -(-matrix.depth // method.chunk)
+        total += tiles * product(matrix.rows(p.parts), p.tile, chunks, method.threads, brought)
         total += MEETING + MEETING_PER_BLOCK * p.parts if p.parts > 1 else 0
     return total
 
 
-def _tensor_cycles(count: int, rows: int, steps: int, warps: int, brought: float) -> float:
-    """Of a product with so many rows of the matrix: instructions, and waits for the operand, one after the other, or
-    as long as all of it takes to be `brought`."""
-    tiles = -(-count // 64) * -(-rows // 8)
-    at_once = min(warps, 1 << (tiles - 1).bit_length())
-    waits = -(-tiles // at_once) * -(-steps // (warps // at_once * 8))
-    return max(waits * FETCH_CYCLES, brought) + -(-count // 16) * -(-rows // 8) * steps * INSTRUCTION_CYCLES
+def _shared_out(tiles: int, teams: int) -> tuple[int, int]:
+    """Rounds of all teams, and the teams that share a tile."""
+    members = 1
+    while teams // (2 * members) >= tiles:
+        members *= 2
+    return -(-tiles // (teams // members)), members
+
+
+def _tensor_cycles(count: int, rows: int, groups: int, threads: int, brought: float) -> float:
+    """Of a product with so many rows of the matrix: waits for the operand, four groups at a time, or as long as all of
+    it takes to be brought; and instructions."""
+    rounds, members = _shared_out(-(-count // 64) * -(-rows // 16), threads // 32)
+    each = -(-groups // members)
+    instructions = 12 + 6 * min(4, -(-count // 16)) * min(2, -(-rows // 8))
+    waits, work = rounds * -(-each // 4) * FETCH_CYCLES, INSTRUCTION_CYCLES * each * instructions
+    return max(waits, brought) + rounds * (work + TILE_CYCLES)
+
+
+def _exact_cycles(count: int, rows: int, chunks: int, threads: int, brought: float) -> float:
+    """The same: two chunks at a time."""
+    rounds, members = _shared_out(-(-count // 8) * -(-rows // 4), threads // 8)
+    each = -(-chunks // (8 * members))
+    instructions = 20 + 34 * min(4, rows)
+    work = INSTRUCTION_CYCLES * each * instructions
+    return max(rounds * FETCH_CYCLES, brought) + rounds * (work + TILE_CYCLES)

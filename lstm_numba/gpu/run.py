@@ -46,7 +46,7 @@ class CudaRun:
         kept: Any
         how: Any
         kept, how = (Segmented, layer.periods) if isinstance(save, str) else (Whole, save)
-        needed, self._backward_bytes = kept.bytes(engine, self.steps, self.size, how)
+        needed, self._backward_bytes = engine.counted(kept.bytes, self.steps, self.size, how)
         self._check_free(needed, "this forward", KEEPING_LESS if save is True else "")
         self._valid = None if full else (xp.arange(self.steps)[:, None] < ends)[:, :, None]
         self._given = Sequences(
@@ -56,6 +56,7 @@ class CudaRun:
             start=start,
             entering=start,
             lengths=ends,
+            is_full=full and resets is None,
             running=self.steps * (self.size > 0) if lengths is None else int(lengths.max(initial=0)),
             resets=xp.zeros(0, np.uint8) if resets is None else self._turned(resets).reshape(-1),
         )
@@ -68,8 +69,10 @@ class CudaRun:
         return self.outputs[self._layer.spec.outputs[0]]
 
     def _check_free(self, needed: int, what: str, less: str = "") -> None:
-        if not self._layer.device.is_capturing():  # a recorded graph has its own memory
-            check_free(needed, self._exchange.free_bytes(self._layer.device), what, less + SMALLER)
+        """Only where the driver has too little left is anybody asked what he keeps for later, which takes long."""
+        device = self._layer.device
+        if not device.is_capturing() and needed > device.unused_bytes():  # a recorded graph has its own memory
+            check_free(needed, self._exchange.free_bytes(device), what, less + SMALLER)
 
     def _reversal(self, ends: Any) -> Any:
         """(T, B): the step that stands at each place when the valid part of every row is turned round."""

@@ -12,7 +12,9 @@ from typing import Any
 from numba.cuda import types
 from numba.cuda.extending import register_jitable
 
+from lstm_numba.gpu.access import add_to, is_given
 from lstm_numba.gpu.half import CONVERSIONS
+from lstm_numba.gpu.words import FOREVER
 from lstm_numba.types import Types
 
 ARITHMETIC = {"float32": types.float32, "float64": types.float64}
@@ -72,7 +74,7 @@ def words(kinds: Types) -> Table:
         value = array[index]
         array[index] = zero
         if again:
-            start[place] += value
+            add_to(start, place, value)
             return zero
         return value
 
@@ -80,7 +82,8 @@ def words(kinds: Types) -> Table:
         "get": lambda array, index: array[index],
         "put": _put,
         "erase": _eraser(zero),
-        "add": _add,
+        "add": lambda array, index, value: add_to(array, index, value),
+        "end_of": lambda lengths, row: lengths[row] if is_given(lengths) else FOREVER,
         "take": take,
         "take_state": take_state,
         "put_adjoint": put_adjoint,
@@ -97,10 +100,6 @@ def words(kinds: Types) -> Table:
 
 def _put(array, index, value):
     array[index] = value
-
-
-def _add(array, index, value):
-    array[index] += value
 
 
 def _eraser(zero):

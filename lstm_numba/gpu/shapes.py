@@ -11,15 +11,16 @@ from lstm_numba.types import Types
 
 Arrays = dict[str, Any]
 
-# Steps whose input products are computed at once where nothing is kept for a backward.
-AHEAD = 64
+# Bytes of the input products that are computed at once where nothing is kept for a backward.
+AHEAD = 2**26
 
 
 class Shapes:
     """Sizes of a generated module's arrays; `xp` makes them.
 
     Attributes:
-        operands: the products; names: function of the module -> its arguments.
+        operands: the products; names: function of the module -> its arguments; sent: the arrays of adjoints that
+            stages send to each other, or to parameters.
         parameters: how many numbers they are, constants too.
     """
 
@@ -31,6 +32,8 @@ class Shapes:
         self.parameters = sum(prod(spaces[space] for space in shape) for shape in shapes)
         functions = {name: value for name, value in vars(module).items() if name.startswith(("unit_", "sweep_"))}
         self.names = {name: tuple(inspect.signature(function).parameters) for name, function in functions.items()}
+        taken = [name for names in self.names.values() for name in names] + [o.target for o in self.operands]
+        self.sent = tuple(dict.fromkeys(name for name in taken if name.startswith(("d_kept_", "d_param_"))))
 
     def empty(self, length: int, dtype: Any = None) -> Any:
         return self.xp.empty(length, dtype or self.types.arithmetic)
@@ -52,14 +55,17 @@ class Shapes:
         stage = self.spec.stages[k - 1]
         return len(stage.slots) * self.spaces[stage.space]
 
-    def rings(self, steps: int, save: bool) -> tuple[int, int]:
+    def rings(self, steps: int, batch: int, save: bool) -> tuple[int, int]:
         """Steps whose states, and whose slots, have a place."""
-        return (steps + 1, max(1, steps)) if save else (2, max(1, min(steps, AHEAD)))
+        if save:
+            return steps + 1, max(1, steps)
+        each = batch * sum(self.columns(k) for k in self.stages) * self.types.arithmetic.itemsize
+        return 2, max(1, min(steps, AHEAD // max(1, each)))
 
     def work(self, steps: int, batch: int, save: bool) -> Arrays:
         """What a forward fills, any contents, and the outputs: past a row's end they are 0."""
         spec, spaces = self.spec, self.spaces
-        depth, kept = (ring * batch for ring in self.rings(steps, save))
+        depth, kept = (ring * batch for ring in self.rings(steps, batch, save))
         arrays: Arrays = {f"slots_{k}": self.empty(kept * self.columns(k)) for k in self.stages}
         arrays |= {f"kept_{name}": self.empty(kept * spaces[space]) for name, space in spec.kept.items()}
         arrays |= {f"all_{state}": self.empty(depth * spaces[space]) for state, space in spec.states.items()}
@@ -76,11 +82,16 @@ class Shapes:
         """Zeros for what a backward finds."""
         spec, spaces = self.spec, self.spaces
         arrays: Arrays = {f"low_slots_{k}": self.low(steps * batch * self.columns(k)) for k in self.stages}
-        for state, space in spec.states.items():
-            arrays[f"d_start_{state}"] = self.zeros(batch * spaces[space])
-            arrays[f"d_all_{state}"] = self.zeros(2 * batch * spaces[space])
         for name in spec.pointwise_inputs:
             arrays[f"d_seq_{name}"] = self.zeros(steps * batch * spaces[spec.inputs[name]])
-        taken = [name for names in self.names.values() for name in names] + [o.target for o in self.operands]
-        wanted = dict.fromkeys(name for name in taken if name.startswith(("d_kept_", "d_param_")))
-        return arrays | {name: self.zeros(batch * max(spaces.values())) for name in wanted}
+        small = {f"d_start_{state}": batch * spaces[space] for state, space in spec.states.items()}
+        small |= {f"d_all_{state}": 2 * batch * spaces[space] for state, space in spec.states.items()}
+        return arrays | self.beside(small | dict.fromkeys(self.sent, batch * max(spaces.values())))
+
+    def beside(self, lengths: dict[str, int]) -> Arrays:
+        """Zeros in one piece of memory: to take and to clear many takes longer."""
+        flat, first, found = self.zeros(sum(lengths.values())), 0, {}
+        for name, length in lengths.items():
+            found[name] = flat[first : first + length]
+            first += length
+        return found

@@ -64,6 +64,7 @@ class Segmented:
             inputs={name: array[steps] for name, array in given.inputs.items()},
             entering=entering,
             lengths=(given.lengths - steps.start).clip(0, count),
+            is_full=given.is_full,
             running=min(max(given.running - steps.start, 0), count),
             resets=given.resets[steps.start * given.batch : steps.stop * given.batch],
         )

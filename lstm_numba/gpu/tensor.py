@@ -17,7 +17,6 @@ SHAPES = {
     "float16": "m16n8k16.row.col.f32.f16.f16.f32",
     "tf32": "m16n8k8.row.col.f32.tf32.tf32.f32",
 }
-STEPS = {"bfloat16": 16, "float16": 16, "tf32": 8}
 
 
 def make_mma(kind):
@@ -40,15 +39,43 @@ def make_mma(kind):
     return mma
 
 
+# --- Numbers of other lanes
+
+
+def _exchange(builder, value, lane):
+    code = ir.InlineAsm(
+        ir.FunctionType(WORD, [WORD, WORD]), "shfl.sync.bfly.b32 $0, $1, $2, 31, -1;", "=r,r,r", side_effect=True
+    )
+    return builder.call(code, [value, lane], attrs=("convergent",))
+
+
 @intrinsic
-def pair(typing_context, array, index):
-    """Two neighbouring half numbers as one word; `index` is even."""
+def swapped(typing_context, value, lane):
+    """The number of the lane whose number differs in these bits; all lanes of a warp together."""
 
     def build(context, builder, signature, arguments):
-        place = builder.gep(arguments[0], [arguments[1]])
-        return builder.load(builder.bitcast(place, WORD.as_pointer()), align=4)
+        number, other = arguments
+        if value.bitwidth == 32:
+            return builder.bitcast(_exchange(builder, builder.bitcast(number, WORD), other), REAL)
+        halves = builder.bitcast(number, ir.VectorType(WORD, 2))
+        for k in range(2):
+            place = ir.Constant(WORD, k)
+            half = _exchange(builder, builder.extract_element(halves, place), other)
+            halves = builder.insert_element(halves, half, place)
+        return builder.bitcast(halves, ir.DoubleType())
 
-    return types.uint32(array, types.int64), build
+    return value(value, types.int32), build
+
+
+@intrinsic
+def rounded(typing_context, word):
+    """A float32's bits as those of the nearest tf32."""
+
+    def build(context, builder, signature, arguments):
+        code = ir.InlineAsm(ir.FunctionType(WORD, [REAL]), "cvt.rna.tf32.f32 $0, $1;", "=r,f", side_effect=False)
+        return builder.call(code, [builder.bitcast(arguments[0], REAL)])
+
+    return types.uint32(types.uint32), build
 
 
 @intrinsic
@@ -60,32 +87,11 @@ def bits(typing_context, value):
 
 
 @intrinsic
-def rounded(typing_context, value):
-    """The nearest tf32, as a word."""
-
-    def build(context, builder, signature, arguments):
-        code = ir.InlineAsm(ir.FunctionType(WORD, [REAL]), "cvt.rna.tf32.f32 $0, $1;", "=r,f", side_effect=False)
-        return builder.call(code, arguments)
-
-    return types.uint32(types.float32), build
-
-
-@intrinsic
 def real(typing_context, word):
     """A word as a float32."""
     return types.float32(types.uint32), lambda context, builder, signature, arguments: builder.bitcast(
         arguments[0], REAL
     )
-
-
-@intrinsic
-def pointer(typing_context, array):
-    """Where an array begins: an index into that is taken as it is, not looked at for being negative."""
-
-    def build(context, builder, signature, arguments):
-        return context.make_array(array)(context, builder, arguments[0]).data
-
-    return types.CPointer(array.dtype)(array), build
 
 
 # --- Meeting

@@ -9,6 +9,8 @@ from collections import defaultdict
 
 import numpy as np
 
+FOREVER = 2**62
+
 
 def get(array, index):
     return array[index]
@@ -32,6 +34,11 @@ def copy_low(low, index, value):
     """A product reads the value in the type of storage."""
     if len(low):
         low[index] = value
+
+
+def end_of(lengths, row):
+    """The step behind the row's last one; no lengths where all rows have all steps and nothing is reset."""
+    return lengths[row] if len(lengths) else FOREVER
 
 
 def erase(array, index):

@@ -25,7 +25,7 @@ import lstm_numba as ln
 from scripts.gpu_checks import compilation, processes, report, rows, rungs
 from scripts.gpu_checks.record import Record
 
-AT_ONCE = 6  # ladders that share the device
+AT_ONCE = 11  # ladders that share the device
 LIMIT = 90  # seconds of one part
 COMPILATION = 120  # seconds after which what is not compiled is left to those who need it
 LADDERS, SPEEDS = 220, 400  # seconds after which no ladder is climbed on, and no row is begun

@@ -33,6 +33,16 @@ def shifted_right(a, count):
     return a >> np.minimum(count, 8 * a.dtype.itemsize - 1).astype(a.dtype)
 
 
+def inserted(a, b, first, count):
+    """The lowest bits of a among those of b."""
+    mask = (np.uint32(1) << count) - np.uint32(1) << first
+    return b & ~mask | a << first & mask
+
+
+def extracted(a, first, count):
+    return a >> first & (np.uint32(1) << count) - np.uint32(1)
+
+
 def fused(a, b, c):
     if a.dtype == np.float32:
         return (a.astype(np.float64) * b + c).astype(np.float32)
@@ -52,7 +62,8 @@ ALU = {
     "div": lambda a, b: a / b if a.dtype.kind == "f" else quotient(a, b),
     "rem": lambda a, b: a - quotient(a, b) * b, "mul": np.multiply, "shl": shifted_left, "shr": shifted_right,
     "fma": fused, "mad": lambda a, b, c: a * b + c, "rcp": np.reciprocal, "ex2": np.exp2, "lg2": np.log2,
-    "sqrt": np.sqrt, "copysign": lambda sign, value: np.copysign(value, sign), "mov": lambda a: a,
+    "bfi": inserted, "bfe": extracted, "sqrt": np.sqrt,
+    "copysign": lambda sign, value: np.copysign(value, sign), "mov": lambda a: a,
 }  # fmt: skip
 SETP = {
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,

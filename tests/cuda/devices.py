@@ -7,8 +7,8 @@ import numpy as np
 
 import derive
 import lstm_numba as ln
+from lstm_numba.cpu.kernels import bound
 from lstm_numba.gpu import device, words
-from lstm_numba.gpu.compiler import bound
 from lstm_numba.gpu.interpreted import Interpreter
 from lstm_numba.gpu.plan import Limits
 from tests import layers

@@ -163,6 +163,7 @@ def _in_one(*modules):
             names[name] = FunctionType(value.__code__, names, name, value.__defaults__)
     # the type of storage is the arithmetic's: nothing to copy, and no length to ask an address for
     names["copy_low"] = lambda low, index, value: None
+    names["end_of"] = lambda lengths, row: lengths[row] if lengths else words.FOREVER
     return names
 
 

@@ -278,14 +278,32 @@ class Block:
             return self.write(target, np.array(value).astype(kind), mask)
         found = self.addresses(source, mask)
         memory = self.shared if space == "shared" else self.memory
+        size = np.dtype(kind).itemsize * (len(target) if isinstance(target, tuple) else 1)
         if space == "acquire":
             self.blocks.acquired(self.number, int(found[0]))
         else:
-            memory.shadow.reads(self.blocks, self.number, np.flatnonzero(mask), found, np.dtype(kind).itemsize)
+            memory.shadow.reads(self.blocks, self.number, np.flatnonzero(mask), found, size)
+        if isinstance(target, tuple):
+            return self.loaded_at_once(target, memory.load(found, np.dtype((np.void, size))).view(kind), mask)
         value = np.zeros(self.threads, kind)
         value[mask] = memory.load(found, kind)
         held = self.register(target).dtype  # a wider register is filled up with 0
         return self.write(target, value.astype(held) if held.itemsize > value.itemsize else value, mask)
+
+    def loaded_at_once(self, targets, numbers, mask):
+        """Neighbouring numbers, of each lane one after the other."""
+        for name, found in zip(targets, numbers.reshape(-1, len(targets)).T, strict=True):
+            value = np.zeros(self.threads, found.dtype)
+            value[mask] = found
+            self.write(name, value, mask)
+
+    def do_shfl(self, line, mask):
+        assert line.opcode == ("shfl", "sync", "bfly", "b32")
+        assert line.operands[3:] == ("31", "-1")
+        self.together(mask, "an exchange of numbers")
+        target, value, bits = line.operands[:3]
+        other = np.arange(self.threads) ^ np.broadcast_to(self.read(bits, np.uint32), self.threads).astype(np.int64)
+        self.write(target, np.broadcast_to(self.read(value, np.uint32), self.threads)[other % self.threads], mask)
 
     def do_st(self, line, mask):
         kind, (target, source) = NUMPY[line.opcode[-1]], line.operands
@@ -294,11 +312,18 @@ class Block:
         memory.store(found, np.broadcast_to(self.read(source, kind), self.threads)[mask], kind)
 
     def do_red(self, line, mask):
+        if line.opcode[:5] == ("red", "relaxed", "gpu", "global", "add"):
+            kind, lanes = NUMPY[line.opcode[-1]], np.flatnonzero(mask)
+            found, value = self.addresses(line.operands[0], mask), self.read(line.operands[1], kind)
+            self.memory.shadow.writes(self.blocks, self.number, lanes, found, np.dtype(kind).itemsize)
+            sums = self.memory.load(found, kind) + np.broadcast_to(value, self.threads)[mask]
+            return self.memory.store(found, sums, kind)
         assert line.opcode == ("red", "release", "gpu", "global", "add", "u32")
         for place in self.addresses(line.operands[0], mask):
             self.blocks.released(self.number, int(place))
             count = self.memory.load(np.array([place]), np.uint32) + np.uint32(int(line.operands[1]))
             self.memory.store(np.array([place]), count, np.uint32)
+        return None
 
     def do_mma(self, line, mask):
         self.together(mask, "an instruction of tensor cores")

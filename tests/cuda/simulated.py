@@ -15,7 +15,7 @@ from numba import cuda
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
 import lstm_numba as ln
-from lstm_numba.gpu import block, compiler, device, words
+from lstm_numba.gpu import block, compiler, cores, device, exact, words
 from lstm_numba.gpu.interpreted import Interpreter
 from lstm_numba.gpu.plan import Limits, Method
 from tests import layers
@@ -31,15 +31,15 @@ class Warps:
     """Where the lanes of a warp meet, and what each of them has brought."""
 
     def __init__(self):
-        self.doors = defaultdict(lambda: threading.Barrier(32))
+        self.doors = {}
         self.brought = defaultdict(dict)
         self.lock = threading.Lock()
 
-    def together(self, thread, fragments):
+    def together(self, thread, fragments, lanes=32):
         """The fragments of all lanes of the thread's warp, by lane."""
         warp, lane = divmod(thread, 32)
         with self.lock:
-            door = self.doors[warp]
+            door = self.doors.setdefault((warp, lanes), threading.Barrier(lanes))
             self.brought[warp][lane] = fragments
         door.wait(timeout=60)
         found = dict(self.brought[warp])
@@ -86,6 +86,35 @@ def mma_of(matrices):
     return mma
 
 
+def swapped(value, bits):
+    """The number of the lane whose number differs in these bits."""
+    thread = cuda.threadIdx.x
+    return WARPS.together(thread, value, min(32, cuda.blockDim.x))[thread % 32 ^ bits]
+
+
+def number(array, index):
+    return array[index]
+
+
+def several_of(count, one, ratio):
+    return lambda array, index: tuple(one(array, index + k * ratio) for k in range(count))
+
+
+def always(operand):
+    """Every array is aligned."""
+    return True
+
+
+class Behind:
+    """An array from a place on."""
+
+    def __init__(self, array, start):
+        self.array, self.start = array, start
+
+    def __getitem__(self, index):
+        return self.array[self.start + index]
+
+
 def pair(array, index):
     assert index % 2 == 0
     return float(array[index]), float(array[index + 1])
@@ -101,9 +130,9 @@ def as_it_is(value):
 class Simulator(Interpreter):
     """Launches as on a device, each thread a thread; `threads` of a sweep's block are fewer than a plan's."""
 
-    def __init__(self, limits, threads, lanes=2):
+    def __init__(self, limits, threads):
         super().__init__(limits)
-        self.threads, self.lanes = threads, lanes
+        self.threads = threads
 
     def launch(self, module, kinds, name, arguments, space):
         count = arguments["batch"] * arguments[space]
@@ -139,18 +168,23 @@ def _all_in(names, module, kinds, name, device):
     def moved(function):
         return FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
 
-    method = Method.of(kinds)
-    length, zero = method.row_length, kinds.arithmetic.type(0)
-    hold, hold_turned = block.make_hold(length, 0, lambda value: value)
+    method, zero = Method.of(kinds), kinds.arithmetic.type(0)
+    layout = cores.make_spot(4 // kinds.stored.itemsize) if method.tensor else exact.make_spot(method.chunk)
+    hold, hold_turned = block.make_hold(*map(moved, layout), 0, as_it_is)
     if method.tensor:
-        held, operand = block.half_fragments(pair, (0.0, 0.0))
-        if not kinds.is_half:
-            held, operand = block.tf32_fragments(as_it_is, as_it_is, 0.0)
-        mma = moved(mma_of(half_matrices if kinds.is_half else tf32_matrices))
-        steps, parts = block.make_steps(moved, moved(held), moved(operand), mma), block.make_parts(moved, 0.0)
-        multiply = block.make_tensor_multiply(method.step, length, 0.0, *steps, *parts)
+        ratio, mma = 4 // kinds.stored.itemsize, moved(mma_of(half_matrices if kinds.is_half else tf32_matrices))
+        one = pair if kinds.is_half else number
+        none = (0.0, 0.0) if kinds.is_half else 0.0
+        two_of, words_of = (moved(several_of(count, one, ratio)) for count in (2, 4))
+        read = Behind, two_of, words_of, moved(one), as_it_is, none
+        product = cores.make_multiply(moved, ratio, *read, mma, always, 0.0)
     else:
-        multiply = block.make_multiply(device.lanes, True, zero, *block.make_sums(moved, zero))
+        count = 16 // kinds.arithmetic.itemsize
+        product = exact.make_multiply(moved, count, several_of(count, number, 1), moved(swapped), always, zero)
+    product = moved(product)
+
+    def multiply(stored, held, count, depth, operand, start, apart, rows, numbers, at, tile, scratch, more):
+        product(stored, held, count, depth, Behind(operand, start), apart, rows, numbers, at, tile, scratch, more)
 
     def shared_memory():
         stored = cuda.shared.array(0, kinds.stored)
@@ -164,8 +198,10 @@ def _all_in(names, module, kinds, name, device):
     functions = {n: f for n, f in {**vars(words), **vars(module)}.items() if isinstance(f, FunctionType)}
     functions |= {"thread": block.thread, "threads": block.threads, "wait": block.wait, "share": block.share}
     functions |= {"hold": hold, "hold_turned": hold_turned, "multiply": multiply, "meet": meet}
-    functions |= {"shared_memory": shared_memory, "pair": pair}
-    names |= {"HIGH": block.HIGH, "SIDE": block.SIDE, "PARTS": block.PARTS, "WARPS": WARPS, "divmod": divmod, "np": np}
+    functions |= {"shared_memory": shared_memory, "pair": pair, "swapped": swapped}
+    constants = {**vars(block), **vars(cores if method.tensor else exact)}
+    names |= {name: value for name, value in constants.items() if isinstance(value, int)} | {"WARPS": WARPS}
+    names |= {"divmod": divmod, "np": np, "tuple": tuple, "Behind": Behind}
     own = {n for n, f in functions.items() if f.__module__.startswith(("lstm_numba.gpu", module.__name__, "__main__"))}
     names |= {n: moved(f) if n in own else f for n, f in functions.items()}
     return names[name]
@@ -179,8 +215,8 @@ CASES = [  # cell, dtype, products, hidden, device
     ("gru", "float64", "exact", 3, Simulator(None, 8)),
     ("gru", "float64", "exact", 5, Simulator(ONE_BLOCK, 8)),
     ("lstm", "float32", "exact", 5, Simulator(THREE_BLOCKS, 8)),
-    ("depth_gated", "float64", "exact", 6, Simulator(ONE_BLOCK, 12, lanes=4)),
-    ("lstm_projected", "float64", "exact", 6, Simulator(THREE_BLOCKS, 12, lanes=4)),
+    ("depth_gated", "float64", "exact", 6, Simulator(ONE_BLOCK, 16)),
+    ("lstm_projected", "float64", "exact", 6, Simulator(THREE_BLOCKS, 16)),
     ("lstm", "float32", "tf32", 9, Simulator(ONE_BLOCK, 64)),
     ("gru", "float16", "exact", 18, Simulator(ONE_BLOCK, 64)),
 ]

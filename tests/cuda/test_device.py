@@ -137,7 +137,7 @@ def test_blocks_that_would_wait_for_ever_are_not_launched():
     exact = layers.random_layer("gru", 3, 8)
     device = Stood()
     engine = twin(exact, device)._placed.engine
-    small = replace(H100, shared=34_500)  # several blocks share the units
+    small = replace(H100, shared=10_500)  # several blocks share the units
     engine.limits = small
     assert engine.plan("forward", 3).parts > 1
     device.xp.cuda.driver.room = 0

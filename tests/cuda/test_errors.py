@@ -108,12 +108,13 @@ def test_parameters_take_only_their_own_shape(layer):
 
 
 def test_too_little_memory_is_said_before_anything_is_taken(layer):
-    layer._placed.device.free_bytes = lambda: 1000
+    device = layer._placed.device
+    device.unused_bytes, device.free_bytes = lambda: 500, lambda: 1000
     with pytest.raises(CudaMemoryError, match=r"this forward needs \d+ bytes .* 1000 are free: call it with save="):
         layer.forward(X)
-    layer._placed.device.free_bytes = lambda: 2**40
+    device.free_bytes = lambda: 2**40
     run = layer.forward(X)
-    layer._placed.device.free_bytes = lambda: 1000
+    device.free_bytes = lambda: 1000
     with pytest.raises(CudaMemoryError, match=r"this backward needs \d+ bytes"):
         run.backward(run.output)
 

@@ -49,7 +49,7 @@ def assert_regions_are_apart(found, held, kinds):
     method, number = Method.of(kinds), kinds.arithmetic.itemsize
     matrices = [
         (found.places[m.name] * kinds.stored.itemsize,
-         m.gates * -(-m.size // found.parts) * method.row_length(m.depth) * kinds.stored.itemsize)
+         method.held(m.rows(found.parts), m.depth) * kinds.stored.itemsize)
         for m in held
     ]  # fmt: skip
     sums = [
@@ -57,7 +57,7 @@ def assert_regions_are_apart(found, held, kinds):
         for m in held
     ]
     most = max(m.gates * -(-m.size // found.parts) for m in held)
-    regions = sorted([*matrices, *sums, (found.places["scratch"] * number, method.scratch(most) * number)])
+    regions = sorted([*matrices, *sums, (found.places["scratch"] * number, method.scratch(most, found.tile) * number)])
     ends = [begin + length for begin, length in regions]
     assert all(end <= begin for end, (begin, _) in zip(ends, regions[1:], strict=False))
     assert ends[-1] == found.shared
@@ -72,7 +72,7 @@ def test_half_numbers_are_read_in_pairs_of_whatever_a_product_multiplies():
 @pytest.mark.parametrize(
     ("hidden", "kinds", "fits"),
     [(768, Types("bfloat16"), True), (1024, Types("float16"), True), (1300, Types("float32"), True),
-     (1300, Types("float32", "tf32"), True), (2048, Types("float32"), False), (40, Types("float64"), True)],
+     (1056, Types("float32", "tf32"), True), (2048, Types("float32"), False), (40, Types("float64"), True)],
 )  # fmt: skip
 def test_what_fits_on_an_h100(hidden, kinds, fits):
     assert [found is not None for found in lstm(hidden, kinds)] == [fits, fits]
@@ -82,7 +82,7 @@ def test_the_table_of_estimates_is_what_is_estimated():
     kinds = {"float32": Types("float32"), "tf32": Types("float32", "tf32"), "bfloat16": Types("bfloat16")}
     line = re.compile(r"(?:\d+ +(\d+) +(\d+) +(\w+))? +(->|<-) +(\d+) x (\d+) .* ([\d.]+)$")
     lines = [found.groups() for text in planning.__doc__.splitlines() if (found := line.search(text))]
-    assert len(lines) == 8
+    assert len(lines) == 12
     batch = hidden = kind = None
     for *own, way, parts, groups, microseconds in lines:
         batch, hidden, kind = own if own[0] else (batch, hidden, kind)
@@ -92,7 +92,7 @@ def test_the_table_of_estimates_is_what_is_estimated():
         found = plan(*sizes, H100, kinds[kind])
         assert (found.parts, found.groups) == (int(parts), int(groups))
         cycles = planning._cycles(found, *sizes, kinds[kind], Method.of(kinds[kind]))
-        assert f"{cycles / 1755:.1f}" == microseconds
+        assert f"{cycles / 1980:.1f}" == microseconds
 
 
 def test_a_small_layer_needs_no_meeting():

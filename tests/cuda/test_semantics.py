@@ -12,7 +12,7 @@ import derive
 import lstm_numba as ln
 from derive import language
 from lstm_numba.errors import TapeError
-from lstm_numba.gpu import engine
+from lstm_numba.gpu import engine, shapes
 from lstm_numba.gpu.interpreted import Interpreter
 from lstm_numba.gpu.plan import Limits, Method, _divisions
 from tests import layers
@@ -136,9 +136,12 @@ def test_what_stands_past_a_rows_end_is_ignored_even_a_nan(way):
 
 
 @WAYS
-def test_without_a_tape_results_are_the_same_and_there_is_no_backward(way):
+def test_without_a_tape_results_are_the_same_and_there_is_no_backward(way, monkeypatch):
     layer = layers.random_layer("lstm", 3, 4)
-    numbers, own = layers.numbers_for(layer, 70, 2), twin(layer, way)  # more steps than are projected at once
+    numbers, own = layers.numbers_for(layer, 70, 2), twin(layer, way)
+    each = 2 * 4 * 4 * 8  # bytes of a step's slots
+    monkeypatch.setattr(shapes, "AHEAD", 30 * each)
+    assert own._placed.engine.shapes.rings(70, 2, save=False) == (2, 30)  # projected in three parts
     run = layers.forward(own, numbers, save=False)
     assert layers.farther_apart(layers.values(run), layers.values(layers.forward(layer, numbers)), 1e-12) == []
     with pytest.raises(TapeError, match="save=False"):

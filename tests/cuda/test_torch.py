@@ -162,7 +162,7 @@ def test_work_goes_to_torchs_stream_on_the_tensors_device_in_torchs_memory(monke
     freed, alone = [], contextlib.nullcontext()
     stand_in = SimpleNamespace(
         current_stream=lambda place: SimpleNamespace(cuda_stream=77), device=lambda place: alone,
-        caching_allocator_alloc=lambda size, number: 1000 + size, caching_allocator_delete=freed.append,
+        caching_allocator_alloc=lambda size, number, stream: 923 + size + stream, caching_allocator_delete=freed.append,
         memory_reserved=lambda place: 50, memory_allocated=lambda place: 20,
     )  # fmt: skip
     monkeypatch.setattr(exchange.Torch, "_torch", SimpleNamespace(cuda=stand_in))

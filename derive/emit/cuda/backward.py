@@ -44,11 +44,12 @@ class Backward(Unit):
         if any(write.role == "state" for write in self.stage.writes):
             self.need("marked", "resets")
             lines.append("again = starts_again(marked, resets, given + batch, now + 1, length)")
+        if step.backward.results:  # nothing that is written stands before these: all of them come at once
+            lines += [f"{self.local(v.name)} = {self._saved(v)}" for v in step.vjp.saved]
         for write, d in zip(self.stage.writes, step.vjp.incoming, strict=True):
             lines += self._incoming(write, self.local(d.name))
         if not step.backward.results:
             return lines or ["pass"]
-        lines += [f"{self.local(v.name)} = {self._saved(v)}" for v in step.vjp.saved]
         lines += self._applied()
         return [*lines, *(self._deliver(v, self.local(d.name)) for v, d in step.vjp.outputs)]
 

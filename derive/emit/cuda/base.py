@@ -17,7 +17,7 @@ WORDS = {
     "row", "unit", "now", "batch", "depth", "kept", "marked", "lengths", "resets", "length", "given", "kept_at",
     "before", "after", "earlier", "later", "again", "periods", "begin", "end", "parts", "tile", "scratch", "barrier",
     "first", "units", "low", "high", "top", "rows", "place", "met", "stored", "numbers", "get", "put", "get_low",
-    "put_low", "copy_low", "summed", "take", "add", "erase", "erase_low", "starts_again", "or_start", "ticks",
+    "put_low", "copy_low", "end_of", "summed", "take", "add", "erase", "erase_low", "starts_again", "or_start", "ticks",
     "take_state", "put_adjoint", "erase_adjoint", "share", "shared_memory", "hold", "hold_turned", "multiply", "meet",
     "thread", "threads", "wait", "range", "max", "min",
 }  # fmt: skip
@@ -152,4 +152,4 @@ class Unit(Function):
         places = [f"{name} = {formula}" for name, formula in PLACES.items() if name in spoken_of]
         read = re.findall(r"\w+", " ".join(places))
         self.arguments.update((name, None) for name in FIXED if name in read)
-        return ["length = lengths[row]", *places, *self.slot_places(self.stage), *lines]
+        return ["length = end_of(lengths, row)", *places, *self.slot_places(self.stage), *lines]

@@ -1,0 +1,117 @@
+"""Memory as kernels reach it: from a place on, several numbers at once, by additions that nobody waits for."""
+
+from llvmlite import ir
+from numba.cuda import types
+from numba.cuda.extending import intrinsic
+
+WORD, ADDRESS = ir.IntType(32), ir.IntType(64)
+FOUR_WORDS, TWO_WORDS = types.UniTuple(types.uint32, 4), types.UniTuple(types.uint32, 2)
+
+
+@intrinsic
+def pointer(typing_context, array):
+    """Where an array begins: an index into that is taken as it is, not looked at for being negative."""
+
+    def build(context, builder, signature, arguments):
+        return context.make_array(array)(context, builder, arguments[0]).data
+
+    return types.CPointer(array.dtype)(array), build
+
+
+@intrinsic
+def ahead(typing_context, array, index):
+    """The array from a place on."""
+    return array(array, types.int64), lambda context, builder, signature, arguments: builder.gep(
+        arguments[0], [arguments[1]]
+    )
+
+
+def _load(builder, array, index, kind, count):
+    """So many neighbouring numbers of this type, one instruction; their place is a multiple of their size."""
+    place = builder.bitcast(builder.gep(array, [index]), ir.VectorType(kind, count).as_pointer())
+    bits = {"float": 32, "double": 64}.get(str(kind), 32)
+    found = builder.load(place, align=bits // 8 * count)
+    return [builder.extract_element(found, ir.Constant(WORD, k)) for k in range(count)]
+
+
+@intrinsic
+def four_words(typing_context, array, index):
+    """16 bytes as four words: eight half numbers or four of tf32."""
+
+    def build(context, builder, signature, arguments):
+        return context.make_tuple(builder, FOUR_WORDS, _load(builder, *arguments, WORD, 4))
+
+    return FOUR_WORDS(array, types.int64), build
+
+
+@intrinsic
+def two_words(typing_context, array, index):
+    """8 bytes as two words."""
+
+    def build(context, builder, signature, arguments):
+        return context.make_tuple(builder, TWO_WORDS, _load(builder, *arguments, WORD, 2))
+
+    return TWO_WORDS(array, types.int64), build
+
+
+@intrinsic
+def several(typing_context, array, index):
+    """16 bytes as numbers: four of float32 or two of float64."""
+    count = 128 // array.dtype.bitwidth
+    found = types.UniTuple(array.dtype, count)
+
+    def build(context, builder, signature, arguments):
+        kind = context.get_value_type(array.dtype)
+        return context.make_tuple(builder, found, _load(builder, *arguments, kind, count))
+
+    return found(array, types.int64), build
+
+
+@intrinsic
+def word(typing_context, array, index):
+    """One word: two neighbouring half numbers, `index` even, or a float32."""
+
+    def build(context, builder, signature, arguments):
+        place = builder.gep(arguments[0], [arguments[1]])
+        return builder.load(builder.bitcast(place, WORD.as_pointer()), align=4)
+
+    return types.uint32(array, types.int64), build
+
+
+@intrinsic
+def is_aligned(typing_context, array):
+    """Whether 16 bytes can be read where it begins."""
+
+    def build(context, builder, signature, arguments):
+        low = builder.and_(builder.ptrtoint(arguments[0], ADDRESS), ir.Constant(ADDRESS, 15))
+        return builder.icmp_unsigned("==", low, ir.Constant(ADDRESS, 0))
+
+    return types.boolean(array), build
+
+
+@intrinsic
+def is_given(typing_context, array):
+    """Whether there is an array: an empty one has no address."""
+
+    def build(context, builder, signature, arguments):
+        return builder.icmp_unsigned("!=", builder.ptrtoint(arguments[0], ADDRESS), ir.Constant(ADDRESS, 0))
+
+    return types.boolean(array), build
+
+
+@intrinsic
+def add_to(typing_context, array, index, value):
+    """array[index] += value, which the thread does not wait for.  Nobody else adds to the place: the order of the
+    additions is the thread's own, and the bits are the same every time."""
+
+    def build(context, builder, signature, arguments):
+        kind, letter = {types.float32: ("f32", "f"), types.float64: ("f64", "d")}[array.dtype]
+        place, number = builder.gep(arguments[0], [arguments[1]]), arguments[2]
+        code = ir.InlineAsm(
+            ir.FunctionType(ir.VoidType(), [place.type, number.type]),
+            f"red.relaxed.gpu.global.add.{kind} [$0], $1;", f"l,{letter},~{{memory}}", side_effect=True,
+        )  # fmt: skip
+        builder.call(code, [place, number])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, array.dtype), build
