@@ -15,6 +15,8 @@ def replaced_when_whole(path: Path, refused: type[OSError]) -> Iterator[BinaryIO
     """
     if not path.name or "\0" in path.name:
         raise refused(f"{str(path)!r} is no name of a file.")
+    if is_no_file(path):  # a rename would put a file in the place of a device
+        raise refused(f"{path} is a folder, a pipe or a device: choose another name.")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as file:
@@ -31,6 +33,14 @@ def replaced_when_whole(path: Path, refused: type[OSError]) -> Iterator[BinaryIO
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def is_no_file(path: Path) -> bool:
+    """Whether a folder, a pipe or a device stands at the path: it is not read (a pipe is waited for), nor replaced."""
+    try:
+        return path.exists() and not path.is_file()
+    except OSError:  # too long a name, which is said when it is opened
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -42,55 +42,54 @@ def place_of(index, across):
     return index // across, index % across
 
 
-def make_hold(lines, span, spot, zero, kept):
-    """hold and hold_turned.
+def make_hold(moved, lines, span, spot, zero, kept):
+    """hold and hold_turned; four numbers of each thread are on their way at once.
 
     Args:
+        moved: makes of a function one that can be called here.
         lines: rows -> with those of zeros behind them; span: depth -> numbers of a row, zeros behind its last term.
         spot: (row, term, span, rows) -> where a term lies; kept: changes a number on its way.
     """
 
+    def read(weights, place, wide, k, last):
+        return kept(weights[place + k * wide]) if k < last else zero
+
+    one = moved(read)
+
+    def put_four(stored, weights, at, i, rows, length, place, wide, last, k, jump):
+        """The terms k, k + jump .. of a row, `wide` numbers from one to the next in the matrix."""
+        second, third, fourth = k + jump, k + 2 * jump, k + 3 * jump
+        a, b = one(weights, place, wide, k, last), one(weights, place, wide, second, last)
+        c, d = one(weights, place, wide, third, last), one(weights, place, wide, fourth, last)
+        stored[at + spot(i, k, length, rows)] = a
+        if second < length:
+            stored[at + spot(i, second, length, rows)] = b
+        if third < length:
+            stored[at + spot(i, third, length, rows)] = c
+        if fourth < length:
+            stored[at + spot(i, fourth, length, rows)] = d
+
+    four = moved(put_four)
+
     def hold(stored, at, weights, run, skipped, gates, size, depth, first, units):
-        """A warp for each row, four numbers of each lane on their way at once."""
-        length, jump = span(depth), min(WARP, cuda.blockDim.x)
-        for i in range(cuda.threadIdx.x // WARP, lines(run * units), -(-cuda.blockDim.x // WARP)):
+        """A warp for each row."""
+        length, rows, jump = span(depth), run * units, min(WARP, cuda.blockDim.x)
+        for i in range(cuda.threadIdx.x // WARP, lines(rows), -(-cuda.blockDim.x // WARP)):
             gate = i // units
             source = ((gate - skipped) * size + first + i % units) * depth
             last = depth if gate >= skipped and gate < skipped + gates else 0
             for k in range(cuda.threadIdx.x % WARP, length, jump * 4):
-                second, third, fourth = k + jump, k + 2 * jump, k + 3 * jump
-                a = kept(weights[source + k]) if k < last else zero
-                b = kept(weights[source + second]) if second < last else zero
-                c = kept(weights[source + third]) if third < last else zero
-                d = kept(weights[source + fourth]) if fourth < last else zero
-                stored[at + spot(i, k, length, run * units)] = a
-                if second < length:
-                    stored[at + spot(i, second, length, run * units)] = b
-                if third < length:
-                    stored[at + spot(i, third, length, run * units)] = c
-                if fourth < length:
-                    stored[at + spot(i, fourth, length, run * units)] = d
+                four(stored, weights, at, i, rows, length, source, 1, last, k, jump)
 
     def hold_turned(stored, at, weights, depth, size, first, units):
-        """Neighbouring threads read neighbouring columns, four of each on their way at once."""
+        """Neighbouring threads read neighbouring columns."""
         length, wide = span(depth), 1
         while wide < units and wide * 2 <= cuda.blockDim.x:
             wide *= 2
         jump = cuda.blockDim.x // wide
         for i in range(cuda.threadIdx.x % wide, lines(units), wide):
-            source, last = first + i, depth if i < units else 0
+            last = depth if i < units else 0
             for k in range(cuda.threadIdx.x // wide, length, jump * 4):
-                second, third, fourth = k + jump, k + 2 * jump, k + 3 * jump
-                a = kept(weights[k * size + source]) if k < last else zero
-                b = kept(weights[second * size + source]) if second < last else zero
-                c = kept(weights[third * size + source]) if third < last else zero
-                d = kept(weights[fourth * size + source]) if fourth < last else zero
-                stored[at + spot(i, k, length, units)] = a
-                if second < length:
-                    stored[at + spot(i, second, length, units)] = b
-                if third < length:
-                    stored[at + spot(i, third, length, units)] = c
-                if fourth < length:
-                    stored[at + spot(i, fourth, length, units)] = d
+                four(stored, weights, at, i, units, length, first + i, size, last, k, jump)
 
     return hold, hold_turned

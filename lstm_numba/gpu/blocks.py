@@ -19,7 +19,7 @@ def block_words(kinds: Types) -> Table:
     method = Method.of(kinds)
     number, stored = ARITHMETIC[kinds.arithmetic.name], STORED[kinds.stored.name]
     lines, span, spot = map(short, _layout(kinds, method))
-    hold, hold_turned = block.make_hold(lines, span, spot, stored(0), inlined(_kept(kinds)))
+    hold, hold_turned = block.make_hold(short, lines, span, spot, stored(0), inlined(_kept(kinds)))
     product, pointer, ahead = _product(kinds, method, number(0)), access.pointer, access.ahead
 
     def shared_memory():

@@ -23,7 +23,7 @@ def make_spot(count):
 
 
 def make_exact(moved, count, several, zero):
-    """What the exact product is put together from: fetch, hold, onto and fold.
+    """fetch: pieces of the operand on their way; held: pieces of eight rows of the matrix; onto: both to their sums.
 
     Args:
         moved: makes of a function one that can be called here.

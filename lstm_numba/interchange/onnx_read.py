@@ -10,13 +10,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from lstm_numba.errors import ArgumentError, ForeignWeightsError, NotExpressibleError, ShapeError
+from lstm_numba.errors import ArgumentError, ForeignWeightsError, LstmNumbaError, NotExpressibleError, ShapeError
 from lstm_numba.interchange.layouts import ONNX, Layout
 from lstm_numba.interchange.onnx_activations import options_of
 from lstm_numba.interchange.onnx_operator import COUPLED, DIRECTIONS
 from lstm_numba.interchange.stacking import Arrays, as_arrays, assembled, dtype_for, unstacked
 from lstm_numba.layer import Layer
 from lstm_numba.stack import Stack
+from lstm_numba.whole_file import is_no_file
 
 # Operator -> what its inputs are called, in order.
 INPUTS: Mapping[str, tuple[str, ...]] = {
@@ -42,7 +43,18 @@ class Found:
 
 def read(given: Any, node: str | Sequence[str] | None, dtype: Any, threads: int) -> Layer | Stack:
     """See `from_onnx`."""
-    graph = _model(given).graph
+    model = _model(given)
+    try:
+        return _read(model.graph, node, dtype, threads)
+    except LstmNumbaError:
+        raise
+    except Exception as error:  # whatever reading what is not there, or not of its kind, raises
+        what = "the model" if isinstance(given, onnx.ModelProto) else str(given)
+        why = f"{type(error).__name__}: {error}"
+        raise ForeignWeightsError(f"{what} is damaged: its node cannot be read ({why}).") from error
+
+
+def _read(graph: onnx.GraphProto, node: str | Sequence[str] | None, dtype: Any, threads: int) -> Layer | Stack:
     names = [node] if node is None or isinstance(node, str) else list(node)
     if not names:
         raise ArgumentError("node is an empty list: name the nodes of the layers, from the lowest up.")
@@ -72,6 +84,8 @@ def _model(given: Any) -> onnx.ModelProto:
         return given
     if not isinstance(given, (str, Path)):
         raise ArgumentError(f"model must be an onnx.ModelProto or the path of one, got {type(given).__name__}.")
+    if is_no_file(Path(given)):
+        raise ForeignWeightsError(f"{given} is a folder, a pipe or a device; a model is a file.")
     try:
         return onnx.load(given)
     except FileNotFoundError as error:
@@ -101,6 +115,7 @@ def _called(node: onnx.NodeProto) -> str:
 def _found(node: onnx.NodeProto, arrays: Arrays) -> Found:
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     _check_attributes(node, attributes)
+    _check_size(node, attributes, arrays)
     (cell, options), reverse = _cell(node, attributes, arrays), _direction(node, attributes)
     return Found(cell, options_of(cell, options, _called(node), attributes, len(reverse)), reverse)
 
@@ -121,6 +136,12 @@ def _check_attributes(node: onnx.NodeProto, attributes: Mapping[str, Any]) -> No
             raise NotExpressibleError(
                 f"{_called(node)} has {name}={value!r}, and no cell here does that: export the model without it."
             )
+
+
+def _check_size(node: onnx.NodeProto, attributes: Mapping[str, Any], arrays: Arrays) -> None:
+    said, R = attributes.get("hidden_size"), arrays.get("R")
+    if said is not None and R is not None and R.ndim and R.shape[-1] != said:
+        raise ForeignWeightsError(f"{_called(node)} has hidden_size={said}, and R has shape {R.shape}: (.., k H, H).")
 
 
 def _cell(node: onnx.NodeProto, attributes: Mapping[str, Any], arrays: Arrays) -> tuple[str, dict[str, Any]]:
@@ -166,10 +187,15 @@ def _arrays(graph: onnx.GraphProto, node: onnx.NodeProto) -> Arrays:
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
-    """Initializers and Constant nodes by name."""
+    """Initializers and Constant nodes by name, and what Identity nodes call them: torch's exporter keeps one of two
+    arrays with the same numbers."""
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    nodes = [node for node in graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]
-    return found | {node.output[0]: numpy_helper.to_array(node.attribute[0].t) for node in nodes}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        elif node.op_type == "Identity" and node.input[0] in found:
+            found[node.output[0]] = found[node.input[0]]
+    return found
 
 
 def _of_direction(layout: Layout, arrays: Arrays, d: int, directions: int) -> Arrays:

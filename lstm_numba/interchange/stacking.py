@@ -30,14 +30,22 @@ Levels = Sequence[Sequence[Mapping[str, NDArray[Any]]]]
 
 
 def as_arrays(what: str, given: Mapping[str, Any]) -> Arrays:
-    """Foreign arrays by name, as NumPy's; tensors that require a gradient are taken without it."""
+    """Foreign arrays by name, as NumPy's; tensors that require a gradient are taken without it, bfloat16 as float32."""
     found = {}
     for key, value in given.items():
-        detach = getattr(value, "detach", None)
-        found[key] = array = checks.as_array(f"{what}: {key}", detach() if callable(detach) else value)
+        found[key] = array = checks.as_array(f"{what}: {key}", _readable(value))
         if array.dtype.kind != "f":
             raise DtypeError(f"{what}: {key} must hold floating-point numbers, got {array.dtype}.")
     return found
+
+
+def _readable(value: Any) -> Any:
+    """NumPy has no bfloat16: its numbers are some of float32's."""
+    detach = getattr(value, "detach", None)
+    if callable(detach):  # a tensor of torch's
+        value = detach()
+        return value.float() if str(value.dtype) == "torch.bfloat16" else value
+    return value.astype("float32") if str(getattr(value, "dtype", "")) == "bfloat16" else value
 
 
 def dtype_for(arrays: Mapping[str, NDArray[Any]], dtype: Any) -> np.dtype[Any]:

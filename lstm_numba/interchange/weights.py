@@ -17,7 +17,7 @@ from lstm_numba.errors import MissingPackageError, UnknownCellError, WeightsFile
 from lstm_numba.interchange.stacking import Arrays, layers_of, named_layers
 from lstm_numba.layer import Layer
 from lstm_numba.stack import Stack
-from lstm_numba.whole_file import replaced_when_whole
+from lstm_numba.whole_file import is_no_file, replaced_when_whole
 
 FORMAT = "lstm_numba weights 1"
 ENTRY = "lstm_numba"
@@ -51,6 +51,7 @@ def load(path: Path | str, *, make: Callable[..., Layer | Stack] | None = None, 
     """
     _safetensors()
     arrays, facts = _read(Path(path))
+    _check_sizes(path, facts, arrays)
     made = _made(path, facts, make, threads)
     _check_equations(path, facts, made)
     views = _views(made)
@@ -125,7 +126,7 @@ def _described(array: NDArray[Any] | None) -> str:
 def _read(path: Path) -> tuple[Arrays, dict[str, Any]]:
     from safetensors import safe_open
 
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    if is_no_file(path):
         raise WeightsFileError(f"{path} is a folder, a pipe or a device; weights are a file.")
     try:
         with safe_open(path, framework="numpy") as file:
@@ -144,6 +145,14 @@ def _read(path: Path) -> tuple[Arrays, dict[str, Any]]:
     if known["sha256"] != _checksum(arrays, known):
         raise WeightsFileError(f"{path} is damaged: it does not hold what its checksum was taken of. Use another copy.")
     return arrays, known
+
+
+def _check_sizes(path: Path | str, facts: Mapping[str, Any], arrays: Arrays) -> None:
+    """Before a layer of that size takes memory: some array has as many rows as there are units."""
+    said = facts["settings"].get("hidden_size") if isinstance(facts["settings"], Mapping) else None
+    largest = max((size for array in arrays.values() for size in array.shape), default=0)
+    if isinstance(said, int) and said > largest and arrays:
+        raise WeightsFileError(f"{path} says hidden_size={said}, and its arrays have at most {largest} rows.")
 
 
 def _made(

@@ -170,7 +170,7 @@ def _all_in(names, module, kinds, name, device):
 
     method, zero = Method.of(kinds), kinds.arithmetic.type(0)
     layout = cores.make_spot(4 // kinds.stored.itemsize) if method.tensor else exact.make_spot(method.chunk)
-    hold, hold_turned = block.make_hold(*map(moved, layout), 0, as_it_is)
+    hold, hold_turned = block.make_hold(moved, *map(moved, layout), 0, as_it_is)
     if method.tensor:
         ratio, mma = 4 // kinds.stored.itemsize, moved(mma_of(half_matrices if kinds.is_half else tf32_matrices))
         one = pair if kinds.is_half else number

@@ -85,3 +85,14 @@ def steps(cell, state, x):
         state, output = cell(state, now)
         found.append(np.asarray(output))
     return np.stack(found)
+
+
+def test_bfloat16_is_read_as_float32():
+    jnp = pytest.importorskip("jax.numpy")
+    given = interchange.to_flax(layer("lstm"))
+    low = {
+        part: {leaf: jnp.asarray(array, "bfloat16") for leaf, array in leaves.items()} for part, leaves in given.items()
+    }
+    ours = interchange.from_flax(low)
+    assert ours.dtype == np.float32
+    assert np.array_equal(ours.parameters["W_i"], np.asarray(low["ii"]["kernel"].astype("float32")).T)

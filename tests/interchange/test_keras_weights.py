@@ -2,6 +2,7 @@
 
 import os
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -110,3 +111,10 @@ def agrees_with_keras(keras, cell, both):
 def keras_outputs(keras, layer, x):
     """(T, B, H), of a layer that is batch-major."""
     return keras.ops.convert_to_numpy(layer(x.transpose(1, 0, 2))).transpose(1, 0, 2)
+
+
+def test_bfloat16_is_read_as_float32():
+    given = [array.astype(ml_dtypes.bfloat16) for array in interchange.to_keras(layer("lstm"))]
+    ours = interchange.from_keras(given)
+    assert ours.dtype == np.float32
+    assert np.array_equal(ours.parameters["W_i"], given[0][:, :H].T.astype("float32"))

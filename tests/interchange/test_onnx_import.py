@@ -1,13 +1,18 @@
 """LSTM, GRU and RNN nodes of ONNX models as layers.  Truth: onnxruntime on the same model."""
 
+import contextlib
+import os
 import re
+import warnings
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from lstm_numba import Layer, Stack, interchange
+from lstm_numba import Layer, LstmNumbaError, Stack, interchange
 from lstm_numba.errors import ForeignWeightsError, NotExpressibleError, ShapeError
 from tests.interchange.foreign import B, H, N, T, close, draw, layer, same, stack
 from tests.interchange.onnx_sessions import session
@@ -221,3 +226,71 @@ def test_half_precision_is_read_as_float32():
     ours = interchange.from_onnx(graph("RNN", {}, arrays))
     assert ours.dtype == np.float32
     assert np.array_equal(ours.parameters["W"], arrays["W"][0].astype("float32"))
+
+
+def test_bfloat16_is_read_as_float32():
+    arrays = {key: array.astype(ml_dtypes.bfloat16) for key, array in weights("GRU", 1, False).items()}
+    model = graph("GRU", {}, {})
+    model.graph.node[0].input[1:4] = ["W", "R", "B"]
+    for key, array in arrays.items():
+        tensor = helper.make_tensor(key, TensorProto.BFLOAT16, array.shape, array.view(np.uint16).tobytes(), raw=True)
+        model.graph.initializer.append(tensor)
+    ours = interchange.from_onnx(model)
+    assert ours.dtype == np.float32
+    assert np.array_equal(ours.parameters["W_z"], arrays["W"][0, :H].astype("float32"))
+
+
+def test_one_of_two_arrays_with_the_same_numbers_comes_through_an_identity():
+    arrays = weights("RNN", 1, False)
+    model = graph("RNN", {}, arrays)
+    model.graph.node[0].input[2] = "again"
+    model.graph.node.insert(0, helper.make_node("Identity", ["R"], ["again"]))
+    assert same(interchange.from_onnx(model), interchange.from_onnx(graph("RNN", {}, arrays)))
+
+
+def test_torchs_older_exporter_keeps_equal_arrays_once(tmp_path):
+    module = torch.nn.LSTM(N, H, 2)
+    for name, array in module.named_parameters():
+        torch.nn.init.constant_(array, 0.0 if "bias" in name else 0.125)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, torch.zeros(T, B, N), tmp_path / "model", dynamo=False)
+    model = onnx.load(tmp_path / "model")
+    names = [node.output[0] for node in model.graph.node if node.op_type == "LSTM"]
+    ours = interchange.from_onnx(model, node=names)
+    assert same(ours, interchange.from_torch(module.state_dict()))
+
+
+def test_another_hidden_size_than_the_arrays_have_is_refused():
+    model = graph("RNN", {}, weights("RNN", 1, False))
+    next(a for a in model.graph.node[0].attribute if a.name == "hidden_size").i = H + 1
+    with pytest.raises(ForeignWeightsError, match=rf"hidden_size={H + 1}, and R has shape \(1, {H}, {H}\)"):
+        interchange.from_onnx(model)
+
+
+def test_every_cut_off_or_changed_file_is_read_or_is_one_clear_error(tmp_path):
+    content, path = graph("LSTM", {}, weights("LSTM", 1, True)).SerializeToString(), tmp_path / "model"
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        damaged = bytearray(content[: random.integers(1, len(content) + 1)])
+        for place in random.integers(0, len(damaged), 3):
+            damaged[place] = random.integers(256)
+        path.write_bytes(bytes(damaged))
+        with contextlib.suppress(LstmNumbaError):
+            interchange.from_onnx(path)
+
+
+def test_arrays_of_other_shapes_are_one_clear_error():
+    for key, wrong in (("W", draw(H)), ("R", draw(1, 3, 2)), ("B", draw(1, 3)), ("R", draw(0, H, H))):
+        arrays = weights("RNN", 1, False) | {key: wrong.astype("float32")}
+        with pytest.raises(LstmNumbaError):
+            interchange.from_onnx(graph("RNN", {}, arrays))
+
+
+def test_a_folder_a_pipe_and_a_device_are_no_models(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(ForeignWeightsError, match="a folder, a pipe or a device"):
+            interchange.from_onnx(path)
+    with pytest.raises(ForeignWeightsError, match="is not an ONNX model"):
+        interchange.from_onnx(tmp_path / ("n" * 300))

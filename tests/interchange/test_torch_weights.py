@@ -111,3 +111,10 @@ def test_the_dtype_is_the_arrays_own_or_the_one_asked_for():
 def test_tensors_that_require_a_gradient_are_taken_too():
     theirs = module("lstm")
     agree(interchange.from_torch(dict(theirs.named_parameters())), theirs, "lstm")
+
+
+def test_bfloat16_is_read_as_float32():
+    module = torch.nn.GRU(N, H).bfloat16()
+    ours = interchange.from_torch(module.state_dict())
+    assert ours.dtype == np.float32
+    assert np.array_equal(ours.parameters["W_r"], module.weight_ih_l0[:H].detach().float().numpy())

@@ -136,7 +136,7 @@ def huge(arrays, facts):
         (lambda arrays, facts: facts.update(format="lstm_numba weights 9"), "format 'lstm_numba weights 9'"),
         (lambda arrays, facts: facts.update(settings=[1]), "no such layer can be made"),
         (lambda arrays, facts: facts["settings"].update(colour=1), "no such layer can be made.*colour"),
-        (huge, "no such layer can be made.*numbers"),
+        (huge, r"hidden_size=\d+, and its arrays have at most 2 rows"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_one_clear_error(path, change, words):
@@ -159,6 +159,21 @@ def test_a_foreign_file_no_file_and_a_folder_are_each_one_clear_error(path):
     safetensors_numpy.save_file({"W": np.zeros(2)}, path)
     with pytest.raises(WeightsFileError, match="not a file of weights"):
         interchange.load(path)
+
+
+def test_a_name_that_is_too_long_is_one_clear_error(path):
+    long = path.with_name("n" * 300)
+    with pytest.raises(WeightsFileError, match="there is no such file"):
+        interchange.load(long)
+    with pytest.raises(WeightsWriteError, match="could not be written"):
+        interchange.save(ln.Layer("rnn", 1, 2), long)
+
+
+def test_what_is_no_file_stays_what_it_is(path):
+    os.mkfifo(path)
+    with pytest.raises(WeightsWriteError, match="a folder, a pipe or a device: choose another name"):
+        interchange.save(ln.Layer("rnn", 1, 2), path)
+    assert path.is_fifo()
 
 
 def test_a_folder_that_is_not_there_is_a_write_error_and_nothing_is_left_behind(path):
