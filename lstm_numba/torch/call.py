@@ -1,9 +1,11 @@
 """One layer of a torch module: from its tensors to the operator and back."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 
 from lstm_numba.errors import MixedTypesError, NotRecordableError
 from lstm_numba.torch import eager
@@ -61,6 +63,19 @@ def _autocast(dtype: torch.dtype, state: Tensor, promoted: bool) -> torch.dtype:
         return dtype
     lowered = torch.get_autocast_dtype(state.device.type)
     return torch.promote_types(lowered, state.dtype) if promoted and state.is_cpu else lowered
+
+
+def recorded(module: torch.nn.Module, *arguments: Any, **named: Any) -> Proxy:
+    """The module as one call in the graph of torch.fx.symbolic_trace, which does so by itself for torch's modules only.
+
+    Raises:
+        NotRecordableError: the module is all that is traced.
+    """
+    tracer: Any = arguments[0].tracer
+    if module is tracer.root:
+        kind = type(module).__name__
+        raise NotRecordableError(f"torch.fx records {kind} as one call of a model that has it, and nothing inside it.")
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), arguments, named)
 
 
 def not_recordable(cell: str) -> NotRecordableError:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from lstm_numba import registry
@@ -62,6 +63,8 @@ class _DropIn(torch.nn.RNNBase):
         """As torch's; `T = 0` is legal and gives the first state."""
         if torch.jit.is_tracing():
             return self._theirs.forward(self, input, hx)
+        if isinstance(input, Proxy):
+            return call.recorded(self, input, hx)
         if isinstance(input, PackedSequence):
             return self._packed(input, hx)
         if input.dim() not in (2, 3):

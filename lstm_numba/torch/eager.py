@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 from torch.nn import Parameter
 
 from lstm_numba.torch import operators
-from lstm_numba.torch.each import each
+from lstm_numba.torch.each import each, each_older, is_batched
 from lstm_numba.torch.operators import Tensors, like_results, no_third_order, nothing_kept, runtime
 from lstm_numba.torch.plan import Plan
 
@@ -48,7 +48,8 @@ def is_transformed() -> bool:
 
 def is_plain(tensors: Sequence[Tensor | None]) -> bool:
     """Whether only numbers are wanted of a backward: nobody differentiates it, transforms it or traces it."""
-    return not torch.is_grad_enabled() and not is_transformed() and is_eager([t for t in tensors if t is not None])
+    given = [tensor for tensor in tensors if tensor is not None]
+    return not torch.is_grad_enabled() and not is_transformed() and is_eager(given) and not is_batched(given)
 
 
 def applied(function: Any) -> Callable[..., tuple[Tensor, ...]]:
@@ -63,6 +64,8 @@ def applied(function: Any) -> Callable[..., tuple[Tensor, ...]]:
     older: Any = type(function.__name__, (torch.autograd.Function,), {**methods, "jvp": staticmethod(function.jvp)})
 
     def apply(*arguments: Any) -> tuple[Tensor, ...]:
+        if function is not Forward and is_batched(arguments):  # a Forward's primals never are
+            return each_older(apply, *arguments)
         transformed = torch._C._are_functorch_transforms_active()
         return (function if transformed else older).apply(*arguments)
 

@@ -40,16 +40,25 @@ def runtime(*groups: Tensors) -> ModuleType:
     """
     if all(tensor.is_cpu for group in groups for tensor in group):  # most calls
         return cpu
-    devices = {tensor.device for group in groups for tensor in group}
-    if len(devices) > 1:
-        raise DeviceError(f"all tensors must be on one device, got {', '.join(sorted(map(str, devices)))}.")
-    kind = devices.pop().type
+    kind = device_of(*groups).type
     if kind not in RUNTIMES:
         raise DeviceError(
             f"there are no kernels for {kind} tensors, only for {', '.join(RUNTIMES)}: "
             "move the module and its inputs with .to('cpu')."
         )
     return RUNTIMES[kind]
+
+
+def device_of(*groups: Tensors) -> torch.device:
+    """The one device of all tensors.
+
+    Raises:
+        DeviceError: they lie on several.
+    """
+    devices = {tensor.device for group in groups for tensor in group}
+    if len(devices) > 1:
+        raise DeviceError(f"all tensors must be on one device, got {', '.join(sorted(map(str, devices)))}.")
+    return devices.pop()
 
 
 def no_third_order(*_: Any) -> Any:
@@ -66,6 +75,7 @@ def forward(primals: Tensors, lengths: Mark, resets: Mark, plan: str, save: bool
 
 @forward.register_fake
 def _(primals: Tensors, lengths: Mark, resets: Mark, plan: str, save: bool) -> list[Tensor]:
+    device_of(primals)
     return [*like_results(primals, plan), torch.empty(1, dtype=torch.int64, device="cpu")]
 
 
@@ -91,6 +101,7 @@ def backward(
 
 @backward.register_fake
 def _(adjoints: Tensors, primals: Tensors, reserve: Tensor, lengths: Mark, resets: Mark, plan: str) -> list[Tensor]:
+    device_of(adjoints, primals)
     return _like(primals)
 
 
@@ -116,6 +127,7 @@ def tangent(tangents: Tensors, primals: Tensors, lengths: Mark, resets: Mark, pl
 
 @tangent.register_fake
 def _(tangents: Tensors, primals: Tensors, lengths: Mark, resets: Mark, plan: str) -> list[Tensor]:
+    device_of(tangents, primals)
     return like_results(primals, plan)
 
 
@@ -145,6 +157,7 @@ def second(
 
 @second.register_fake
 def _(tangents: Tensors, adjoints: Tensors, primals: Tensors, lengths: Mark, resets: Mark, plan: str) -> list[Tensor]:
+    device_of(tangents, adjoints, primals)
     return _like(primals)
 
 

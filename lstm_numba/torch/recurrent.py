@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 
 from lstm_numba import checks, clock
-from lstm_numba.errors import OptionError, ShapeError
+from lstm_numba.errors import ArgumentError, OptionError, ShapeError
 from lstm_numba.layer import Layer
 from lstm_numba.torch import call, init
 from lstm_numba.torch.cells import module_of
@@ -95,6 +96,7 @@ class Recurrent(torch.nn.Module):
                 f"{layer.spec.name} has a parameter {taken[0]!r}, a name that every torch module uses for something "
                 "else: give it another name in the equations."
             )
+        device = torch.get_default_device() if device is None else device
         for name, array in layer.parameters.items():
             self.register_parameter(name, torch.nn.Parameter(torch.from_numpy(array).to(device, dtype, copy=True)))
         for name, array in layer.constants.items():
@@ -153,7 +155,10 @@ class Recurrent(torch.nn.Module):
 
         Raises:
             ShapeError, DtypeError, ArgumentError, OptionError, DeviceError: before anything is computed.
+            NotRecordableError: see `call.run` and `call.recorded`.
         """
+        if isinstance(x, Proxy):
+            return call.recorded(self, x, state, lengths, resets, **inputs)
         outputs, last = self.run(x, state, lengths, resets, **inputs)
         return next(iter(outputs.values())), last
 
@@ -167,7 +172,7 @@ class Recurrent(torch.nn.Module):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """As `forward`, with every output of the cell by name: a depth-gated LSTM gives h and c."""
         spec = self._plan.spec
-        if x.dim() != 3:
+        if _tensor(spec.main, x).dim() != 3:
             raise ShapeError(f"{spec.main} has {x.dim()} axes, expected 3: (T, B, N), or (B, T, N) with batch_first.")
         x, resets = self._turned(x), None if resets is None else self._turned(resets)
         given = self._inputs(x, inputs)
@@ -185,7 +190,7 @@ class Recurrent(torch.nn.Module):
     def _states(self, x: Tensor, given: States | None) -> list[Tensor]:
         own = self._plan.spec.states
         given = checks.only("state", given, tuple(own))
-        return [given[n] if n in given else x.new_zeros(x.shape[1], self.spaces[s]) for n, s in own.items()]
+        return [_tensor(n, given[n]) if n in given else x.new_zeros(x.shape[1], self.spaces[s]) for n, s in own.items()]
 
     # --- inputs: those that were given, masks, zeros
 
@@ -197,7 +202,7 @@ class Recurrent(torch.nn.Module):
         for name in further:
             if name not in given:
                 found.append(self._default(name, x))
-            elif given[name].dim() == 2:
+            elif _tensor(name, given[name]).dim() == 2:
                 found.append(given[name].expand(len(x), *given[name].shape))
             else:
                 found.append(self._turned(given[name]))
@@ -231,6 +236,12 @@ class Recurrent(torch.nn.Module):
         settings |= {"recurrent_dropout": self.recurrent_dropout, **self._settings}
         shown = "".join(f", {name}={value}" for name, value in settings.items() if value)
         return f"{self._plan.spec.name}, {self.input_size}, {self.hidden_size}{shown}"
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise ArgumentError(f"{name} must be a tensor, got {type(value).__name__}: convert it with torch.as_tensor.")
+    return value
 
 
 def _probability(name: str, value: Any) -> float:

@@ -5,10 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 
 from lstm_numba import checks
 from lstm_numba.errors import OptionError
 from lstm_numba.stack import second_direction
+from lstm_numba.torch import call
 from lstm_numba.torch.plan import Plan
 from lstm_numba.torch.recurrent import Recurrent
 
@@ -76,6 +78,8 @@ class Stack(torch.nn.Module):
         self, x: Tensor, state: Mapping[str, Tensor] | None = None, lengths: Any = None, resets: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """As `Recurrent.forward`; states by their prefixed names, e.g. {"0.h": (B, H), "1.reverse.c": (B, H)}."""
+        if isinstance(x, Proxy):
+            return call.recorded(self, x, state, lengths, resets)
         names = [f"{prefix}.{name}" for k in range(self.count) for prefix, own in self._level(k) for name in own.states]
         given: Mapping[str, Tensor] = checks.only("state", state, tuple(names))
         last: dict[str, Tensor] = {}

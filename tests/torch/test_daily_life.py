@@ -195,6 +195,30 @@ def test_torchs_jit_records_torchs_own_module_with_the_same_parameters(kind, tmp
     assert all(one is other for one, other in zip(model.parameters(), parameters, strict=True))
 
 
+@pytest.mark.parametrize("name", ["LSTM", "masked LSTM", "a cell of one's own"])
+def test_torchs_fx_records_a_module_as_one_call_as_it_does_torchs_own(name):
+    class First(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.recurrent = made(name)
+
+        def forward(self, x):
+            output, _ = self.recurrent(x)
+            return output.sin()
+
+    model = First()
+    recorded, x = torch.fx.symbolic_trace(model), torch.randn(T, B, N)
+    assert [node.target for node in recorded.graph.nodes if node.op == "call_module"] == ["recurrent"]
+    assert torch.equal(recorded(x), model(x))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_made_on_the_default_device(name):
+    with torch.device("meta"):
+        module = made(name)
+    assert {tensor.device.type for tensor in (*module.parameters(), *module.buffers())} == {"meta"}
+
+
 def test_importing_the_modules_leaves_the_equations_alone():
     code = "import sys, lstm_numba.torch; print('derive' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -111,6 +111,18 @@ def test_a_device_without_kernels_is_named():
         operators.runtime([X, X.to("meta")])
 
 
+@pytest.mark.parametrize("module", [lt.LSTM(N, H), lt.Recurrent("peephole", N, H)])
+def test_tensors_without_numbers_do_not_mix_with_others(module):
+    for here, there in (("cpu", "meta"), ("meta", "cpu")):
+        with pytest.raises(DeviceError, match="on one device, got cpu, meta"):
+            module.to(here)(X.to(there))
+
+
+def test_what_torchs_fx_cannot_record_is_named():
+    with pytest.raises(NotRecordableError, match="LSTM as one call of a model that has it, and nothing inside"):
+        torch.fx.symbolic_trace(lt.LSTM(N, H))
+
+
 @pytest.mark.filterwarnings("ignore")  # of what torch.jit deprecates
 @pytest.mark.parametrize("record", [torch.jit.script, lambda module: torch.jit.trace(module, (X,))])
 def test_what_torchs_jit_cannot_record_is_named(record):
@@ -122,6 +134,8 @@ def test_what_torchs_jit_cannot_record_is_named(record):
     ("error", "words", "arguments"),
     [
         (ShapeError, "x has 2 axes", {"x": X[0]}),
+        (ArgumentError, "x must be a tensor, got ndarray", {"x": X.numpy()}),
+        (ArgumentError, "h must be a tensor, got NoneType", {"x": X, "state": {"h": None}}),
         (ShapeError, "x has shape", {"x": torch.zeros(T, B, N + 1)}),
         (DtypeError, "x must be torch.float32, the type of the parameters, got torch.float64", {"x": X.double()}),
         (ArgumentError, "state has no entry 'c'", {"x": X, "state": {"c": torch.zeros(B, H)}}),

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.func as F
 from torch._dynamo.testing import CompileCounterWithBackend
-from torch.autograd import forward_ad, gradcheck, gradgradcheck
+from torch.autograd import forward_ad, functional, gradcheck, gradgradcheck
 
 import lstm_numba.torch as lt
 from lstm_numba.torch import operators
@@ -182,6 +182,28 @@ def test_the_transforms_of_torch_func_give_what_they_give_of_a_loop(name):
     ours = lt.GRU(N, H, dtype=torch.float64)
     theirs, x = Loop(ours), draw(T, B, N)
     expected, found = (TRANSFORMS[name](f, x) for f in (theirs, lambda x: ours(x)[0]))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+EVERY = torch.eye(T * B * H, dtype=torch.float64).view(-1, T, B, H)
+OLDER = {  # of torch.autograd, which maps in a way of its own
+    "grads batched": lambda f, x: torch.autograd.grad(f(x), x, EVERY, is_grads_batched=True),
+    "jacobian": lambda f, x: functional.jacobian(f, x, vectorize=True),
+    "jacobian forwards": lambda f, x: functional.jacobian(f, x, vectorize=True, strategy="forward-mode"),
+    "hessian": lambda f, x: functional.hessian(lambda x: f(x).pow(2).sum(), x, vectorize=True),
+    "hessian forwards": lambda f, x: functional.hessian(
+        lambda x: f(x).pow(2).sum(), x, vectorize=True, outer_jacobian_strategy="forward-mode"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OLDER)
+def test_what_autograd_maps_by_itself_is_what_it_is_of_a_loop(name):
+    torch.manual_seed(4)
+    ours = lt.GRU(N, H, dtype=torch.float64)
+    theirs, x = Loop(ours), draw(T, B, N, requires_grad=True)
+    expected = OLDER[name.removesuffix(" forwards")](theirs, x)  # forwards torch's cell has no rule
+    found = OLDER[name](lambda x: ours(x)[0], x)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
