@@ -33,9 +33,9 @@ def run(
 
     Raises:
         MixedTypesError: an input or a state has another type than the parameters.
-        NotRecordableError: torch.jit.trace is at work.
+        NotRecordableError: torch.jit.trace or torch.onnx.export is at work.
     """
-    if torch.jit.is_tracing():
+    if leaves_torch():
         raise not_recordable(plan.spec.name)
     primals = [*inputs, *state, *parameters]
     dtype = parameters[0].dtype if parameters else inputs[0].dtype
@@ -78,9 +78,14 @@ def recorded(module: torch.nn.Module, *arguments: Any, **named: Any) -> Proxy:
     return tracer.create_proxy("call_module", tracer.path_of_module(module), arguments, named)
 
 
+def leaves_torch() -> bool:
+    """Whether what is recorded shall run elsewhere: torch.jit.trace or torch.onnx.export is at work."""
+    return torch.jit.is_tracing() or (torch.compiler.is_compiling() and torch.onnx.is_in_onnx_export())
+
+
 def not_recordable(cell: str) -> NotRecordableError:
     return NotRecordableError(
-        f"torch.jit cannot record the kernels of {cell}: use torch.export or torch.compile, or "
+        f"torch.jit and torch.onnx cannot record the kernels of {cell}: use torch.export or torch.compile, or "
         "lstm_numba.interchange.to_onnx to run it elsewhere."
     )
 

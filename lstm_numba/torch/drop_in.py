@@ -40,7 +40,7 @@ CELLS: dict[tuple[str, bool], tuple[str, dict[str, Any], Layout]] = {
 class _DropIn(torch.nn.RNNBase):
     """What the three have in common: everything but their names.
 
-    torch.jit cannot record these kernels: what it scripts or traces is torch's own module with the same parameters.
+    torch.jit and torch.onnx cannot record these kernels: what they do is torch's own module with the same parameters.
     """
 
     _theirs: type[torch.nn.RNNBase]
@@ -61,7 +61,7 @@ class _DropIn(torch.nn.RNNBase):
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:  # noqa: A002  (torch's name)
         """As torch's; `T = 0` is legal and gives the first state."""
-        if torch.jit.is_tracing():
+        if call.leaves_torch():
             return self._theirs.forward(self, input, hx)
         if isinstance(input, Proxy):
             return call.recorded(self, input, hx)

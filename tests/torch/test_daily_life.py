@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import onnxruntime
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -193,6 +194,16 @@ def test_torchs_jit_records_torchs_own_module_with_the_same_parameters(kind, tmp
     for recorded in (traced, torch.jit.load(tmp_path / "scripted.pt")):
         torch.testing.assert_close(recorded(x), expected, rtol=0, atol=1e-6)
     assert all(one is other for one, other in zip(model.parameters(), parameters, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore")  # of what torch's exporter deprecates
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_torchs_exporter_writes_a_model_to_onnx_as_with_torchs_own_module(kind, tmp_path):
+    model, x = Model(getattr(lt, kind)(N, H, bidirectional=True)).eval(), torch.randn(T, B, N)
+    torch.onnx.export(model, (x,), tmp_path / "model.onnx", dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), model(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["LSTM", "masked LSTM", "a cell of one's own"])
