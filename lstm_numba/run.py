@@ -125,7 +125,7 @@ class Run:
         ordered, first = self._sequences_to_ours(inputs), self._states_to_ours(start)
         entered = None if entering is None else self._states_to_ours(entering)
         self._tape = self._engine.forward(self._batch, packed, ordered, first, save, entered)
-        self.outputs, self.state = self._given(self._tape.arrays, self._tape.lent.work)
+        self.outputs, self.state = self._given(self._tape.handed, self._tape.lent.work.works)
 
     @property
     def output(self) -> NDArray[Any]:
@@ -270,7 +270,7 @@ class Run:
         tangent = self._tangent(direction, backward=False)
         with self._lock:
             lent, changes = tangent.forward(dot_stop=0)
-        outputs, state = self._given(changes, lent.work)
+        outputs, state = self._given(changes, lent.work.works)
         return Tangents(outputs[self.layer.spec.outputs[0]], outputs, state)
 
     def hvp(

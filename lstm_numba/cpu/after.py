@@ -6,6 +6,7 @@ Panels, or rows, are divided among threads; every sum runs in the same order who
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from operator import itemgetter
 from typing import Any
 
@@ -22,6 +23,9 @@ from lstm_numba.sizes import Packed, Sizes
 from lstm_numba.spec import CellSpec
 
 Arrays = dict[str, Any]
+Phase = list[list[Call]]  # side by side; see script.py
+
+ROWS = "d_rows_"  # of an input: what products give of its gradient, in whole registers
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,12 @@ class After:
 
     # --- matrices
 
-    def outer(self, batch: Batch, arrays: Arrays, keys: Collection[str]) -> None:
-        """Add up the gradients of the packed matrices of some operands, and the sums of their slots."""
+    def outer(self, batch: Batch, arrays: Arrays, keys: Collection[str]) -> Phase:
+        """Adds up the gradients of the packed matrices of some operands, and the sums of their slots."""
         threads, shares = len(batch.chunks), batch.table("outer", lambda: self._all_shares(batch))
         found = zip(self.sizes.packed, self._outers, shares, strict=True)
         calls = [call for packed, one, own in found if packed.key in keys for call in one.calls(own, arrays)]
-        pool.run([calls[k::threads] for k in range(threads)], threads)
+        return [calls[k::threads] for k in range(threads)]
 
     @cached_property
     def _outers(self) -> list[Outer]:
@@ -86,34 +90,49 @@ class After:
 
     # --- inputs
 
-    def inputs(self, batch: Batch, arrays: Arrays, names: Iterable[str]) -> Arrays:
-        """The gradients (T, B, space) of input sequences: through products, and through scalar mathematics."""
-        found = {}
-        for name in names:
-            shape = (batch.steps, batch.size, self.sizes.spaces[self.spec.inputs[name]])
-            parts = [self._through_products(batch, arrays, name, shape)] if self._reached(name) else []
-            parts += [arrays[f"d_seq_{name}"].reshape(shape)] if f"d_seq_{name}" in arrays else []
-            found[name] = sum(parts[1:], parts[0]) if parts else np.zeros(shape, self.sizes.dtype)
-        return found
+    def rows(self, batch: Batch, names: Iterable[str]) -> Arrays:
+        """Zeros to which `inputs` adds the gradients of input sequences that products read."""
+        count, reached = batch.steps * batch.size, [name for name in names if self._reached[name]]
+        return {ROWS + name: self.handed.zeros(f"d_{name}", count * self._row(name)) for name in reached}
 
-    def _reached(self, name: str) -> list[Packed]:
-        return [packed for packed in self.sizes.packed if packed.operand == name]
+    def _row(self, name: str) -> int:
+        """Whole registers write nothing beside the row, which needs no padding then."""
+        size = self._size(name)
+        return self.sizes.row(self.spec.inputs[name]) if size % self.sizes.lanes else size
 
-    def _through_products(self, batch: Batch, arrays: Arrays, name: str, shape: tuple[int, int, int]) -> NDArray[Any]:
-        size = shape[2]
-        # whole registers write nothing beside the row, so it needs no padding
-        row = self.sizes.row(self.spec.inputs[name]) if size % self.sizes.lanes else size
-        rows = self.handed.zeros(f"d_{name}", batch.steps * batch.size * row)
-        for packed in self._reached(name):
-            self._input_gradient(batch, arrays, packed, rows, row)
-        return rows.reshape(shape) if row == size else rows.reshape(*shape[:2], row)[:, :, :size].copy()
+    def _size(self, name: str) -> int:
+        return self.sizes.spaces[self.spec.inputs[name]]
 
-    def _input_gradient(self, batch: Batch, arrays: Arrays, packed: Packed, rows: NDArray[Any], row: int) -> None:
-        kernel = transposed_of(packed.product.run, packed.product.gates, packed.product.low)
+    @cached_property
+    def _reached(self) -> dict[str, list[Packed]]:
+        """Input -> the products that read it."""
+        return {name: [packed for packed in self.sizes.packed if packed.operand == name] for name in self.spec.inputs}
+
+    def inputs(self, batch: Batch, arrays: Arrays, names: Iterable[str]) -> list[Phase]:
+        """Pulls the adjoints of slots back to rows of `arrays`."""
+        return [self._input_gradient(batch, arrays, packed) for name in names for packed in self._reached[name]]
+
+    def _input_gradient(self, batch: Batch, arrays: Arrays, packed: Packed) -> Phase:
+        kernel, name = transposed_of(packed.product.run, packed.product.gates, packed.product.low), packed.operand
         slots = arrays[f"slots_{packed.stage}"], arrays[f"slots_{packed.stage}_row"]
-        fixed = (packed.panels, self.activity.ends[packed.key], *slots, arrays[f"back_{packed.key}"], rows, row)
+        back, rows = arrays[f"back_{packed.key}"], (arrays[ROWS + name], self._row(name))
+        fixed = packed.panels, self.activity.ends[packed.key], *slots, back, *rows, packed.depth
         shares = batch.table(f"inputs_{packed.key}", lambda: self._segments(batch, packed))
-        pool.run([[(kernel, (share, *fixed, packed.depth))] for share in shares], len(batch.chunks))
+        return [[(kernel, (share, *fixed))] for share in shares]
+
+    def found(self, batch: Batch, arrays: Arrays, names: Iterable[str]) -> Arrays:
+        """The gradients (T, B, space) of input sequences: through products, and through scalar mathematics."""
+        return {name: self._found(batch, arrays, name) for name in names}
+
+    def _found(self, batch: Batch, arrays: Arrays, name: str) -> NDArray[Any]:
+        shape, parts = (batch.steps, batch.size, self._size(name)), []
+        if self._reached[name]:
+            rows = arrays[ROWS + name]
+            is_padded = rows.size > prod(shape)
+            parts.append(rows.reshape(*shape[:2], -1)[:, :, : shape[2]].copy() if is_padded else rows.reshape(shape))
+        if f"d_seq_{name}" in arrays:
+            parts.append(arrays[f"d_seq_{name}"].reshape(shape))
+        return sum(parts[1:], parts[0]) if parts else np.zeros(shape, self.sizes.dtype)
 
     def _segments(self, batch: Batch, packed: Packed) -> list[NDArray[np.int64]]:
         """A share for each thread, with as much to multiply: late segments are short where `lengths` differ."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lstm_numba.cpu.cache import keep
 from lstm_numba.cpu.linked import OPTIONS
 
-Call = tuple[Callable[..., None], tuple[Any, ...]]
+Call = tuple[Callable[..., None], Sequence[Any]]
 
 I32, I64, VOID = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
 MAKER = ir.FunctionType(I32, [VOID]).as_pointer()
@@ -49,7 +49,7 @@ def write(words: NDArray[np.int64], place: int, call: Call) -> int:
     return int(end)
 
 
-def _address(kernel: Any, arguments: tuple[Any, ...]) -> int:
+def _address(kernel: Any, arguments: Sequence[Any]) -> int:
     """Of the machine code for arguments of these types."""
     found = tuple(map(typeof, arguments))
     kernel.compile(found)

@@ -12,7 +12,7 @@ Nothing is summed across chunks, so every number of threads gives the same bits.
 import ctypes
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from operator import itemgetter
 from types import ModuleType
@@ -22,15 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_numba.batch import Batch
-from lstm_numba.cpu import pool
 from lstm_numba.cpu.activity import Activity
-from lstm_numba.cpu.after import After
+from lstm_numba.cpu.after import After, Phase
 from lstm_numba.cpu.calls import Call
 from lstm_numba.cpu.kernels import KERNELS
 from lstm_numba.cpu.memory import Handed, Loan
 from lstm_numba.cpu.packed import Packing, Whole
+from lstm_numba.cpu.script import Blank, Script
 from lstm_numba.cpu.target import HEIGHTS, SLOTS_TOGETHER, WIDE
-from lstm_numba.cpu.workspace import Work, Workspaces
+from lstm_numba.cpu.workspace import Reel, Work, Workspaces
 from lstm_numba.parameters import Parameters
 from lstm_numba.sizes import Sizes
 from lstm_numba.spec import CellSpec
@@ -44,23 +44,44 @@ AHEAD = 64
 EMPTY_BYTES = np.zeros(0, np.uint8)
 
 
-@dataclass
-class Tape:
-    """What a forward leaves for its backward: every array by the name it has in the kernels.
+@dataclass(frozen=True)
+class Extent:
+    """How much a forward works in.
 
     Attributes:
         spans: (first, rows) of the batch rows whose states and slots each of the works holds: of all, for products over
             all rows at once; where none will follow, of each chunk, so that no two threads write to neighbouring lines.
+        held: most rows of a work; depth: steps of states; kept: steps of slots.
+        hoisted: whether input products are computed ahead of the time loop.
+    """
+
+    spans: list[tuple[int, int]]
+    held: int
+    depth: int
+    kept: int
+    hoisted: bool
+
+
+@dataclass
+class Tape:
+    """What a forward leaves for its backward.
+
+    Attributes:
+        handed: sequences, and outputs, by their names in the kernels.
     """
 
     batch: Batch
-    arrays: Arrays
+    handed: Arrays
     saved: bool
-    lent: Loan[list[Work]]
+    extent: Extent
+    lent: Loan[Reel]
     packed: Loan[Whole]
-    spans: list[tuple[int, int]]
     spent: bool = False
-    chunk_arrays: list[Arrays] = field(default_factory=list)
+
+    @property
+    def arrays(self) -> Arrays:
+        """Every array by the name it has in the kernels."""
+        return {**self.lent.work.arrays, **self.handed}
 
 
 @dataclass(frozen=True)
@@ -148,31 +169,39 @@ class Engine:
             save: keep what a backward needs.
             entering: states that enter the first step, where those are others.
         """
-        hoisted = self._is_short(batch)
-        block = batch.steps if save else min(batch.steps, self._ahead(batch.size)) if hoisted else 1
-        depth, kept = batch.steps + 1 if save else 2, max(block, 1)
-        spans, held = (batch.whole, batch.size) if save else (batch.spans, batch.most_rows)
-        lent = self.work.tapes.lend(held, depth, kept, len(spans))
-        arrays = {**self._fixed, **packed.work[1], **lent.work[0].arrays, **self._outputs(batch)}
-        arrays |= {f"seq_{name}": flat(array) for name, array in inputs.items()}
-        arrays |= {"depth": depth, "kept": kept, "batch": batch.size, "held": held, "hoisted": hoisted}
-        arrays["resets"] = batch.resets
-        tape = Tape(batch, arrays, save, lent, packed, spans)
-        self.enter(tape, lent.work, start, entering)
-        tape.chunk_arrays = [self._own(tape, k) for k in range(len(batch.chunks))]
-        self.replay(tape)
+        extent = batch.table(f"extent {save}", lambda: self._extent(batch, save))
+        lent = self.work.tapes.lend(extent.held, extent.depth, extent.kept, len(extent.spans))
+        handed = self._outputs(batch) | {f"seq_{name}": flat(array) for name, array in inputs.items()}
+        tape = Tape(batch, handed, save, extent, lent, packed)
+        self.enter(tape, lent.work.works, start, entering)
+        self._script(tape).run(handed)
         return tape
 
-    def replay(self, tape: Tape) -> None:
-        """Fill the tape by running all steps."""
-        self._on_chunks(tape, tape.arrays, self._forward_chunk)
-        tape.spent = False
+    def _extent(self, batch: Batch, save: bool) -> Extent:
+        hoisted = self._is_short(batch)
+        block = batch.steps if save else min(batch.steps, self._ahead(batch.size)) if hoisted else 1
+        spans, held = (batch.whole, batch.size) if save else (batch.spans, batch.most_rows)
+        return Extent(spans, held, batch.steps + 1 if save else 2, max(block, 1), hoisted)
+
+    def _script(self, tape: Tape) -> Script:
+        """The calls that fill the tape; written down anew where the last borrower had another batch or parameters."""
+        reel, batch, (packed, parts) = tape.lent.work, tape.batch, tape.packed.work
+        if reel.forward is None or not reel.forward.is_of(batch, packed):
+            extent, blanks = tape.extent, {name: Blank(name) for name in tape.handed}
+            reel.arrays = {**self._fixed, **parts, **reel.works[0].arrays, **blanks, "resets": batch.resets}
+            reel.arrays |= {"depth": extent.depth, "kept": extent.kept, "batch": batch.size, "held": extent.held}
+            reel.arrays["hoisted"] = extent.hoisted
+            reel.chunk_arrays = [self._own(tape, k) for k in range(len(batch.chunks))]
+            phase = self._on_chunks(tape, reel.arrays, self._forward_chunk)
+            reel.forward, reel.backward = Script([phase], len(batch.chunks), (batch, packed)), None
+        return reel.forward
 
     def renew(self, tape: Tape) -> None:
         """Run all steps again if a backward has worked in the tape's arrays."""
         if tape.spent:
-            tape.arrays |= self._outputs(tape.batch)  # those of the first time are the user's
-            self.replay(tape)
+            tape.handed |= self._outputs(tape.batch)  # those of the first time are the user's
+            self._script(tape).run(tape.handed)
+            tape.spent = False
 
     def _ahead(self, size: int) -> int:
         return max(AHEAD, SLOTS_TOGETHER // max(size * sum(self.sizes.slot_rows), 1))
@@ -189,7 +218,7 @@ class Engine:
     def enter(self, tape: Tape, works: list[Work], start: Arrays, entering: Arrays | None = None) -> None:
         """Put states where the first step reads them, and where resets do."""
         first_read = start if entering is None else entering
-        for work, (first, rows) in zip(works, tape.spans, strict=True):
+        for work, (first, rows) in zip(works, tape.extent.spans, strict=True):
             for state, space in self.spec.states.items():
                 row = self.sizes.row(space)
                 work.set_rows(f"all_{state}", rows, first_read[state][first : first + rows], row)
@@ -202,19 +231,18 @@ class Engine:
         own: Arrays = {"first": chunk.first, "rows": chunk.rows, "counts": chunk.counts}
         own["top"] = chunk.first if tape.saved else 0
         if not tape.saved:
-            own |= tape.lent.work[number].arrays
+            own |= tape.lent.work.works[number].arrays
         if self.activity.periods is None:
             return own
         tick = np.zeros(max(self.sizes.row(space) for space in self.sizes.spaces), self.dtype)
         table = self.activity.awake(batch.steps).reshape(-1) if self.spec.sleeping else EMPTY_BYTES
         return {**own, "tick": tick, "awake": table}
 
-    def _on_chunks(self, tape: Tape, arrays: Arrays, work: Callable[[int, Arrays], pool.Task]) -> None:
+    def _on_chunks(self, tape: Tape, arrays: Arrays, work: Callable[[int, Arrays], list[Call]]) -> Phase:
         """Each chunk on its own thread, with the arrays of all and its own."""
-        tasks = [work(tape.batch.running, {**arrays, **own}) for own in tape.chunk_arrays]
-        pool.run(tasks, len(tasks))
+        return [work(tape.batch.running, {**arrays, **own}) for own in tape.lent.work.chunk_arrays]
 
-    def _forward_chunk(self, running: int, arrays: Arrays) -> pool.Task:
+    def _forward_chunk(self, running: int, arrays: Arrays) -> list[Call]:
         block = arrays["kept"] if arrays["hoisted"] else max(running, 1)
         names = ("project", "forward") if arrays["hoisted"] else ("forward",)
         blocks = ((begin, min(begin + block, running)) for begin in range(0, running, block))
@@ -224,13 +252,14 @@ class Engine:
         arrays["begin"], arrays["end"] = begin, end
         return getattr(self.kernels, name), self._arguments[name](arrays)
 
-    def sweep(self, name: str, tape: Tape, arrays: Arrays) -> None:
-        """Run one kernel over all steps of all chunks."""
-        self._on_chunks(tape, arrays, lambda running, own: [self._call(name, own, 0, running)])
+    def sweep(self, name: str, tape: Tape, arrays: Arrays) -> Phase:
+        """One kernel over all steps of all chunks."""
+        return self._on_chunks(tape, arrays, lambda running, own: [self._call(name, own, 0, running)])
 
     def last_states(self, tape: Tape, works: list[Work]) -> Arrays:
         """Each row's state after its last step, in the batch's order."""
-        held, found = [(work, self._last_places(tape, span)) for work, span in zip(works, tape.spans, strict=True)], {}
+        found, spans = {}, tape.extent.spans
+        held = [(work, self._last_places(tape, span)) for work, span in zip(works, spans, strict=True)]
         for state in self.spec.states:
             pieces = [work.rows[f"all_{state}"][rows] for work, rows in held]
             found[state] = np.concatenate(pieces) if len(pieces) > 1 else pieces[0].copy()
@@ -238,7 +267,7 @@ class Engine:
 
     def _last_places(self, tape: Tape, span: tuple[int, int]) -> Any:
         """Of the rows of a span, in the arrays of their states."""
-        (first, rows), depth, held, lengths = span, tape.arrays["depth"], tape.arrays["held"], tape.batch.lengths
+        (first, rows), depth, held, lengths = span, tape.extent.depth, tape.extent.held, tape.batch.lengths
         if lengths is None:
             place = tape.batch.steps % depth * held
             return slice(place, place + rows)
@@ -247,30 +276,41 @@ class Engine:
     # --- 3. backward
 
     def backward(
-        self, tape: Tape, d_outputs: Arrays, d_state: Arrays, inputs: Iterable[str], parameters: tuple[str, ...]
+        self, tape: Tape, d_outputs: Arrays, d_state: Arrays, inputs: tuple[str, ...], parameters: tuple[str, ...]
     ) -> Adjoints:
         """Pull adjoints of outputs and last states, in the batch's order, back through all steps to what is named."""
         self.renew(tape)
         tape.spent = True
-        batch, (lent, arriving) = tape.batch, self.adjoints(tape.batch, d_outputs, d_state)
-        arrays = {**tape.arrays, **arriving}
-        self.sweep("backward", tape, arrays)
-        self.after.outer(batch, arrays, self.serving(parameters))
-        found = self.after.inputs(batch, arrays, inputs)
+        batch, (lent, handed) = tape.batch, self.adjoints(tape.batch, d_outputs, d_state)
+        handed |= {**tape.handed, **self.after.rows(batch, inputs)}
+        self._script_back(tape, lent.work, handed, inputs, parameters).run(handed)
+        found = self.after.found(batch, handed, inputs)
         return Adjoints(parameters, found, *self.first_states(batch, lent.work), lent)
 
+    def _script_back(
+        self, tape: Tape, work: Work, handed: Iterable[str], inputs: tuple[str, ...], parameters: tuple[str, ...]
+    ) -> Script:
+        """The calls of steps 3 and 4; written down anew where they are to find something else, or elsewhere."""
+        reel, batch, after = tape.lent.work, tape.batch, self.after
+        if reel.backward is None or not reel.backward.is_of(work, inputs, parameters):
+            arrays = {**reel.arrays, **work.arrays, **{name: Blank(name) for name in handed}}
+            outer = after.outer(batch, arrays, self.serving(parameters))
+            phases = [self.sweep("backward", tape, arrays), outer, *after.inputs(batch, arrays, inputs)]
+            reel.backward = Script(phases, len(batch.chunks), (work, inputs, parameters))
+        return reel.backward
+
     def adjoints(self, batch: Batch, d_outputs: Arrays, d_state: Arrays) -> tuple[Loan[Work], Arrays]:
-        """What arrives, and zeros for what is to be found."""
+        """Where a backward sums up, with what arrives at last states; what arrives at outputs, and further zeros."""
         lent = self.work.adjoints.lend(batch.size)
         lent.work.whole.fill(0)
         for state, rows in d_state.items():
             both = lent.work.rows[f"d_all_{state}"]  # a row may end at an odd or an even step
             both[: batch.size] = both[batch.size :] = rows
-        arrays = {**lent.work.arrays, **{f"d_out_{name}": flat(array) for name, array in d_outputs.items()}}
+        handed = {f"d_out_{name}": flat(array) for name, array in d_outputs.items()}
         for name in self.spec.pointwise_inputs:
             length = batch.steps * batch.size * self.sizes.spaces[self.spec.inputs[name]]
-            arrays[f"d_seq_{name}"] = np.zeros(length, self.dtype)
-        return lent, arrays
+            handed[f"d_seq_{name}"] = np.zeros(length, self.dtype)
+        return lent, handed
 
     def _space_of_adjoint(self, name: str) -> str:
         """The space of a value or parameter whose adjoint has rows."""

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstm_numba.batch import Batch
+from lstm_numba.cpu import pool
+from lstm_numba.cpu.after import Phase
 from lstm_numba.cpu.engine import Adjoints, Arrays, Engine, Tape, flat
 from lstm_numba.cpu.memory import Loan
 from lstm_numba.cpu.packed import Whole
-from lstm_numba.cpu.workspace import Work
+from lstm_numba.cpu.workspace import Reel
 
 OPERANDS = ("seq_", "all_", "kept_")
 GRADIENTS = ("grad_", "sums_")
@@ -40,7 +42,7 @@ class Tangent:
 
     # --- 2. forward
 
-    def forward(self, dot_stop: int) -> tuple[Loan[list[Work]], Arrays]:
+    def forward(self, dot_stop: int) -> tuple[Loan[Reel], Arrays]:
         """The changes, by the names of what changes, and the loan of those that only kernels see.
 
         Args:
@@ -48,17 +50,22 @@ class Tangent:
         """
         self.engine.renew(self.tape)
         lent, changes = self._made()
-        self.engine.sweep("forward_tangent", self.tape, {**self.tape.arrays, **_dotted(changes), "dot_stop": dot_stop})
+        arrays = {**self.tape.arrays, **_dotted(changes), "dot_stop": dot_stop}
+        self._run(self.engine.sweep("forward_tangent", self.tape, arrays))
         return lent, changes
 
-    def _made(self) -> tuple[Loan[list[Work]], Arrays]:
+    def _run(self, *phases: Phase) -> None:
+        for phase in phases:
+            pool.run(phase, len(self.tape.batch.chunks))
+
+    def _made(self) -> tuple[Loan[Reel], Arrays]:
         """The direction, and arrays for what it changes; past a row's end the change of an output is 0."""
         tape, engine = self.tape, self.engine
         lent = engine.work.tapes.lend(*tape.lent.key)
-        engine.enter(tape, lent.work, self.start)
-        made = {name: np.zeros_like(array) for name, array in tape.arrays.items() if name.startswith("out_")}
+        engine.enter(tape, lent.work.works, self.start)
+        made = {name: np.zeros_like(array) for name, array in tape.handed.items() if name.startswith("out_")}
         made |= {f"seq_{name}": flat(array) for name, array in self.inputs.items()}
-        return lent, {**made, **lent.work[0].arrays, **self.packed.work[1]}
+        return lent, {**made, **lent.work.works[0].arrays, **self.packed.work[1]}
 
     # --- 3. backward
 
@@ -67,10 +74,11 @@ class Tangent:
         engine, tape, batch = self.engine, self.tape, self.tape.batch
         _held, changes = self.forward(dot_stop=1)
         tape.spent = True
-        _also_held, arriving = engine.adjoints(batch, d_outputs, d_state)
+        also, arriving = engine.adjoints(batch, d_outputs, d_state)
         lent, dot_arriving = engine.adjoints(batch, dot_d_outputs, dot_d_state)
-        arrays, changes = {**tape.arrays, **arriving}, {**changes, **dot_arriving}
-        engine.sweep("backward_tangent", tape, {**arrays, **_dotted(changes)})
+        arrays = {**tape.arrays, **also.work.arrays, **arriving}
+        changes = {**changes, **lent.work.arrays, **dot_arriving}
+        self._run(engine.sweep("backward_tangent", tape, {**arrays, **_dotted(changes)}))
         self._add_gradients(batch, arrays, changes)
         parameters, inputs = tuple(engine.spec.parameters), self._inputs(batch, arrays, changes)
         return Adjoints(parameters, inputs, *engine.first_states(batch, lent.work), lent)
@@ -81,18 +89,23 @@ class Tangent:
         """Packed: the sums of d_z dot_v', then those of dot_d_z v' and, for the biases, of dot_d_z."""
         engine, gradients = self.engine, _those(changes, GRADIENTS)
         keys = engine.serving(tuple(engine.spec.parameters))
-        engine.after.outer(batch, {**arrays, **_those(changes, OPERANDS), **gradients}, keys)
+        self._run(engine.after.outer(batch, {**arrays, **_those(changes, OPERANDS), **gradients}, keys))
         for sums in _those(gradients, "sums_").values():
             sums[...] = 0
-        engine.after.outer(batch, {**arrays, **_those(changes, "slots_"), **gradients}, keys)
+        self._run(engine.after.outer(batch, {**arrays, **_those(changes, "slots_"), **gradients}, keys))
 
     def _inputs(self, batch: Batch, arrays: Arrays, changes: Arrays) -> Arrays:
         """dot_d_x = W' dot_d_z + dot_W' d_z, and what scalar mathematics gives."""
-        names, pulled = self.engine.spec.inputs, self.engine.after.inputs
         products = {name: array for name, array in arrays.items() if not name.startswith("d_seq_")}
-        by_matrix = pulled(batch, {**products, **_those(changes, "back_")}, names)
-        by_adjoint = pulled(batch, {**products, **_those(changes, ("slots_", "d_seq_"))}, names)
+        by_matrix = self._pulled(batch, {**products, **_those(changes, "back_")})
+        by_adjoint = self._pulled(batch, {**products, **_those(changes, ("slots_", "d_seq_"))})
         return {name: by_adjoint[name] + change for name, change in by_matrix.items()}
+
+    def _pulled(self, batch: Batch, arrays: Arrays) -> Arrays:
+        after, names = self.engine.after, self.engine.spec.inputs
+        arrays = {**arrays, **after.rows(batch, names)}
+        self._run(*after.inputs(batch, arrays, names))
+        return after.found(batch, arrays, names)
 
 
 def _dotted(arrays: Arrays) -> Arrays:

@@ -1,13 +1,14 @@
 """What kernels work in, and only they: arrays by the names that they have in the kernels, made once for a shape."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
 
 from lstm_numba.cpu.memory import Memory, Pieces
 from lstm_numba.cpu.packed import Packing
+from lstm_numba.cpu.script import Script
 from lstm_numba.sizes import Sizes
 from lstm_numba.spec import CellSpec
 
@@ -30,8 +31,26 @@ class Work:
 
     def set_rows(self, name: str, count: int, rows: NDArray[Any], row: int) -> None:
         """The first `count` rows; whole registers read the padding, so it is 0."""
-        self.arrays[name][: count * row] = 0
+        if row > rows.shape[1]:
+            self.arrays[name][: count * row] = 0
         self.rows[name][:count] = rows
+
+
+@dataclass(eq=False)
+class Reel:
+    """What a forward works in, and what it has written down of it.
+
+    Attributes:
+        works: of all rows of the batch, or one for each chunk.
+        arrays: by their names in the kernels, with blanks for what a user hands in.
+        chunk_arrays: what each chunk has for itself.
+    """
+
+    works: list[Work]
+    arrays: Arrays = field(default_factory=dict)
+    chunk_arrays: list[Arrays] = field(default_factory=list)
+    forward: Script | None = None
+    backward: Script | None = None
 
 
 class Workspaces:
@@ -46,8 +65,8 @@ class Workspaces:
         self._spec, self._sizes, self._packing, self._summed = spec, sizes, packing, summed
         self.tapes, self.adjoints = Memory(self._tapes), Memory(self._adjoint)
 
-    def _tapes(self, size: int, depth: int, kept: int, count: int) -> list[Work]:
-        return [self._tape(size, depth, kept) for _ in range(count)]
+    def _tapes(self, size: int, depth: int, kept: int, count: int) -> Reel:
+        return Reel([self._tape(size, depth, kept) for _ in range(count)])
 
     def _tape(self, size: int, depth: int, kept: int) -> Work:
         spec, row, pieces = self._spec, self._sizes.row, Pieces(self._sizes.dtype)

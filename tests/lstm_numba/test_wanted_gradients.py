@@ -10,7 +10,7 @@ import torch
 
 import lstm_numba as ln
 import lstm_numba.torch as lt
-from lstm_numba.cpu.after import After
+from lstm_numba.cpu.after import ROWS, After
 from tests.layers import numbers_for, other_bits, parameter_gradients, random_layer
 
 T, B, N, H = 5, 3, 4, 6
@@ -21,13 +21,14 @@ X, D = rng.normal(size=(T, B, N)), rng.normal(size=(T, B, 2 * H))
 @pytest.fixture
 def products(monkeypatch):
     """The inputs to which adjoints are pulled through products, in the order in which they are."""
-    found, through = [], After._through_products
+    found, rows = [], After.rows
 
-    def noted(self, batch, arrays, name, shape):
-        found.append(name)
-        return through(self, batch, arrays, name, shape)
+    def noted(self, batch, names):
+        made = rows(self, batch, names)
+        found.extend(name.removeprefix(ROWS) for name in made)
+        return made
 
-    monkeypatch.setattr(After, "_through_products", noted)
+    monkeypatch.setattr(After, "rows", noted)
     return found
 
 
