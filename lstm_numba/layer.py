@@ -15,7 +15,7 @@ from lstm_numba.batch import Batch
 from lstm_numba.cpu.engine import Adjoints, Engine
 from lstm_numba.cpu.kernels import kernels_of, pack
 from lstm_numba.cpu.memory import Loan
-from lstm_numba.cpu.packed import Whole
+from lstm_numba.cpu.packed import Filled
 from lstm_numba.errors import ArgumentError, OptionError
 from lstm_numba.parameters import Parameters, initialise
 from lstm_numba.recomputed import Recomputed
@@ -122,8 +122,14 @@ class Layer:
         return self._constants
 
     def _make_engine(self) -> None:
-        module = self._module
+        module, spec = self._module, self.spec
         self._placed: Any = None
+        # What every call asks for.
+        self._main, self._further = spec.main, tuple(name for name in spec.inputs if name != spec.main)
+        self._main_size = self.spaces[spec.inputs[self._main]]
+        self._state_sizes = {name: self.spaces[space] for name, space in spec.states.items()}
+        self._output_sizes = {name: self._state_sizes[name] for name in spec.outputs}
+        self._state_names = tuple(spec.states)
         if self.device == "cuda":
             from lstm_numba.gpu.layer import Placed
 
@@ -133,7 +139,7 @@ class Layer:
         self._engine = Engine(module, self._kernels(module), self.spaces, self.dtype, self._parts(), self._periods)
         self._masks = self._engine.activity.masks()
         self._last_batch: Batch | None = None
-        self._last_packed: tuple[NDArray[Any], Loan[Whole]] | None = None
+        self._last_packed: tuple[NDArray[Any], Loan[Filled]] | None = None
 
     def _parts(self) -> Sequence[Parameters]:
         """Where the parameters lie in a flat array of them."""
@@ -279,45 +285,45 @@ class Layer:
 
     def _sequence(self, x: Any) -> NDArray[Any]:
         """The main input, (T, B, space)."""
-        main, space = self.spec.main, self.spec.inputs[self.spec.main]
-        if type(x) is np.ndarray and checks.is_sound(x, self.dtype, (*x.shape[:2], self.spaces[space])):
+        if type(x) is np.ndarray and checks.is_sound(x, self.dtype, (*x.shape[:2], self._main_size)):
             found: NDArray[Any] = x
             return found
+        main, space = self._main, self.spec.inputs[self._main]
         called = {"N": "input_size", "H": "hidden_size"}.get(space, space)
         source = f"it is (T, B, {space}), {space} = {self.spaces[space]} the layer's {called}"
         return checks.array(main, x, self.dtype, (None, None, self.spaces[space]), source)
 
     def _inputs(self, x: NDArray[Any], inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
-        main, further = self.spec.main, [name for name in self.spec.inputs if name != self.spec.main]
-        checks.further(inputs, tuple(further))
+        checks.further(inputs, self._further)
         steps, size = x.shape[:2]
-        found = {main: x}
-        for name in further:
+        found = {self._main: x}
+        for name in self._further:
             shape = (steps, size, self.spaces[self.spec.inputs[name]])
-            source = f"(T, B) = ({steps}, {size}) was read from {main}, {shape[2]} from the layer"
+            source = f"(T, B) = ({steps}, {size}) was read from {self._main}, {shape[2]} from the layer"
             found[name] = checks.optional(name, inputs.get(name), self.dtype, shape, source)
         return found
 
     def _state(self, what: str, state: States | None, size: int) -> dict[str, NDArray[Any]]:
         """One array (B, space) for each state; zeros where none is given."""
-        given = checks.only(what, state, tuple(self.spec.states))
+        given = checks.only(what, state, self._state_names)
         found = {}
-        for name, space in self.spec.states.items():
-            shape = size, self.spaces[space]
+        for name, units in self._state_sizes.items():
             value: Any = given.get(name)
-            if not checks.is_sound(value, self.dtype, shape):
-                source = f"B = {size} was read from x, {space} = {shape[1]} from the layer"
-                value = checks.optional(f"{what}[{name!r}]", value, self.dtype, shape, source)
+            if value is None:
+                value = np.zeros((size, units), self.dtype)
+            elif not checks.is_sound(value, self.dtype, (size, units)):
+                source = f"B = {size} was read from x, {self.spec.states[name]} = {units} from the layer"
+                value = checks.array(f"{what}[{name!r}]", value, self.dtype, (size, units), source)
             found[name] = value
         return found
 
-    def _packed(self, backward: bool, theta: Any) -> Loan[Whole]:
+    def _packed(self, backward: bool, theta: Any) -> Loan[Filled]:
         """Parameters, or their direction, in the kernels' order, structure applied."""
         theta = theta.copy() if self._masks else theta
         self._clear_masked(theta)
         return self._engine.packing.pack(theta.flat, backward, self.threads)
 
-    def _packed_once(self, theta: Any) -> Loan[Whole]:
+    def _packed_once(self, theta: Any) -> Loan[Filled]:
         """The parameters as inference reads them, packed again only where a bit of them has changed."""
         bits = theta.flat.view(f"u{self.dtype.itemsize}")
         known = self._last_packed

@@ -59,8 +59,7 @@ class Recomputed(Run):
         self._forward()
 
     def _forward(self) -> None:
-        spec, spaces = self.layer.spec, self.layer.spaces
-        shapes = {name: (self.steps, self.size, spaces[spec.states[name]]) for name in spec.outputs}
+        shapes = {name: (self.steps, self.size, units) for name, units in self.layer._output_sizes.items()}
         outputs = {name: np.empty(shape, self.layer.dtype) for name, shape in shapes.items()}
         self._entering, self.state = [], dict(self._start)
         for steps in self._segments:
@@ -99,7 +98,7 @@ class Recomputed(Run):
                 restarts[name] += rows
         found = {name: self._to_theirs(array) for name, array in sequences.items()}
         first = {name: rows + restarts[name] for name, rows in state.items()}
-        return Gradients(found.get(self._main), found, d_parameters, first)
+        return Gradients(found.get(self.layer._main), found, d_parameters, first)
 
     def _require_tape(self) -> None:
         raise TapeError(STATES_ONLY)

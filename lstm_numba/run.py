@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from lstm_numba import checks
 from lstm_numba.cpu.engine import Adjoints
 from lstm_numba.cpu.memory import Loan
-from lstm_numba.cpu.packed import Whole
+from lstm_numba.cpu.packed import Filled
 from lstm_numba.cpu.tangent import Tangent
-from lstm_numba.cpu.workspace import Work
+from lstm_numba.cpu.workspace import Reel
 from lstm_numba.direction import Direction
 from lstm_numba.errors import ArgumentError, TapeError
 from lstm_numba.parameters import Parameters
@@ -112,31 +112,29 @@ class Run:
 
     def _open(self, layer: Layer, inputs: Arrays, lengths: Any) -> None:
         self.layer, self._engine, self._lock = layer, layer._engine, threading.Lock()
-        self._main = next(iter(inputs))
-        self.steps, self.size = inputs[self._main].shape[:2]
+        self.steps, self.size = inputs[layer._main].shape[:2]
         self._flip = self._reversal(lengths) if self._is_turned() else None
 
     def _is_turned(self) -> bool:
         return self.layer.reverse
 
     def _run(
-        self, inputs: Arrays, start: Arrays, packed: Loan[Whole], save: bool, entering: Arrays | None = None
+        self, inputs: Arrays, start: Arrays, packed: Loan[Filled], save: bool, entering: Arrays | None = None
     ) -> None:
         ordered, first = self._sequences_to_ours(inputs), self._states_to_ours(start)
         entered = None if entering is None else self._states_to_ours(entering)
         self._tape = self._engine.forward(self._batch, packed, ordered, first, save, entered)
-        self.outputs, self.state = self._given(self._tape.handed, self._tape.lent.work.works)
+        self.outputs, self.state = self._given(self._tape.handed, self._tape.lent.work)
 
     @property
     def output(self) -> NDArray[Any]:
         return self.outputs[self.layer.spec.outputs[0]]
 
-    def _given(self, arrays: Arrays, works: list[Work]) -> tuple[Arrays, Arrays]:
+    def _given(self, arrays: Arrays, reel: Reel) -> tuple[Arrays, Arrays]:
         """Outputs and last states, or their changes, in the user's order."""
-        spec, spaces = self.layer.spec, self.layer.spaces
-        shapes = {name: (self.steps, self.size, spaces[spec.states[name]]) for name in spec.outputs}
+        shapes = {name: (self.steps, self.size, units) for name, units in self.layer._output_sizes.items()}
         outputs = {name: self._to_theirs(arrays[f"out_{name}"].reshape(shape)) for name, shape in shapes.items()}
-        return outputs, self._states_to_theirs(self._engine.last_states(self._tape, works))
+        return outputs, self._states_to_theirs(self._engine.last_states(self._tape, reel))
 
     # --- between the user's time and rows and the kernels'
 
@@ -225,7 +223,8 @@ class Run:
         parameters = self.layer._zero_gradients()
         self._add_gradients(adjoints, parameters)
         found = {name: self._to_theirs(array) for name, array in adjoints.inputs.items()}
-        return Gradients(found.get(self._main), found, parameters, self._states_to_theirs(adjoints.first_states))
+        main = found.get(self.layer._main)
+        return Gradients(main, found, parameters, self._states_to_theirs(adjoints.first_states))
 
     def _add_gradients(self, adjoints: Adjoints, parameters: Any) -> None:
         """Add what a backward found for parameters to theirs."""
@@ -243,10 +242,9 @@ class Run:
         return self._outputs_to_ours(kind, output, outputs), self._states_to_ours(last)
 
     def _outputs_to_ours(self, kind: str, output: ArrayLike | None, outputs: Mapping[str, ArrayLike] | None) -> Arrays:
-        spec, spaces, dtype = self.layer.spec, self.layer.spaces, self.layer.dtype
-        found = {}
-        for name, (what, value) in of_outputs(spec, kind, output, outputs).items():
-            shape = (self.steps, self.size, spaces[spec.states[name]])
+        found, dtype, sizes = {}, self.layer.dtype, self.layer._output_sizes
+        for name, (what, value) in of_outputs(self.layer.spec, kind, output, outputs).items():
+            shape = (self.steps, self.size, sizes[name])
             found[name] = checks.optional(what, value, dtype, shape, "the shape of the output")
         return self._sequences_to_ours(found)
 
@@ -270,7 +268,7 @@ class Run:
         tangent = self._tangent(direction, backward=False)
         with self._lock:
             lent, changes = tangent.forward(dot_stop=0)
-        outputs, state = self._given(changes, lent.work.works)
+        outputs, state = self._given(changes, lent.work)
         return Tangents(outputs[self.layer.spec.outputs[0]], outputs, state)
 
     def hvp(

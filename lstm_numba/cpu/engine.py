@@ -27,39 +27,22 @@ from lstm_numba.cpu.after import After, Phase
 from lstm_numba.cpu.calls import Call
 from lstm_numba.cpu.kernels import KERNELS
 from lstm_numba.cpu.memory import Handed, Loan
-from lstm_numba.cpu.packed import Packing, Whole
+from lstm_numba.cpu.packed import Filled, Packing
 from lstm_numba.cpu.script import Blank, Script
 from lstm_numba.cpu.target import HEIGHTS, SLOTS_TOGETHER, WIDE
-from lstm_numba.cpu.workspace import Reel, Work, Workspaces
+from lstm_numba.cpu.workspace import Extent, Reel, Work, Workspaces
 from lstm_numba.parameters import Parameters
 from lstm_numba.sizes import Sizes
 from lstm_numba.spec import CellSpec
 from lstm_numba.words import Product
 
 Arrays = dict[str, Any]
+Place = tuple[str, slice, NDArray[Any], NDArray[Any]]  # a state, the batch's rows of it, where they go; see Work.first
 
 # Steps whose input products are computed ahead of the time loop where the batch is too short to fill a tile: so many,
 # or more while their slots lie in the second-level cache.
 AHEAD = 64
 EMPTY_BYTES = np.zeros(0, np.uint8)
-
-
-@dataclass(frozen=True)
-class Extent:
-    """How much a forward works in.
-
-    Attributes:
-        spans: (first, rows) of the batch rows whose states and slots each of the works holds: of all, for products over
-            all rows at once; where none will follow, of each chunk, so that no two threads write to neighbouring lines.
-        held: most rows of a work; depth: steps of states; kept: steps of slots.
-        hoisted: whether input products are computed ahead of the time loop.
-    """
-
-    spans: list[tuple[int, int]]
-    held: int
-    depth: int
-    kept: int
-    hoisted: bool
 
 
 @dataclass
@@ -75,7 +58,7 @@ class Tape:
     saved: bool
     extent: Extent
     lent: Loan[Reel]
-    packed: Loan[Whole]
+    packed: Loan[Filled]
     spent: bool = False
 
     @property
@@ -154,7 +137,7 @@ class Engine:
     def forward(
         self,
         batch: Batch,
-        packed: Loan[Whole],
+        packed: Loan[Filled],
         inputs: Arrays,
         start: Arrays,
         save: bool,
@@ -173,7 +156,7 @@ class Engine:
         lent = self.work.tapes.lend(extent.held, extent.depth, extent.kept, len(extent.spans))
         handed = self._outputs(batch) | {f"seq_{name}": flat(array) for name, array in inputs.items()}
         tape = Tape(batch, handed, save, extent, lent, packed)
-        self.enter(tape, lent.work.works, start, entering)
+        self.enter(tape, lent.work, start, entering)
         self._script(tape).run(handed)
         return tape
 
@@ -185,10 +168,10 @@ class Engine:
 
     def _script(self, tape: Tape) -> Script:
         """The calls that fill the tape; written down anew where the last borrower had another batch or parameters."""
-        reel, batch, (packed, parts) = tape.lent.work, tape.batch, tape.packed.work
-        if reel.forward is None or not reel.forward.is_of(batch, packed):
+        reel, batch, packed = tape.lent.work, tape.batch, tape.packed.work
+        if reel.forward is None or reel.forward.subject != (batch, packed):
             extent, blanks = tape.extent, {name: Blank(name) for name in tape.handed}
-            reel.arrays = {**self._fixed, **parts, **reel.works[0].arrays, **blanks, "resets": batch.resets}
+            reel.arrays = {**self._fixed, **packed.pieces, **reel.works[0].arrays, **blanks, "resets": batch.resets}
             reel.arrays |= {"depth": extent.depth, "kept": extent.kept, "batch": batch.size, "held": extent.held}
             reel.arrays["hoisted"] = extent.hoisted
             reel.chunk_arrays = [self._own(tape, k) for k in range(len(batch.chunks))]
@@ -215,15 +198,21 @@ class Engine:
         make = self.handed.empty if batch.lengths is None else self.handed.zeros
         return {f"out_{name}": make(name, rows * spaces[spec.states[name]]) for name in spec.outputs}
 
-    def enter(self, tape: Tape, works: list[Work], start: Arrays, entering: Arrays | None = None) -> None:
+    def enter(self, tape: Tape, reel: Reel, start: Arrays, entering: Arrays | None = None) -> None:
         """Put states where the first step reads them, and where resets do."""
-        first_read = start if entering is None else entering
-        for work, (first, rows) in zip(works, tape.extent.spans, strict=True):
-            for state, space in self.spec.states.items():
-                row = self.sizes.row(space)
-                work.set_rows(f"all_{state}", rows, first_read[state][first : first + rows], row)
-                if tape.batch.resets.size:
-                    work.set_rows(f"start_{state}", rows, start[state][first : first + rows], row)
+        if reel.extent is not tape.extent:
+            reel.extent = tape.extent
+            reel.first, reel.restart = self._places(reel, "all"), self._places(reel, "start")
+            reel.last = self._last_rows(tape, reel) if tape.batch.lengths is None else {}
+        _put(reel.first, start if entering is None else entering)
+        if tape.batch.resets.size:
+            _put(reel.restart, start)
+
+    def _places(self, reel: Reel, kind: str) -> list[Place]:
+        """Of the states (B, space) that enter a reel's works."""
+        parts = zip(reel.works, reel.extent.spans, strict=True)
+        rows, states = [(work, slice(first, first + count)) for work, (first, count) in parts], self.spec.states
+        return [(state, part, *work.first(f"{kind}_{state}", part)) for work, part in rows for state in states]
 
     def _own(self, tape: Tape, number: int) -> Arrays:
         """What a chunk has for itself; of a cell with a clock, which units and panels are awake."""
@@ -256,14 +245,14 @@ class Engine:
         """One kernel over all steps of all chunks."""
         return self._on_chunks(tape, arrays, lambda running, own: [self._call(name, own, 0, running)])
 
-    def last_states(self, tape: Tape, works: list[Work]) -> Arrays:
+    def last_states(self, tape: Tape, reel: Reel) -> Arrays:
         """Each row's state after its last step, in the batch's order."""
-        found, spans = {}, tape.extent.spans
-        held = [(work, self._last_places(tape, span)) for work, span in zip(works, spans, strict=True)]
-        for state in self.spec.states:
-            pieces = [work.rows[f"all_{state}"][rows] for work, rows in held]
-            found[state] = np.concatenate(pieces) if len(pieces) > 1 else pieces[0].copy()
-        return found
+        pieces = reel.last or self._last_rows(tape, reel)
+        return {state: np.concatenate(rows) if len(rows) > 1 else rows[0].copy() for state, rows in pieces.items()}
+
+    def _last_rows(self, tape: Tape, reel: Reel) -> dict[str, list[NDArray[Any]]]:
+        held = [(work, self._last_places(tape, span)) for work, span in zip(reel.works, tape.extent.spans, strict=True)]
+        return {state: [work.rows[f"all_{state}"][rows] for work, rows in held] for state in self.spec.states}
 
     def _last_places(self, tape: Tape, span: tuple[int, int]) -> Any:
         """Of the rows of a span, in the arrays of their states."""
@@ -292,7 +281,7 @@ class Engine:
     ) -> Script:
         """The calls of steps 3 and 4; written down anew where they are to find something else, or elsewhere."""
         reel, batch, after = tape.lent.work, tape.batch, self.after
-        if reel.backward is None or not reel.backward.is_of(work, inputs, parameters):
+        if reel.backward is None or reel.backward.subject != (work, inputs, parameters):
             arrays = {**reel.arrays, **work.arrays, **{name: Blank(name) for name in handed}}
             outer = after.outer(batch, arrays, self.serving(parameters))
             phases = [self.sweep("backward", tape, arrays), outer, *after.inputs(batch, arrays, inputs)]
@@ -323,6 +312,13 @@ class Engine:
         states, reset = self.spec.states, self.spec.states if batch.resets.size else ()
         entering = {state: work.rows[f"d_all_{state}"][: batch.size].copy() for state in states}
         return entering, {state: work.rows[f"d_start_{state}"].copy() for state in reset}
+
+
+def _put(places: list[Place], states: Arrays) -> None:
+    for state, part, rows, memory in places:
+        if memory.size:
+            memory.fill(0)
+        rows[...] = states[state][part]
 
 
 def flat(array: NDArray[Any]) -> NDArray[Any]:

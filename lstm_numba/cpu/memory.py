@@ -4,7 +4,6 @@ What is lent comes back when nobody holds the loan any more.  Only what the late
 it than Memory.SPARE, so that memory grows neither with the number of shapes nor with what a user once held at a time.
 """
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -47,10 +46,18 @@ class Pieces:
         other.length, other._slices = self.length, dict(self._slices)
         return other
 
-    def make(self) -> tuple[NDArray[Any], Arrays]:
-        """The array, any numbers in it, and its pieces."""
+    def make(self) -> "Whole":
+        """Any numbers in it."""
         whole = aligned(self.length, self.dtype)
-        return whole, {name: whole[piece] for name, piece in self._slices.items()}
+        return Whole(whole, {name: whole[piece] for name, piece in self._slices.items()})
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Whole:
+    """An array, and its pieces, flat, by the names of the kernels' arguments."""
+
+    array: NDArray[Any]
+    pieces: Arrays
 
 
 class Memory(Generic[W]):
@@ -61,23 +68,32 @@ class Memory(Generic[W]):
     SPARE = 2
 
     def __init__(self, make: Callable[..., W]) -> None:
-        # Reentrant: a loan that the garbage collector finds while the lock is held is given back right there.
-        self._make, self._lock = make, threading.RLock()
-        self._latest: tuple[Any, ...] = ()
-        self._free: list[W] = []
+        # The latest key with what is free of it, in one attribute: no lock is held when the garbage collector, at any
+        # moment, gives a loan back.
+        self._make = make
+        self._kept: _Kept[W] = _Kept((), [])
 
     def lend(self, *key: Any) -> "Loan[W]":
         """With the contents that the last borrower left."""
-        with self._lock:
-            work = self._free.pop() if self._free and key == self._latest else None
-        return Loan(self, key, self._make(*key) if work is None else work)
+        kept = self._kept
+        try:
+            work = kept.free.pop() if kept.key == key else self._make(*key)
+        except IndexError:  # nothing is free
+            work = self._make(*key)
+        return Loan(self, key, work)
 
     def take_back(self, key: tuple[Any, ...], work: W) -> None:
-        with self._lock:
-            if key != self._latest:
-                self._latest, self._free = key, []
-            if len(self._free) < self.SPARE:
-                self._free.append(work)
+        kept = self._kept
+        if kept.key != key:
+            self._kept = kept = _Kept(key, [])
+        if len(kept.free) < self.SPARE:
+            kept.free.append(work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept(Generic[W]):
+    key: tuple[Any, ...]
+    free: list[W]
 
 
 @dataclass(eq=False, slots=True)

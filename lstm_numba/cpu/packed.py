@@ -1,6 +1,7 @@
 """Steps 1 and 5 of the engine: parameters into the kernels' order, and gradients back, one call over a table each."""
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 from lstm_numba.cpu import pool
 from lstm_numba.cpu.calls import Call
 from lstm_numba.cpu.kernels import pack
-from lstm_numba.cpu.memory import Arrays, Loan, Memory, Pieces
+from lstm_numba.cpu.memory import Arrays, Loan, Memory, Pieces, Whole
 from lstm_numba.cpu.packing import MATRIX, SUM, VECTOR
+from lstm_numba.cpu.script import Blank, Script
 from lstm_numba.cpu.target import WIDE
 from lstm_numba.parameters import Parameters
 from lstm_numba.sizes import Packed, Sizes
@@ -21,7 +23,13 @@ from lstm_numba.spec import CellSpec, declared
 WORTH = 1 << 16
 
 Row = tuple[int, ...]
-Whole = tuple[NDArray[Any], Arrays]  # an array, and its pieces by the names of the kernels' arguments
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Filled(Whole):
+    """What parameters are packed into, and the calls that do it."""
+
+    filling: Script
 
 
 class Packing:
@@ -48,8 +56,9 @@ class Packing:
         self._unpacking: dict[Any, tuple[list[NDArray[np.int64]], NDArray[np.int64]]] = {}
         self._memory = Memory(self._make)
 
-    def _make(self, backward: bool) -> Whole:
-        return (self._both if backward else self._forward).make()
+    def _make(self, backward: bool, threads: int) -> Filled:
+        whole = (self._both if backward else self._forward).make()
+        return Filled(whole.array, whole.pieces, self._filling(whole.array, backward, threads))
 
     def gradient_pieces(self) -> Pieces:
         """Those that `unpack` reads, with room for others behind them."""
@@ -127,17 +136,19 @@ class Packing:
 
     # --- 1. pack
 
-    def pack(self, theta: NDArray[Any], backward: bool, threads: int) -> Loan[Whole]:
+    def pack(self, theta: NDArray[Any], backward: bool, threads: int) -> Loan[Filled]:
         """Parameters and constants in the kernels' order."""
-        loan, threads = self._memory.lend(backward), self._worth(threads)
-        packed, _ = loan.work
-        shares = [(share, threads) for share in range(threads)]
-        pool.run([[(pack.clear, (packed, *share))] for share in shares], threads)
+        loan = self._memory.lend(backward, self._worth(threads))
+        loan.work.filling.run({"theta": theta})
+        return loan
+
+    def _filling(self, packed: NDArray[Any], backward: bool, threads: int) -> Script:
+        shares, theta = [(share, threads) for share in range(threads)], Blank("theta")
         kernels: list[Call] = [(pack.pack_forward, (theta, self._matrices, self._vectors, packed))]
         if backward:
             kernels.append((pack.pack_backward, (theta, self._transposes, packed, WIDE)))
-        pool.run([[(kernel, (*given, *share)) for kernel, given in kernels] for share in shares], threads)
-        return loan
+        clear = [[(pack.clear, (packed, *share))] for share in shares]
+        return Script([clear, [[(kernel, (*given, *share)) for kernel, given in kernels] for share in shares]], threads)
 
     def _worth(self, threads: int) -> int:
         return threads if self._forward.length >= WORTH else 1

@@ -27,17 +27,12 @@ class Script:
         subject: what the arrays belong to that the calls name; whoever has others needs another script.
     """
 
-    def __init__(self, phases: Sequence[Sequence[pool.Task]], threads: int, subject: tuple[Any, ...]) -> None:
+    def __init__(self, phases: Sequence[Sequence[pool.Task]], threads: int, subject: tuple[Any, ...] = ()) -> None:
         self._phases = [[[(kernel, [*given]) for kernel, given in task] for task in phase] for phase in phases]
         self._threads, self.subject = threads, subject
         written = [given for phase in self._phases for task in phase for _, given in task]
         places = [(value, given, k) for given in written for k, value in enumerate(given) if type(value) is Blank]
         self._blanks = [(blank.name, given, k) for blank, given, k in places]
-
-    def is_of(self, *subject: Any) -> bool:
-        """Whether these are its subject: the same objects, or tuples of the same names."""
-        pairs = zip(self.subject, subject, strict=True)
-        return all(one is other or (type(one) is tuple and one == other) for one, other in pairs)
 
     def run(self, arrays: Mapping[str, Any]) -> None:
         """Make all calls, with these arrays in the blanks, of which nothing is kept."""

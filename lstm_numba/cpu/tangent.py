@@ -18,7 +18,7 @@ from lstm_numba.cpu import pool
 from lstm_numba.cpu.after import Phase
 from lstm_numba.cpu.engine import Adjoints, Arrays, Engine, Tape, flat
 from lstm_numba.cpu.memory import Loan
-from lstm_numba.cpu.packed import Whole
+from lstm_numba.cpu.packed import Filled
 from lstm_numba.cpu.workspace import Reel
 
 OPERANDS = ("seq_", "all_", "kept_")
@@ -36,7 +36,7 @@ class Tangent:
 
     engine: Engine
     tape: Tape
-    packed: Loan[Whole]
+    packed: Loan[Filled]
     inputs: Arrays
     start: Arrays
 
@@ -62,10 +62,10 @@ class Tangent:
         """The direction, and arrays for what it changes; past a row's end the change of an output is 0."""
         tape, engine = self.tape, self.engine
         lent = engine.work.tapes.lend(*tape.lent.key)
-        engine.enter(tape, lent.work.works, self.start)
+        engine.enter(tape, lent.work, self.start)
         made = {name: np.zeros_like(array) for name, array in tape.handed.items() if name.startswith("out_")}
         made |= {f"seq_{name}": flat(array) for name, array in self.inputs.items()}
-        return lent, {**made, **lent.work.works[0].arrays, **self.packed.work[1]}
+        return lent, {**made, **lent.work.works[0].arrays, **self.packed.work.pieces}
 
     # --- 3. backward
 

@@ -29,11 +29,30 @@ class Work:
     arrays: Arrays
     rows: Arrays
 
-    def set_rows(self, name: str, count: int, rows: NDArray[Any], row: int) -> None:
-        """The first `count` rows; whole registers read the padding, so it is 0."""
-        if row > rows.shape[1]:
-            self.arrays[name][: count * row] = 0
-        self.rows[name][:count] = rows
+    def first(self, name: str, part: slice) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Rows for a part of a batch; and their memory if it has padding, which whole registers read: it is to be 0."""
+        count = part.stop - part.start
+        rows = self.rows[name][:count]
+        memory = self.arrays[name][: count * (rows.strides[0] // rows.itemsize)]
+        return rows, memory if memory.size > rows.size else memory[:0]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much a forward works in.
+
+    Attributes:
+        spans: (first, rows) of the batch rows whose states and slots each of the works holds: of all, for products over
+            all rows at once; where none will follow, of each chunk, so that no two threads write to neighbouring lines.
+        held: most rows of a work; depth: steps of states; kept: steps of slots.
+        hoisted: whether input products are computed ahead of the time loop.
+    """
+
+    spans: list[tuple[int, int]]
+    held: int
+    depth: int
+    kept: int
+    hoisted: bool
 
 
 @dataclass(eq=False)
@@ -42,11 +61,17 @@ class Reel:
 
     Attributes:
         works: of all rows of the batch, or one for each chunk.
+        extent: whose views follow: where states enter, and those to which resets return; the states of rows that all
+            end at the last step.
         arrays: by their names in the kernels, with blanks for what a user hands in.
         chunk_arrays: what each chunk has for itself.
     """
 
     works: list[Work]
+    extent: Any = None
+    first: list[Any] = field(default_factory=list)
+    restart: list[Any] = field(default_factory=list)
+    last: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
     arrays: Arrays = field(default_factory=dict)
     chunk_arrays: list[Arrays] = field(default_factory=list)
     forward: Script | None = None
@@ -90,9 +115,9 @@ class Workspaces:
         return self._work(pieces, {f"{kind}_{s}": o for s, o in spec.states.items() for kind in ("d_all", "d_start")})
 
     def _work(self, pieces: Pieces, spaces: Mapping[str, str]) -> Work:
-        whole, arrays = pieces.make()
-        rows = {name: self._unpadded(arrays[name], space) for name, space in spaces.items()}
-        return Work(whole, arrays, rows)
+        whole = pieces.make()
+        rows = {name: self._unpadded(whole.pieces[name], space) for name, space in spaces.items()}
+        return Work(whole.array, whole.pieces, rows)
 
     def _unpadded(self, array: NDArray[Any], space: str) -> NDArray[Any]:
         return array.reshape(-1, self._sizes.row(space))[:, : self._sizes.spaces[space]]

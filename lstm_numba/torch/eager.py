@@ -37,8 +37,12 @@ class Call:
 
 def is_eager(tensors: Tensors) -> bool:
     """Whether real tensors are to be computed now: nobody traces, and none is fake, meta or another stand-in."""
-    traced = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()
-    return not traced and all(type(tensor) in PLAIN and not tensor.is_meta for tensor in tensors)
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+        return False
+    for tensor in tensors:  # noqa: SIM110  (most calls are small, and a loop costs half of what a generator does)
+        if type(tensor) not in PLAIN or tensor.is_meta:
+            return False
+    return True
 
 
 def is_transformed() -> bool:
@@ -101,7 +105,8 @@ class Forward(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(output[-1])
         ctx.save_for_backward(output[-1], *primals)
-        ctx.save_for_forward(output[-1], *primals)
+        if is_transformed():
+            ctx.save_for_forward(output[-1], *primals)
 
     @staticmethod
     def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Any, ...]:

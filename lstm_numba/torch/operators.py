@@ -38,9 +38,14 @@ def runtime(*groups: Tensors) -> ModuleType:
     Raises:
         DeviceError: the tensors lie on several devices, or on one that has no kernels.
     """
-    if all(tensor.is_cpu for group in groups for tensor in group):  # most calls
-        return cpu
-    kind = device_of(*groups).type
+    for group in groups:
+        for tensor in group:
+            if not tensor.is_cpu:
+                return _runtime_of(device_of(*groups).type)
+    return cpu
+
+
+def _runtime_of(kind: str) -> ModuleType:
     if kind not in RUNTIMES:
         raise DeviceError(
             f"there are no kernels for {kind} tensors, only for {', '.join(RUNTIMES)}: "

@@ -41,7 +41,7 @@ class Plan:
         self.further = tuple(name for name in self.spec.inputs if name != self.spec.main)
         self.inputs = (self.spec.main, *self.further)
         self._readers = [self._reader(space) for space in self.spec.spaces]
-        self.layer = lru_cache(maxsize=64)(self._layer)
+        self.layer, self.wanted = lru_cache(maxsize=64)(self._layer), lru_cache(maxsize=64)(self._wanted)
 
     @classmethod
     def of(cls, *content: Any) -> "Plan":
@@ -63,11 +63,13 @@ class Plan:
         first, second = len(self.inputs), len(self.inputs) + len(self.spec.states)
         return primals[:first], primals[first:second], primals[second:]
 
-    def wanted(self, needed: Sequence[bool]) -> tuple[list[str], list[str]]:
+    def _wanted(self, needed: tuple[bool, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The inputs and parameters that lie in primals which are needed."""
         inputs, _, theta = self.split(needed)
-        parameters = [name for names, is_needed in zip(self.layout, theta, strict=True) for name in names if is_needed]
-        return [name for name, is_needed in zip(self.inputs, inputs, strict=True) if is_needed], parameters
+        named = dict(zip(self.inputs, inputs, strict=True))
+        found = {name for names, is_needed in zip(self.layout, theta, strict=True) for name in names if is_needed}
+        spec = self.spec
+        return tuple(name for name in spec.inputs if named[name]), tuple(n for n in spec.parameters if n in found)
 
     def _reader(self, space: str) -> tuple[int, int]:
         """Where a space's size is read, in a parameter if possible: which primal, how many parts on its last axis.
@@ -91,10 +93,10 @@ class Plan:
         wanted = len(self.inputs) + len(self.spec.states) + len(self.layout)
         if len(primals) != wanted:
             raise ShapeError(f"{self.spec.name} takes {wanted} tensors, got {len(primals)}: {self.names}.")
-        read = [(primals[k], parts) for k, parts in self._readers]
-        if any(tensor.ndim == 0 for tensor, _ in read):
+        shapes = [primals[k].shape for k, _ in self._readers]
+        if () in shapes:
             raise ShapeError(f"{self.spec.name}: a tensor has no axes, where the cell has one with units.")
-        return tuple(tensor.shape[-1] // parts for tensor, parts in read)
+        return tuple([shape[-1] // parts for shape, (_, parts) in zip(shapes, self._readers, strict=True)])
 
     def require_symmetry(self) -> None:
         """Refuse a derivative that needs the transpose of the change of a backward along a direction.

@@ -24,7 +24,8 @@ class TensorLayer(Bound):
         self._flats = Memory(self._flat)
         self._kinds, self._shapes = {torch.from_numpy(self._arrays.flat).dtype}, list(self.shapes)
         begins, sizes = self._arrays.offsets.values(), self._arrays.sizes.values()
-        self._pieces = [slice(begin, begin + size) for begin, size in zip(begins, sizes, strict=True)]
+        pieces = [slice(begin, begin + size) for begin, size in zip(begins, sizes, strict=True)]
+        self._pieces = [(p, s if len(s) > 1 else None) for p, s in zip(pieces, self._shapes, strict=True)]
 
     def _flat(self) -> tuple[Parameters, list[Tensor]]:
         """An array for all parameters, and tensors that view it."""
@@ -46,9 +47,8 @@ class TensorLayer(Bound):
 
     def split(self, gradients: Parameters) -> list[Tensor]:
         """A tensor for each of those that `run_with` took."""
-        flat, array = gradients.flat, torch.from_numpy
-        rows = [flat[piece] for piece in self._pieces]
-        return [array(r if len(s) == 1 else r.reshape(s)) for r, s in zip(rows, self._shapes, strict=True)]
+        flat, tensor = gradients.flat, torch.from_numpy
+        return [tensor(flat[p] if shape is None else flat[p].reshape(shape)) for p, shape in self._pieces]
 
 
 def array(tensor: Tensor) -> np.ndarray:

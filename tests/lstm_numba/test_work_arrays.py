@@ -101,8 +101,8 @@ def test_only_the_work_arrays_of_the_latest_shape_are_kept():
         for batch in (1, 4, 2):
             numbers = numbers_for(layer, steps, batch)
             backward(forward(layer, numbers), numbers)
-    assert [len(memory._free) for memory in memories] == [1, 1, 1]
-    assert [memory._latest[0] for memory in memories] == [2, 2, True]
+    assert [len(memory._kept.free) for memory in memories] == [1, 1, 1]
+    assert [memory._kept.key[0] for memory in memories] == [2, 2, True]
 
 
 def test_what_was_held_at_a_time_is_not_kept_for_ever():
@@ -115,7 +115,7 @@ def test_what_was_held_at_a_time_is_not_kept_for_ever():
     engine = layer._engine
     memories = [engine.work.tapes, engine.work.adjoints, *engine.handed._memories.values()]
     assert len(memories) == 5
-    assert {len(one._free) for one in memories} <= set(range(memory.Memory.SPARE + 1))
+    assert {len(one._kept.free) for one in memories} <= set(range(memory.Memory.SPARE + 1))
 
 
 def test_threads_that_share_a_layer_get_what_each_gets_alone():
