@@ -28,7 +28,9 @@ class Script:
     """
 
     def __init__(self, phases: Sequence[Sequence[pool.Task]], threads: int, subject: tuple[Any, ...] = ()) -> None:
-        self._phases = [[[(kernel, [*given]) for kernel, given in task] for task in phase] for phase in phases]
+        copied = [[[(kernel, [*given]) for kernel, given in task] for task in phase] for phase in phases]
+        # One thread makes every call after the other.
+        self._phases = copied if threads > 1 else [[[call for phase in copied for task in phase for call in task]]]
         self._threads, self.subject = threads, subject
         written = [given for phase in self._phases for task in phase for _, given in task]
         places = [(value, given, k) for given in written for k, value in enumerate(given) if type(value) is Blank]

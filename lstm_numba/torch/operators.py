@@ -42,7 +42,7 @@ def runtime(*groups: Tensors) -> ModuleType:
         for tensor in group:
             if not tensor.is_cpu:
                 return _runtime_of(device_of(*groups).type)
-    return cpu
+    return cpu  # most calls, and found out in a loop, which costs half of what a generator does
 
 
 def _runtime_of(kind: str) -> ModuleType:
