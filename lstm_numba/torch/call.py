@@ -33,10 +33,7 @@ def run(
 
     Raises:
         MixedTypesError: an input or a state has another type than the parameters.
-        NotRecordableError: torch.jit.trace or torch.onnx.export is at work.
     """
-    if leaves_torch():
-        raise not_recordable(plan.spec.name)
     primals = [*inputs, *state, *parameters]
     dtype = parameters[0].dtype if parameters else inputs[0].dtype
     kinds = {tensor.dtype for tensor in primals}

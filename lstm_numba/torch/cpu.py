@@ -72,10 +72,10 @@ def gradients(plan: Plan, run: Run, found: Any) -> list[Any]:
 
 def run_of(plan: Plan, primals: Tensors, lengths: Any, resets: Any, save: bool) -> Run:
     """The run of one forward."""
-    layer = plan.layer(plan.spaces(primals), primals[0].dtype, torch.get_num_threads())
+    layer, fit = plan.fitting(primals, torch.get_num_threads())
     inputs, state, theta = plan.split(primals)
     x, *others = map(array, inputs)
     further = dict(zip(plan.further, others, strict=True))
     first = dict(zip(plan.spec.states, map(array, state), strict=True))
     ends, marks = (None if mark is None else array(mark) for mark in (lengths, resets))
-    return layer.run_with(theta, x, further, first, ends, marks, save)
+    return layer.run_with(theta, fit, x, further, first, ends, marks, save)

@@ -18,7 +18,7 @@ from lstm_numba.torch.each import each, each_older, is_batched
 from lstm_numba.torch.operators import Tensors, like_results, no_third_order, nothing_kept, runtime
 from lstm_numba.torch.plan import Plan
 
-PLAIN = (Tensor, Parameter)
+PLAIN = {Tensor, Parameter}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,10 @@ class Call:
 
 
 def is_eager(tensors: Tensors) -> bool:
-    """Whether real tensors are to be computed now: nobody traces, and none is fake, meta or another stand-in."""
+    """Whether real tensors are to be computed now: nobody traces, and they are not fake, meta or other stand-ins."""
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
         return False
-    for tensor in tensors:  # noqa: SIM110  (most calls are small, and a loop costs half of what a generator does)
-        if type(tensor) not in PLAIN or tensor.is_meta:
-            return False
-    return True
+    return {type(tensor) for tensor in tensors} <= PLAIN and not (tensors and tensors[0].is_meta)
 
 
 def is_transformed() -> bool:

@@ -41,7 +41,10 @@ class Plan:
         self.further = tuple(name for name in self.spec.inputs if name != self.spec.main)
         self.inputs = (self.spec.main, *self.further)
         self._readers = [self._reader(space) for space in self.spec.spaces]
+        first, second = len(self.inputs), len(self.inputs) + len(self.spec.states)
+        self._parts = slice(first), slice(first, second), slice(second, None)
         self.layer, self.wanted = lru_cache(maxsize=64)(self._layer), lru_cache(maxsize=64)(self._wanted)
+        self._fitting = lru_cache(maxsize=64)(self._layer_for)
 
     @classmethod
     def of(cls, *content: Any) -> "Plan":
@@ -58,10 +61,24 @@ class Plan:
         kind = np.dtype(str(dtype).removeprefix("torch."))
         return TensorLayer(self.module, sizes, kind, self.layout, **settings)
 
+    def fitting(self, primals: Sequence[torch.Tensor], threads: int) -> tuple[TensorLayer, bool]:
+        """The kernels of these tensors; and whether the parameters have the shapes that the layout says.
+
+        Raises:
+            ShapeError: see `spaces`.
+        """
+        return self._fitting(tuple([tensor.shape for tensor in primals]), primals[0].dtype, threads)
+
+    def _layer_for(
+        self, shapes: tuple[torch.Size, ...], dtype: torch.dtype, threads: int
+    ) -> tuple[TensorLayer, bool]:
+        layer = self.layer(self._spaces(shapes), dtype, threads)
+        return layer, self.split(shapes)[2] == layer.shapes
+
     def split(self, primals: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
         """Inputs, first states, parameters."""
-        first, second = len(self.inputs), len(self.inputs) + len(self.spec.states)
-        return primals[:first], primals[first:second], primals[second:]
+        inputs, states, parameters = self._parts
+        return primals[inputs], primals[states], primals[parameters]
 
     def _wanted(self, needed: tuple[bool, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The inputs and parameters that lie in primals which are needed."""
@@ -90,13 +107,16 @@ class Plan:
         Raises:
             ShapeError: another number of tensors than the cell has, or one without axes.
         """
+        return self._spaces([primal.shape for primal in primals])
+
+    def _spaces(self, shapes: Sequence[torch.Size]) -> tuple[int, ...]:
         wanted = len(self.inputs) + len(self.spec.states) + len(self.layout)
-        if len(primals) != wanted:
-            raise ShapeError(f"{self.spec.name} takes {wanted} tensors, got {len(primals)}: {self.names}.")
-        shapes = [primals[k].shape for k, _ in self._readers]
-        if () in shapes:
+        if len(shapes) != wanted:
+            raise ShapeError(f"{self.spec.name} takes {wanted} tensors, got {len(shapes)}: {self.names}.")
+        read = [(shapes[k], parts) for k, parts in self._readers]
+        if any(not shape for shape, _ in read):
             raise ShapeError(f"{self.spec.name}: a tensor has no axes, where the cell has one with units.")
-        return tuple([shape[-1] // parts for shape, (_, parts) in zip(shapes, self._readers, strict=True)])
+        return tuple(shape[-1] // parts for shape, parts in read)
 
     def require_symmetry(self) -> None:
         """Refuse a derivative that needs the transpose of the change of a backward along a direction.

@@ -155,7 +155,7 @@ class Recurrent(torch.nn.Module):
 
         Raises:
             ShapeError, DtypeError, ArgumentError, OptionError, DeviceError: before anything is computed.
-            NotRecordableError: see `call.run` and `call.recorded`.
+            NotRecordableError: torch.jit.trace or torch.onnx.export is at work; see `call.recorded` too.
         """
         if isinstance(x, Proxy):
             return call.recorded(self, x, state, lengths, resets, **inputs)
@@ -172,6 +172,8 @@ class Recurrent(torch.nn.Module):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """As `forward`, with every output of the cell by name: a depth-gated LSTM gives h and c."""
         spec = self._plan.spec
+        if call.leaves_torch():
+            raise call.not_recordable(spec.name)
         if _tensor(spec.main, x).dim() != 3:
             raise ShapeError(f"{spec.main} has {x.dim()} axes, expected 3: (T, B, N), or (B, T, N) with batch_first.")
         x, resets = self._turned(x), None if resets is None else self._turned(resets)

@@ -21,11 +21,10 @@ class TensorLayer(Bound):
 
     def _make_engine(self) -> None:
         super()._make_engine()
-        self._flats = Memory(self._flat)
-        self._kinds, self._shapes = {torch.from_numpy(self._arrays.flat).dtype}, list(self.shapes)
+        self._flats, self._kinds = Memory(self._flat), {torch.from_numpy(self._arrays.flat).dtype}
         begins, sizes = self._arrays.offsets.values(), self._arrays.sizes.values()
         pieces = [slice(begin, begin + size) for begin, size in zip(begins, sizes, strict=True)]
-        self._pieces = [(p, s if len(s) > 1 else None) for p, s in zip(pieces, self._shapes, strict=True)]
+        self._pieces = [(p, s if len(s) > 1 else None) for p, s in zip(pieces, self.shapes, strict=True)]
 
     def _flat(self) -> tuple[Parameters, list[Tensor]]:
         """An array for all parameters, and tensors that view it."""
@@ -34,10 +33,14 @@ class TensorLayer(Bound):
             return theta, list(map(torch.from_numpy, theta.values()))
 
     def run_with(
-        self, tensors: Tensors, x: Any, inputs: Any, state: States, lengths: Any, resets: Any, save: bool
+        self, tensors: Tensors, fit: bool, x: Any, inputs: Any, state: States, lengths: Any, resets: Any, save: bool
     ) -> Run:
-        """As `run`, with the parameters in tensors, copied in one call."""
-        if {t.dtype for t in tensors} != self._kinds or [t.shape for t in tensors] != self._shapes:
+        """As `run`, with the parameters in tensors, copied in one call where their shapes fit the layout.
+
+        Raises:
+            ShapeError, DtypeError: they are not what the layout says.
+        """
+        if not fit or {tensor.dtype for tensor in tensors} != self._kinds:
             theta = self.joined("parameters", list(map(array, tensors)))
             return self.run(theta, x, inputs, state, lengths, resets, save)
         lent = self._flats.lend()
