@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 from sympy import Expr
 
-from derive.emit.printer import arguments
+from derive.emit.printer import LARGEST, arguments
 from derive.emit.printer import equation as printed
 from derive.errors import (
     CellError,
@@ -111,6 +111,18 @@ def left_sides_are_names(cell: "Cell") -> None:
                 f"{_where(cell, equation)}: a value has one element a unit; declare {lhs} over a space, "
                 "one of size 1 if it is one number in each row"
             )
+
+
+def numbers_fit_compiled_code(cell: "Cell") -> None:
+    for equation in cell.equations:
+        for number in equation.rhs.atoms(sympy.Rational):
+            largest = max(abs(int(number.p)), int(number.q))
+            if largest > LARGEST:  # which no message could print
+                raise EquationError(
+                    f"cell {cell.name}, definition of {equation.lhs}: a number with {len(str(largest))} digits above "
+                    "or below its stroke, where compiled code holds whole numbers up to 2**63 - 1; choose one nearer "
+                    "to 1, or make it a parameter"
+                )
 
 
 def sequences_have_a_space(cell: "Cell") -> None:
@@ -316,6 +328,7 @@ LAWS: tuple[Callable[["Cell"], None], ...] = (
     texts_are_one_plain_line,
     there_are_equations,
     left_sides_are_names,
+    numbers_fit_compiled_code,
     names_are_plain,
     sequences_have_a_space,
     only_words_of_the_language,

@@ -20,6 +20,7 @@ from derive.functions import Elementwise, stop
 from derive.symbols import Matrix, Product, Vector
 
 SUM, TERM, ATOM = range(3)  # how tightly a text binds
+LARGEST = 2**63 - 1
 LONGEST_PRODUCT = 4  # x**4 is x * x * x * x, x**5 stays a power
 
 # factors: adjoint first, then what is trained, computed, given; then names; then what is in brackets
@@ -129,14 +130,24 @@ def _symbol(_printer: Printer, symbol: sympy.Symbol) -> Printed:
 
 
 def _integer(_printer: Printer, number: Integer) -> Printed:
-    return str(number), ATOM if number >= 0 else SUM
+    return _whole(number), ATOM if number >= 0 else SUM
+
+
+def _whole(number: Any) -> str:
+    """Of an integer that compiled code can hold."""
+    if abs(number) > LARGEST:
+        raise PrintError(
+            f"a whole number of {len(str(abs(number)))} digits, above or below a stroke: compiled code holds those up "
+            "to 2**63 - 1; choose numbers nearer to 1, or a parameter"
+        )
+    return str(number)
 
 
 def _sum(printer: Printer, expression: Add) -> Printed:
     divisor = _common_divisor(expression)
     if divisor > 1:
         whole = Add(*(term * divisor for term in expression.args))
-        return f"{printer(whole, TERM)} / {divisor}", TERM
+        return f"{printer(whole, TERM)} / {_whole(divisor)}", TERM
     first, *rest = terms(expression)
     text = printer(first)
     for term in rest:
@@ -161,10 +172,10 @@ def _term(printer: Printer, expression: Expr) -> Printed:
     parts = fraction(expression)
     above = [printer(factor, ATOM) for factor in parts.above]
     if parts.number != 1 or not above:
-        above.insert(0, str(parts.number))
+        above.insert(0, _whole(parts.number))
     below = [printer(factor, ATOM) for factor in parts.below]
     if parts.divisor != 1:
-        below.insert(0, str(parts.divisor))
+        below.insert(0, _whole(parts.divisor))
     sign = "-" if parts.sign < 0 else ""
     text = sign + " * ".join(above)
     if below:

@@ -110,7 +110,10 @@ def test_an_equation_shows_products_as_they_are_written():
 
 @pytest.mark.parametrize(
     "expression",
-    [0.5 * a, sympy.pi * a, sympy.sin(a), a**HALF, a**b, sympy.oo, sympy.I, sympy.zoo, matrix("W", H, N) @ x],
+    [
+        *(2**63 * a, a + Rational(1, 2**63), 0.5 * a, sympy.pi * a, sympy.oo, sympy.I, sympy.zoo),
+        *(sympy.sin(a), a**HALF, a**b, matrix("W", H, N) @ x),
+    ],
     ids=str,
 )
 def test_what_the_generated_text_does_not_have_is_refused(expression):
