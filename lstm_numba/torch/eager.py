@@ -129,7 +129,7 @@ def backward(call: Call, adjoints: Tensors, primals: Tensors, reserve: Tensor) -
     if is_eager(adjoints):
         plain = is_plain(adjoints)
         return (Backward.forward if plain else apply_backward)(call, len(adjoints), reserve, *adjoints, *primals)
-    return operators.backward(adjoints, primals, reserve, *call.last_arguments)
+    return operators.backward(adjoints, primals, reserve, *call.last_arguments, None)
 
 
 class Backward(torch.autograd.Function):

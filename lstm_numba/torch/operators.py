@@ -10,7 +10,8 @@ are directions of them.  `adjoints` belong to what F gives: outputs (T, B, space
 
     d <a, F> = B(a)        d <t, B(a)> = J(t) for a, S(t, a) for the primals        d <a, J(t)> = B(a) for t, S(t, a)
 
-An argument `plan` is the key of a `Plan`; `lengths` (B,) and `resets` (T, B) are as in `Layer.forward`.
+An argument `plan` is the key of a `Plan`; `lengths` (B,) and `resets` (T, B) are as in `Layer.forward`.  `needed` says
+which primals' gradients are, None all of them; in the place of another there is an empty tensor.
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from lstm_numba.torch.each import each
 
 Tensors = Sequence[Tensor]
 Mark = Optional[Tensor]  # noqa: UP045  (torch reads a schema from it, and knows this spelling in every version)
+Needed = Optional[Sequence[bool]]  # noqa: UP045
 
 # Kind of device -> what runs there.
 RUNTIMES: dict[str, ModuleType] = {"cpu": cpu, "cuda": cuda}
@@ -91,7 +93,9 @@ def _keep_forward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> No
 
 def _pull_forward(ctx: Any, adjoints: list[Tensor]) -> tuple[Any, ...]:
     reserve, lengths, resets, *primals = ctx.saved_tensors
-    return backward(adjoints[:-1], primals, reserve, lengths, resets, ctx.plan), None, None, None, None
+    needed: list[bool] = list(ctx.needs_input_grad[0])
+    found = backward(adjoints[:-1], primals, reserve, lengths, resets, ctx.plan, needed)
+    return [one if is_needed else None for one, is_needed in zip(found, needed, strict=True)], None, None, None, None
 
 
 # --- backward
@@ -99,27 +103,45 @@ def _pull_forward(ctx: Any, adjoints: list[Tensor]) -> tuple[Any, ...]:
 
 @torch.library.custom_op("lstm_numba::backward", mutates_args=())
 def backward(
-    adjoints: Tensors, primals: Tensors, reserve: Tensor, lengths: Mark, resets: Mark, plan: str
+    adjoints: Tensors,
+    primals: Tensors,
+    reserve: Tensor,
+    lengths: Mark,
+    resets: Mark,
+    plan: str,
+    needed: Needed,
 ) -> list[Tensor]:
-    return runtime(adjoints, primals).backward(plans.find(plan), adjoints, primals, reserve, lengths, resets)
+    found, run = plans.find(plan), runtime(adjoints, primals).backward
+    needed = _all_or(needed, primals)
+    gradients = run(found, adjoints, primals, reserve, lengths, resets, *found.wanted(tuple(needed)))
+    return _or_empty(gradients, needed, primals)
 
 
 @backward.register_fake
-def _(adjoints: Tensors, primals: Tensors, reserve: Tensor, lengths: Mark, resets: Mark, plan: str) -> list[Tensor]:
+def _(
+    adjoints: Tensors,
+    primals: Tensors,
+    reserve: Tensor,
+    lengths: Mark,
+    resets: Mark,
+    plan: str,
+    needed: Needed,
+) -> list[Tensor]:
     device_of(adjoints, primals)
-    return _like(primals)
+    return _or_empty(_like(primals), _all_or(needed, primals), primals)
 
 
 def _keep_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    adjoints, primals, _, lengths, resets, ctx.plan = inputs
-    ctx.count = len(adjoints)
+    adjoints, primals, _, lengths, resets, ctx.plan, needed = inputs
+    ctx.count, ctx.needed = len(adjoints), _all_or(needed, primals)
     ctx.save_for_backward(lengths, resets, *adjoints, *primals)
 
 
 def _pull_backward(ctx: Any, tangents: list[Tensor]) -> tuple[Any, ...]:
     adjoints, primals, where = _kept(ctx)
     plans.find(ctx.plan).require_symmetry()
-    return tangent(tangents, primals, *where), second(tangents, adjoints, primals, *where), None, None, None, None
+    along = [t if known else torch.zeros_like(p) for t, known, p in zip(tangents, ctx.needed, primals, strict=True)]
+    return tangent(along, primals, *where), second(along, adjoints, primals, *where), None, None, None, None, None
 
 
 # --- tangent
@@ -145,7 +167,7 @@ def _keep_tangent(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> No
 def _pull_tangent(ctx: Any, adjoints: list[Tensor]) -> tuple[Any, ...]:
     tangents, primals, where = _kept(ctx)
     plans.find(ctx.plan).require_symmetry()
-    pulled = backward(adjoints, primals, nothing_kept(primals), *where)
+    pulled = backward(adjoints, primals, nothing_kept(primals), *where, None)
     return pulled, second(tangents, adjoints, primals, *where), None, None, None
 
 
@@ -179,6 +201,15 @@ for operator in (forward, backward, tangent, second):
 
 def _like(tensors: Tensors) -> list[Tensor]:
     return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
+
+
+def _all_or(needed: Needed, primals: Tensors) -> Sequence[bool]:
+    return [True] * len(primals) if needed is None else needed
+
+
+def _or_empty(gradients: Sequence[Any], needed: Sequence[bool], primals: Tensors) -> list[Tensor]:
+    found = zip(gradients, needed, primals, strict=True)
+    return [gradient if is_needed else primal.new_empty(0) for gradient, is_needed, primal in found]
 
 
 def like_results(primals: Tensors, plan: str) -> list[Tensor]:

@@ -126,7 +126,7 @@ def test_fake_tensors_of_a_device_have_its_types_and_places():
         given = [torch.empty(T, B, N, device="cuda", dtype=torch.bfloat16)]
         given += [torch.empty(B, H, device="cuda", dtype=torch.bfloat16) for _ in range(2)]
         output, h, c, reserve = operators.forward([*given, *moved], None, None, plan.key, True)
-        gradients = operators.backward([output, h, c], [*given, *moved], reserve, None, None, plan.key)
+        gradients = operators.backward([output, h, c], [*given, *moved], reserve, None, None, plan.key, None)
     assert (output.shape, c.shape, reserve.device.type) == ((T, B, H), (B, H), "cpu")
     assert {(t.dtype, t.device.type) for t in (output, h, c, *gradients)} == {(torch.bfloat16, "cuda")}
 

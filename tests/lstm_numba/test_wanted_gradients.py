@@ -107,26 +107,34 @@ def test_names_of_nothing(what, wanted):
         run.backward(D[..., :H], **{what: wanted})
 
 
-def test_torch_asks_for_what_it_needs(products):
+EAGER_AND_COMPILED = {"eager": lambda module: module, "compiled": torch.compile(backend="aot_eager", fullgraph=True)}
+ways = pytest.mark.parametrize("way", EAGER_AND_COMPILED.values(), ids=EAGER_AND_COMPILED)
+
+
+@ways
+def test_torch_asks_for_what_it_needs(way, products):
     module, x = lt.LSTM(N, H, num_layers=2), torch.randn(T, B, N)
-    module(x)[0].sum().backward()
+    run = way(module)
+    run(x)[0].sum().backward()
     assert products == ["x"]  # the upper layer's
     found = {name: parameter.grad for name, parameter in module.named_parameters()}
     module.zero_grad()
-    module(x.requires_grad_())[0].sum().backward()
+    run(x.requires_grad_())[0].sum().backward()
     assert products == ["x"] * 3
     assert x.grad is not None
     assert all(torch.equal(p.grad, found[name]) for name, p in module.named_parameters())
 
 
-def test_torch_spares_what_is_frozen(operands):
+@ways
+def test_torch_spares_what_is_frozen(way, operands):
     module, x = lt.LSTM(N, H), torch.randn(T, B, N, requires_grad=True)
-    module(x)[0].sum().backward()
+    run = way(module)
+    run(x)[0].sum().backward()
     found = {name: parameter.grad for name, parameter in module.named_parameters()}
     module.zero_grad()
     module.weight_hh_l0.requires_grad_(False)
     operands.clear()
-    module(x)[0].sum().backward()
+    run(x)[0].sum().backward()
     assert operands == ["1_x"]
     assert module.weight_hh_l0.grad is None
     trained = [(name, p.grad) for name, p in module.named_parameters() if p.requires_grad]
