@@ -170,13 +170,14 @@ class Engine:
         """The calls that fill the tape; written down anew where the last borrower had another batch or parameters."""
         reel, batch, packed = tape.lent.work, tape.batch, tape.packed.work
         if reel.forward is None or reel.forward.subject != (batch, packed):
+            reel.forward = reel.backward = None  # also for whoever comes after an interruption
             extent, blanks = tape.extent, {name: Blank(name) for name in tape.handed}
             reel.arrays = {**self._fixed, **packed.pieces, **reel.works[0].arrays, **blanks, "resets": batch.resets}
             reel.arrays |= {"depth": extent.depth, "kept": extent.kept, "batch": batch.size, "held": extent.held}
             reel.arrays["hoisted"] = extent.hoisted
             reel.chunk_arrays = [self._own(tape, k) for k in range(len(batch.chunks))]
             phase = self._on_chunks(tape, reel.arrays, self._forward_chunk)
-            reel.forward, reel.backward = Script([phase], len(batch.chunks), (batch, packed)), None
+            reel.forward = Script([phase], len(batch.chunks), (batch, packed))
         return reel.forward
 
     def renew(self, tape: Tape) -> None:
@@ -201,16 +202,16 @@ class Engine:
     def enter(self, tape: Tape, reel: Reel, start: Arrays, entering: Arrays | None = None) -> None:
         """Put states where the first step reads them, and where resets do."""
         if reel.extent is not tape.extent:
-            reel.extent = tape.extent
-            reel.first, reel.restart = self._places(reel, "all"), self._places(reel, "start")
+            reel.first, reel.restart = (self._places(reel, tape.extent, kind) for kind in ("all", "start"))
             reel.last = self._last_rows(tape, reel) if tape.batch.lengths is None else {}
+            reel.extent = tape.extent
         _put(reel.first, start if entering is None else entering)
         if tape.batch.resets.size:
             _put(reel.restart, start)
 
-    def _places(self, reel: Reel, kind: str) -> list[Place]:
+    def _places(self, reel: Reel, extent: Extent, kind: str) -> list[Place]:
         """Of the states (B, space) that enter a reel's works."""
-        parts = zip(reel.works, reel.extent.spans, strict=True)
+        parts = zip(reel.works, extent.spans, strict=True)
         rows, states = [(work, slice(first, first + count)) for work, (first, count) in parts], self.spec.states
         return [(state, part, *work.first(f"{kind}_{state}", part)) for work, part in rows for state in states]
 

@@ -68,7 +68,7 @@ class Reel:
     """
 
     works: list[Work]
-    extent: Any = None
+    extent: Extent | None = None
     first: list[Any] = field(default_factory=list)
     restart: list[Any] = field(default_factory=list)
     last: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
