@@ -16,10 +16,10 @@
     h = i * tanh(c)
 
 Header lines first, one equation a line, `#` begins a comment, an indented line continues the line above it; what all
-lines are indented by does not count.  A name may carry its space, `m[P]`; without one an input has N, all others H;
-`[1]` is a scalar.  The space of a value follows from its equation; made of scalars alone it has H.
-`U.T @ v` multiplies by U transposed, `(U - U.T) @ v` by a bracket of matrices; `U @ (r * h_prev)` multiplies an
-expression.
+lines are indented by does not count.  Blanks or commas stand between names.  A name may carry its space, `m[P]`;
+without one an input has N, all others H; `[1]` is a scalar.  The space of a value follows from its equation; made of
+scalars alone it has H.  `U.T @ v` multiplies by U transposed, `(U - U.T) @ v` by a bracket of matrices;
+`U @ (r * h_prev)` multiplies an expression.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ FIELDS = ("name", "title", "year", "reference", "outputs", "initial")  # the hea
 HEADER = re.compile(r"([A-Za-z][A-Za-z ]*?)\s*:\s*(.*)", re.DOTALL)
 EQUATION = re.compile(r"([^=<>!]*)=(?!=)(.*)", re.DOTALL)
 WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-DECLARED = re.compile(r"([^\[\]\s]+?)(?:\[([^\[\]]*)\])?(?:\s+|$)")
-SETTING = re.compile(r"([A-Za-z_]\w*)\s*=\s*(-?\d+(?:\.\d+)?|1/[A-Z]\w*)(?:\s+|$)", re.ASCII)
+APART = r"(?:\s*,\s*|\s+|$)"  # blanks or a comma between what a header line lists
+DECLARED = re.compile(r"([^\[\]\s,]+)(?:\[([^\[\]]*)\])?" + APART)
+SETTING = re.compile(r"([A-Za-z_]\w*)\s*=\s*(-?\d+(?:\.\d+)?|1/[A-Z]\w*)" + APART, re.ASCII)
 
 
 @dataclass
@@ -279,7 +280,7 @@ def _number(text: str) -> int | float | str:
 
 def _declared(rest: str, most: int) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Read `W_i[H,N] b_i[H] s` as (name, spaces) pairs."""
-    text, end = rest.replace(", ", ",").strip(), 0
+    text, end = rest.strip(), 0
     while end < len(text):
         match = DECLARED.match(text, end)
         spaces = tuple(part.strip() for part in match[2].split(",")) if match and match[2] is not None else ()

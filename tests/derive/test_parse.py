@@ -61,6 +61,14 @@ def test_a_value_has_the_space_of_its_equation():
     assert cell.states == {"h": "P", "c": "H"}
 
 
+def test_blanks_or_commas_stand_between_names():
+    equations = "h = tanh(W @ x + U @ h_prev + b)\nc = h + c_prev"
+    commas = "states: h, c\nparameters: W[H, N], U[H,H] ,b\noutputs: h, c\ninitial: b=1, W=1/H"
+    blanks = "states: h c\nparameters: W[H,N] U[H,H] b\noutputs: h c\ninitial: b=1 W=1/H"
+    assert derive.parse(f"{commas}\n{equations}", "mine") == derive.parse(f"{blanks}\n{equations}", "mine")
+    assert "', c' is not a name" in problem("h = b", "states: h,, c\n")
+
+
 def test_inputs_constants_and_structure_are_declared_like_parameters():
     cell = parse(
         "inputs: u[N] mask[H]\nstates: h\nconstants: W[H,N] alpha[1]\nparameters: U[H,H,block_upper]\nclock: tick\n"
