@@ -39,6 +39,10 @@ class TapeError(LstmNumbaError, RuntimeError):
     """A backward was asked of a run that kept nothing for it."""
 
 
+class FixedParametersError(LstmNumbaError, RuntimeError):
+    """Parameters were changed in a block that says they are not."""
+
+
 class CudaUnavailableError(LstmNumbaError, RuntimeError):
     """A CUDA device was asked for, and the package, the driver or the device for it is missing."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -13,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from lstm_numba import checks, clock, copies, registry
 from lstm_numba.batch import Batch
 from lstm_numba.cpu.engine import Adjoints, Engine
-from lstm_numba.cpu.kernels import kernels_of, pack
+from lstm_numba.cpu.kernels import kernels_of
 from lstm_numba.cpu.memory import Loan
-from lstm_numba.cpu.packed import Filled
+from lstm_numba.cpu.packed import Filled, PackedOnce
 from lstm_numba.errors import ArgumentError, OptionError
 from lstm_numba.parameters import Parameters, initialise
 from lstm_numba.recomputed import Recomputed
@@ -139,7 +140,7 @@ class Layer:
         self._engine = Engine(module, self._kernels(module), self.spaces, self.dtype, self._parts(), self._periods)
         self._masks = self._engine.activity.masks()
         self._last_batch: Batch | None = None
-        self._last_packed: tuple[NDArray[Any], Loan[Filled]] | None = None
+        self._packed_once = PackedOnce(lambda theta: self._packed(False, theta))
 
     def _parts(self) -> Sequence[Parameters]:
         """Where the parameters lie in a flat array of them."""
@@ -149,7 +150,7 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         made = {"_module", "_engine", "_placed", "_masks", "_theta", "_parameters", "_constants"}
-        made |= {"_last_batch", "_last_packed"}
+        made |= {"_last_batch", "_packed_once"}
         kept = {name: value for name, value in vars(self).items() if name not in made}
         return {**kept, "_values": self._placed.host() if self._placed else self._theta.flat}
 
@@ -323,13 +324,22 @@ class Layer:
         self._clear_masked(theta)
         return self._engine.packing.pack(theta.flat, backward, self.threads)
 
-    def _packed_once(self, theta: Any) -> Loan[Filled]:
-        """The parameters as inference reads them, packed again only where a bit of them has changed."""
-        bits = theta.flat.view(f"u{self.dtype.itemsize}")
-        known = self._last_packed
-        if known is None or not pack.same_bits(bits, known[0]):
-            known = self._last_packed = bits.copy(), self._packed(False, theta)
-        return known[1]
+    @contextmanager
+    def fixed(self) -> Iterator[None]:
+        """A block in which the parameters stay as they are, so that inference need not look whether they have changed:
+        for a stream that is read step by step that takes as long as the step.
+
+            with layer.fixed():
+                for x in stream:
+                    run = layer.forward(x, run.state, save=False)
+
+        On a CUDA device it changes nothing.
+
+        Raises:
+            FixedParametersError: when the block ends, if they are others; what ran in it has used those of its start.
+        """
+        with nullcontext() if self._placed else self._packed_once.fixed(self._theta, self.name):
+            yield
 
     def _direction(self, given: Mapping[str, ArrayLike] | None) -> Any:
         """A direction of parameters and constants, the latter fixed; zeros where none was given."""

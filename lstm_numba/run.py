@@ -107,7 +107,7 @@ class Run:
         self._open(layer, inputs, lengths)
         marks = None if resets is None else self._turned(resets)
         self._batch = layer._batch(self.steps, self.size, lengths, marks)
-        packed = layer._packed(True, theta) if save else layer._packed_once(theta)
+        packed = layer._packed(True, theta) if save else layer._packed_once.of(theta)
         self._run(inputs, start, packed, save)
 
     def _open(self, layer: Layer, inputs: Arrays, lengths: Any) -> None:

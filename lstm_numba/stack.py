@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -63,6 +64,14 @@ class Stack:
     def parameters(self) -> Named:
         """Of all layers: "0.W_i" and so on."""
         return Named({prefix(key): layer.parameters for key, layer in self._layers.items()})
+
+    @contextmanager
+    def fixed(self) -> Iterator[None]:
+        """As of `Layer`, for all of them."""
+        with ExitStack() as all_of_them:
+            for layer in self.layers:
+                all_of_them.enter_context(layer.fixed())
+            yield
 
     def _level(self, k: int) -> list[Layer]:
         return [self._layers[k, direction] for direction in self.directions]

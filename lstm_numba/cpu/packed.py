@@ -1,6 +1,7 @@
 """Steps 1 and 5 of the engine: parameters into the kernels' order, and gradients back, one call over a table each."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -15,6 +16,7 @@ from lstm_numba.cpu.memory import Arrays, Loan, Memory, Pieces, Whole
 from lstm_numba.cpu.packing import MATRIX, SUM, VECTOR
 from lstm_numba.cpu.script import Blank, Script
 from lstm_numba.cpu.target import WIDE
+from lstm_numba.errors import FixedParametersError
 from lstm_numba.parameters import Parameters
 from lstm_numba.sizes import Packed, Sizes
 from lstm_numba.spec import CellSpec, declared
@@ -190,6 +192,43 @@ class Packing:
         sources = sorted({source for source, *_ in rows})
         own = (set(sources[share::threads]) for share in range(threads))
         return [_table(MATRIX, (row for row in rows if row[0] in some)) for some in own]
+
+
+class PackedOnce:
+    """Parameters as inference reads them, packed again only where a bit of them has changed."""
+
+    def __init__(self, pack: Callable[[Parameters], Loan[Filled]]) -> None:
+        self._pack, self._is_fixed = pack, False
+        self._known: tuple[NDArray[Any], Loan[Filled]] | None = None
+
+    def of(self, theta: Parameters) -> Loan[Filled]:
+        known = self._known
+        if known is not None and (self._is_fixed or pack.same_bits(_bits(theta), known[0])):
+            return known[1]
+        self._known = _bits(theta).copy(), self._pack(theta)
+        return self._known[1]
+
+    @contextmanager
+    def fixed(self, theta: Parameters, name: str) -> Iterator[None]:
+        """A block in which they are not looked at; see `Layer.fixed`."""
+        if self._is_fixed:
+            yield
+            return
+        packed = self.of(theta)
+        self._is_fixed = True
+        try:
+            yield
+        finally:
+            self._is_fixed = False
+        if self.of(theta) is not packed:
+            raise FixedParametersError(
+                f"parameters of {name} were changed inside fixed(): what ran there has used those of its start; change "
+                "them outside the block."
+            )
+
+
+def _bits(theta: Parameters) -> NDArray[Any]:
+    return theta.flat.view(f"u{theta.flat.itemsize}")
 
 
 def _table(columns: tuple[str, ...], rows: Iterator[Row]) -> NDArray[np.int64]:
