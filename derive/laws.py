@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 from sympy import Expr
 
-from derive.emit.printer import LARGEST, arguments
+from derive.emit.printer import LARGEST, arguments, digits
 from derive.emit.printer import equation as printed
 from derive.errors import (
     CellError,
@@ -119,7 +119,7 @@ def numbers_fit_compiled_code(cell: "Cell") -> None:
             largest = max(abs(int(number.p)), int(number.q))
             if largest > LARGEST:  # which no message could print
                 raise EquationError(
-                    f"cell {cell.name}, definition of {equation.lhs}: a number with {len(str(largest))} digits above "
+                    f"cell {cell.name}, definition of {equation.lhs}: a number with {digits(largest)} digits above "
                     "or below its stroke, where compiled code holds whole numbers up to 2**63 - 1; choose one nearer "
                     "to 1, or make it a parameter"
                 )

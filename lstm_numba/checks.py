@@ -198,7 +198,7 @@ def some(what: str, given: Collection[str] | None, known: tuple[str, ...]) -> tu
         return known
     if isinstance(given, str) or not isinstance(given, Collection):
         raise ArgumentError(f"{what} must be a list of names from {', '.join(known)}, got {given!r}.")
-    if given == known:
+    if type(given) is tuple and given == known:  # an array of names would compare name by name
         return known
     _all_known(what, given, known)
     return tuple(name for name in known if name in given)

@@ -9,7 +9,7 @@ Integers only: a rational factor p/q is printed as (p * x) / q, so that the text
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from math import lcm
+from math import lcm, log10
 from typing import Any
 
 import sympy
@@ -133,11 +133,16 @@ def _integer(_printer: Printer, number: Integer) -> Printed:
     return _whole(number), ATOM if number >= 0 else SUM
 
 
+def digits(number: Any) -> int:
+    """How many; Python writes no number of more than 4300."""
+    return int(log10(abs(int(number)))) + 1
+
+
 def _whole(number: Any) -> str:
     """Of an integer that compiled code can hold."""
     if abs(number) > LARGEST:
         raise PrintError(
-            f"a whole number of {len(str(abs(number)))} digits, above or below a stroke: compiled code holds those up "
+            f"a whole number of {digits(number)} digits, above or below a stroke: compiled code holds those up "
             "to 2**63 - 1; choose numbers nearer to 1, or a parameter"
         )
     return str(number)

@@ -66,6 +66,7 @@ REFUSED = {
     ),
     "a decimal fraction": ([Eq(h, 0.5 * h_prev)], EquationError, "rounded number", "Rational"),
     "a huge number": ([Eq(h, 10**400 * h_prev)], EquationError, "with 401 digits", "make it a parameter"),
+    "a number too long to write": ([Eq(h, 10**5000 * h_prev)], EquationError, "with 5001 digits", "nearer to 1"),
     "a tiny number": ([Eq(h, h_prev + Rational(1, 10**19))], EquationError, "with 20 digits", "nearer to 1"),
     "an irrational number": ([Eq(h, sympy.pi * h_prev)], EquationError, "pi", "scalar constant"),
     "infinity": ([Eq(h, h_prev + sympy.oo)], EquationError, "oo", "scalar constant"),

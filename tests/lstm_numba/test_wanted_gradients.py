@@ -107,6 +107,15 @@ def test_names_of_nothing(what, wanted):
         run.backward(D[..., :H], **{what: wanted})
 
 
+def test_names_may_come_as_an_array():
+    layer = random_layer("depth_gated", N, H)
+    numbers = numbers_for(layer, T, B)
+    run = layer.forward(numbers.inputs["x"])
+    inputs, parameters = np.array(["x", "c_lower"]), np.array(list(layer.parameters))
+    found = run.backward(numbers.d_output, inputs=inputs, parameters=parameters)
+    assert other_bits(parameter_gradients(found), parameter_gradients(run.backward(numbers.d_output))) == []
+
+
 EAGER_AND_COMPILED = {"eager": lambda module: module, "compiled": torch.compile(backend="aot_eager", fullgraph=True)}
 ways = pytest.mark.parametrize("way", EAGER_AND_COMPILED.values(), ids=EAGER_AND_COMPILED)
 
