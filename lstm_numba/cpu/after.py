@@ -19,11 +19,11 @@ from lstm_numba.cpu.activity import Activity
 from lstm_numba.cpu.calls import Call
 from lstm_numba.cpu.kernels import outer_of, transposed_of
 from lstm_numba.cpu.memory import Handed
+from lstm_numba.cpu.script import Phase
 from lstm_numba.sizes import Packed, Sizes
 from lstm_numba.spec import CellSpec
 
 Arrays = dict[str, Any]
-Phase = list[list[Call]]  # side by side; see script.py
 
 ROWS = "d_rows_"  # of an input: what products give of its gradient, in whole registers
 

@@ -23,21 +23,20 @@ from numpy.typing import NDArray
 
 from lstm_numba.batch import Batch
 from lstm_numba.cpu.activity import Activity
-from lstm_numba.cpu.after import After, Phase
+from lstm_numba.cpu.after import After
 from lstm_numba.cpu.calls import Call
 from lstm_numba.cpu.kernels import KERNELS
 from lstm_numba.cpu.memory import Handed, Loan
 from lstm_numba.cpu.packed import Filled, Packing
-from lstm_numba.cpu.script import Blank, Script
+from lstm_numba.cpu.script import Blank, Phase, Script
 from lstm_numba.cpu.target import HEIGHTS, SLOTS_TOGETHER, WIDE
-from lstm_numba.cpu.workspace import Extent, Reel, Work, Workspaces
+from lstm_numba.cpu.workspace import Extent, Place, Reel, Work, Workspaces
 from lstm_numba.parameters import Parameters
 from lstm_numba.sizes import Sizes
 from lstm_numba.spec import CellSpec
 from lstm_numba.words import Product
 
 Arrays = dict[str, Any]
-Place = tuple[str, slice, NDArray[Any], NDArray[Any]]  # a state, the batch's rows of it, where they go; see Work.first
 
 # Steps whose input products are computed ahead of the time loop where the batch is too short to fill a tile: so many,
 # or more while their slots lie in the second-level cache.

@@ -14,7 +14,7 @@ from lstm_numba.cpu.calls import Call
 from lstm_numba.cpu.kernels import pack
 from lstm_numba.cpu.memory import Arrays, Loan, Memory, Pieces, Whole
 from lstm_numba.cpu.packing import MATRIX, SUM, VECTOR
-from lstm_numba.cpu.script import Blank, Script
+from lstm_numba.cpu.script import Blank, Phase, Script
 from lstm_numba.cpu.target import WIDE
 from lstm_numba.errors import FixedParametersError
 from lstm_numba.parameters import Parameters
@@ -149,7 +149,7 @@ class Packing:
         kernels: list[Call] = [(pack.pack_forward, (theta, self._matrices, self._vectors, packed))]
         if backward:
             kernels.append((pack.pack_backward, (theta, self._transposes, packed, WIDE)))
-        clear = [[(pack.clear, (packed, *share))] for share in shares]
+        clear: Phase = [[(pack.clear, (packed, *share))] for share in shares]
         return Script([clear, [[(kernel, (*given, *share)) for kernel, given in kernels] for share in shares]], threads)
 
     def _worth(self, threads: int) -> int:
@@ -197,15 +197,15 @@ class Packing:
 class PackedOnce:
     """Parameters as inference reads them, packed again only where a bit of them has changed."""
 
-    def __init__(self, pack: Callable[[Parameters], Loan[Filled]]) -> None:
-        self._pack, self._is_fixed = pack, False
+    def __init__(self, make: Callable[[Parameters], Loan[Filled]]) -> None:
+        self._make, self._is_fixed = make, False
         self._known: tuple[NDArray[Any], Loan[Filled]] | None = None
 
     def of(self, theta: Parameters) -> Loan[Filled]:
         known = self._known
         if known is not None and (self._is_fixed or pack.same_bits(_bits(theta), known[0])):
             return known[1]
-        self._known = _bits(theta).copy(), self._pack(theta)
+        self._known = _bits(theta).copy(), self._make(theta)
         return self._known[1]
 
     @contextmanager

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_numba.cpu import pool
+from lstm_numba.cpu.calls import Call
+
+Phase = list[list[Call]]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Script:
         subject: what the arrays belong to that the calls name; whoever has others needs another script.
     """
 
-    def __init__(self, phases: Sequence[Sequence[pool.Task]], threads: int, subject: tuple[Any, ...] = ()) -> None:
+    def __init__(self, phases: Sequence[Phase], threads: int, subject: tuple[Any, ...] = ()) -> None:
         copied = [[[(kernel, [*given]) for kernel, given in task] for task in phase] for phase in phases]
         # One thread makes every call after the other.
         self._phases = copied if threads > 1 else [[[call for phase in copied for task in phase for call in task]]]

@@ -15,10 +15,10 @@ import numpy as np
 
 from lstm_numba.batch import Batch
 from lstm_numba.cpu import pool
-from lstm_numba.cpu.after import Phase
 from lstm_numba.cpu.engine import Adjoints, Arrays, Engine, Tape, flat
 from lstm_numba.cpu.memory import Loan
 from lstm_numba.cpu.packed import Filled
+from lstm_numba.cpu.script import Phase
 from lstm_numba.cpu.workspace import Reel
 
 OPERANDS = ("seq_", "all_", "kept_")

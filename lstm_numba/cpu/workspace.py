@@ -13,6 +13,7 @@ from lstm_numba.sizes import Sizes
 from lstm_numba.spec import CellSpec
 
 Arrays = dict[str, Any]
+Place = tuple[str, slice, NDArray[Any], NDArray[Any]]  # a state, the batch's rows of it, where they go; see Work.first
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +70,8 @@ class Reel:
 
     works: list[Work]
     extent: Extent | None = None
-    first: list[Any] = field(default_factory=list)
-    restart: list[Any] = field(default_factory=list)
+    first: list[Place] = field(default_factory=list)
+    restart: list[Place] = field(default_factory=list)
     last: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
     arrays: Arrays = field(default_factory=dict)
     chunk_arrays: list[Arrays] = field(default_factory=list)

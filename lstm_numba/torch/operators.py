@@ -103,13 +103,7 @@ def _pull_forward(ctx: Any, adjoints: list[Tensor]) -> tuple[Any, ...]:
 
 @torch.library.custom_op("lstm_numba::backward", mutates_args=())
 def backward(
-    adjoints: Tensors,
-    primals: Tensors,
-    reserve: Tensor,
-    lengths: Mark,
-    resets: Mark,
-    plan: str,
-    needed: Needed,
+    adjoints: Tensors, primals: Tensors, reserve: Tensor, lengths: Mark, resets: Mark, plan: str, needed: Needed
 ) -> list[Tensor]:
     found, run = plans.find(plan), runtime(adjoints, primals).backward
     needed = _all_or(needed, primals)
@@ -119,13 +113,7 @@ def backward(
 
 @backward.register_fake
 def _(
-    adjoints: Tensors,
-    primals: Tensors,
-    reserve: Tensor,
-    lengths: Mark,
-    resets: Mark,
-    plan: str,
-    needed: Needed,
+    adjoints: Tensors, primals: Tensors, reserve: Tensor, lengths: Mark, resets: Mark, plan: str, needed: Needed
 ) -> list[Tensor]:
     device_of(adjoints, primals)
     return _or_empty(_like(primals), _all_or(needed, primals), primals)
