@@ -105,7 +105,10 @@ def make_fold(moved, swapped):
     def added(low, high, lane, bit):
         """Half of the sums go to the lane that keeps them, and come from it."""
         upper = lane & bit
-        return (high if upper else low) + swapped(low if upper else high, bit)
+        # named first: Python copies a short end of a function into both branches before it, and the lanes would come
+        # to two exchanges
+        kept, given = (high, low) if upper else (low, high)
+        return kept + swapped(given, bit)
 
     both = moved(added)
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from lstm_numba.interchange.onnx_graph import Graph, Value, functions
-from lstm_numba.interchange.step import clock_name, run_step
 from lstm_numba.layer import Layer
 from lstm_numba.spec import Slot, declared
+from lstm_numba.step import bound, clock_name, run_step
 
 Values = dict[str, Value]
 # Sequences that are no cell's: no name of a cell has a space in it.
@@ -114,7 +114,7 @@ class Scan:
         carried = {name: body.input(body.fresh(name), None) for name in spec.states}
         read = {name: body.input(body.fresh(name), None, KINDS.get(name)) for name in sequences}
         before = {name: self._before(name, value, read.get(RESET)) for name, value in carried.items()}
-        found = run_step(self.module, self._known(read, before), self._affine(read), functions(body))
+        found = run_step(bound(self.module, functions(body)), self._known(read, before), self._affine(read))
         valid = None if self.lengths is None else self._valid(read[NOW])
         for name, value in carried.items():
             body.output(body.fresh(name), body.chosen(valid, found[name], value), None)

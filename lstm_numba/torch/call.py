@@ -80,10 +80,17 @@ def leaves_torch() -> bool:
     return torch.jit.is_tracing() or (torch.compiler.is_compiling() and torch.onnx.is_in_onnx_export())
 
 
+def scanned(*arguments: Any) -> list[Tensor]:
+    """As `run`, in torch's own operations; for a layout with one parameter in each tensor."""
+    from lstm_numba.torch.scanned import Scanned
+
+    return Scanned(*arguments).run()
+
+
 def not_recordable(cell: str) -> NotRecordableError:
     return NotRecordableError(
-        f"torch.jit and torch.onnx cannot record the kernels of {cell}: use torch.export or torch.compile, or "
-        "lstm_numba.interchange.to_onnx to run it elsewhere."
+        f"torch.jit cannot record the kernels of {cell}: use torch.export or torch.compile; to run it elsewhere, "
+        "torch.onnx.export(..., dynamo=True) or lstm_numba.interchange.to_onnx."
     )
 
 

@@ -155,7 +155,7 @@ class Recurrent(torch.nn.Module):
 
         Raises:
             ShapeError, DtypeError, ArgumentError, OptionError, DeviceError: before anything is computed.
-            NotRecordableError: torch.jit.trace or torch.onnx.export is at work; see `call.recorded` too.
+            NotRecordableError: torch.jit.trace is at work; see `call.recorded` too.
         """
         if isinstance(x, Proxy):
             return call.recorded(self, x, state, lengths, resets, **inputs)
@@ -172,7 +172,7 @@ class Recurrent(torch.nn.Module):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """As `forward`, with every output of the cell by name: a depth-gated LSTM gives h and c."""
         spec = self._plan.spec
-        if call.leaves_torch():
+        if torch.jit.is_tracing():
             raise call.not_recordable(spec.name)
         if _tensor(spec.main, x).dim() != 3:
             raise ShapeError(f"{spec.main} has {x.dim()} axes, expected 3: (T, B, N), or (B, T, N) with batch_first.")
@@ -181,7 +181,8 @@ class Recurrent(torch.nn.Module):
         if lengths is not None:
             lengths = torch.as_tensor(lengths)
         ((plan, tensors),) = self.plans
-        found = call.run(plan, given, self._states(x, state), tensors, lengths, resets)
+        run = call.scanned if call.leaves_torch() else call.run
+        found = run(plan, given, self._states(x, state), tensors, lengths, resets)
         outputs = [self._turned(output) for output in found[: len(spec.outputs)]]
         last = found[len(spec.outputs) :]
         return dict(zip(spec.outputs, outputs, strict=True)), dict(zip(spec.states, last, strict=True))

@@ -6,8 +6,6 @@ replaces the old one only when all of it is on the disk.
 """
 
 import json
-import os
-import stat
 import zipfile
 from collections.abc import Mapping
 from io import BytesIO
@@ -20,7 +18,7 @@ from numpy.typing import NDArray
 from lstm_numba.checks import as_array
 from lstm_numba.errors import ArgumentError, CheckpointError, CheckpointWriteError
 from lstm_numba.train.arguments import named
-from lstm_numba.whole_file import replaced_when_whole
+from lstm_numba.whole_file import is_no_file, replaced_when_whole
 
 FORMAT = "lstm_numba checkpoint 1"
 FACTS = "facts.json"
@@ -46,7 +44,7 @@ def load(path: Path | str) -> tuple[dict[str, NDArray], dict[str, Any]]:
     Raises: CheckpointError, one message, if the file is missing, damaged or something else.
     """
     try:
-        _refuse_pipe(path)
+        _require_file(Path(path))
         with zipfile.ZipFile(path) as archive:
             document = json.loads(archive.read(FACTS))
             _check_format(document["format"])
@@ -96,9 +94,9 @@ def _npy(name: str, given: Any) -> bytes:
 # --- reading
 
 
-def _refuse_pipe(path: Path | str) -> None:
-    if stat.S_ISFIFO(os.stat(path).st_mode):
-        raise CheckpointError("a pipe would be waited for; a checkpoint is a file.")
+def _require_file(path: Path) -> None:
+    if is_no_file(path):
+        raise CheckpointError("a folder, a pipe or a device; a checkpoint is a file.")
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray:

@@ -118,10 +118,11 @@ def test_a_path_that_names_no_file(name):
         checkpoint.save(name, ARRAYS)
 
 
-def test_a_pipe_is_not_waited_for(path):
+def test_a_pipe_is_not_waited_for_nor_a_device_read(path):
     os.mkfifo(path)
-    with pytest.raises(CheckpointError, match="a pipe would be waited for"):
-        checkpoint.load(path)
+    for one in (path, path.parent, "/dev/zero"):
+        with pytest.raises(CheckpointError, match="a folder, a pipe or a device; a checkpoint is a file"):
+            checkpoint.load(one)
 
 
 def test_restoring_into_another_model_changes_nothing():
