@@ -86,7 +86,8 @@ class Recurrent(torch.nn.Module):
 
     def _fresh(self, module: ModuleType) -> Layer:
         """A NumPy layer with initial numbers; its seed is drawn from torch's generator."""
-        seed = int(torch.randint(2**62, (), device="cpu"))
+        drawn = torch.randint(2**62, (), device="cpu")
+        seed = int(drawn) if type(drawn) is Tensor else 0  # a fake one has no number, and whoever wants one needs none
         return Layer(module, self.input_size, self.hidden_size, dtype="float64", seed=seed, **self._settings)
 
     def _register(self, layer: Layer, device: Any, dtype: torch.dtype) -> None:

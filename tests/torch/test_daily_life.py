@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import onnxruntime
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, Dataset
 
@@ -234,3 +235,10 @@ def test_importing_the_modules_leaves_the_equations_alone():
     code = "import sys, lstm_numba.torch; print('derive' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert run.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_made_and_run_where_tensors_are_fake(name):
+    with FakeTensorMode():
+        output, _ = made(name)(torch.randn(T, B, N))
+    assert (output.shape[:2], output.device.type) == ((T, B), "cpu")
