@@ -152,20 +152,12 @@ class Scanned:
             return self._over(slot, states, total)
 
         found = run_step(self.parts, known, affine)
-        given = {name: found[name] for name in carried}, {name: found[name] for name in self.spec.outputs}
-        if self.ends is not None:
-            given = self._held(given, carried, read[RUNS][:, None])
-        after, outputs = ({name: value.clone() for name, value in values.items()} for values in given)
-        return after, outputs  # a scan's results share no memory with each other, nor with what it reads
+        after = {name: self._valid(found[name], value, read) for name, value in carried.items()}
+        return after, {name: self._valid(found[name], 0, read) for name in self.spec.outputs}
 
     def _restarted(self, name: str, carried: Tensors, read: Tensors) -> Tensor:
         return torch.where(read[RESET][:, None], self.first[name], carried[name])
 
-    @staticmethod
-    def _held(given: tuple[Tensors, Tensors], carried: Tensors, runs: Tensor) -> tuple[Tensors, Tensors]:
-        """Past a row's end its states stay, its outputs are 0."""
-        after, outputs = given
-        return (
-            {name: torch.where(runs, value, carried[name]) for name, value in after.items()},
-            {name: torch.where(runs, value, 0) for name, value in outputs.items()},
-        )
+    def _valid(self, value: Tensor, otherwise: Any, read: Tensors) -> Tensor:
+        """The value of rows that still run, in memory of its own: what a scan returns shares none."""
+        return value.clone() if self.ends is None else torch.where(read[RUNS][:, None], value, otherwise)
