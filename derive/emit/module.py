@@ -20,9 +20,9 @@ WORDS = (
     "ring", "spread", "store", "store_first", "together", "units_of",
 )  # fmt: skip
 CUDA_WORDS = (
-    "add", "copy_low", "end_of", "erase", "erase_adjoint", "erase_low", "get", "get_low", "hold", "hold_turned", "meet",
-    "multiply", "or_start", "put", "put_adjoint", "put_low", "share", "shared_memory", "starts_again", "summed", "take",
-    "take_state", "thread", "threads", "ticks", "wait",
+    "add", "deal", "end_of", "erase", "erase_adjoint", "erase_both", "get", "get_low", "hold", "hold_turned",
+    "multiply", "or_give", "or_start", "places", "put", "put_adjoint", "put_both", "put_low", "share",
+    "shared_memory", "starts_again", "summed", "take", "thread", "threads", "ticks", "wait",
 )  # fmt: skip
 
 

@@ -19,27 +19,28 @@ In the step functions every argument is one element [b, j] of an array (B, H).  
 
 from lstm_numba.gpu.words import (
     add,
-    copy_low,
+    deal,
     end_of,
     erase,
     erase_adjoint,
-    erase_low,
+    erase_both,
     get,
     get_low,
     hold,
     hold_turned,
-    meet,
     multiply,
+    or_give,
     or_start,
+    places,
     put,
     put_adjoint,
+    put_both,
     put_low,
     share,
     shared_memory,
     starts_again,
     summed,
     take,
-    take_state,
     thread,
     threads,
     wait,
@@ -608,103 +609,135 @@ def backward_tangent(
 
 # --- On a CUDA device: what one thread does for one unit of one row
 
-def unit_forward_1(
-    row, unit, now, batch, depth, kept, lengths, H, sums_1, sum_1, apart_1, low_rh, slots_1, all_h, kept_rh,
-):
-    """1. pointwise, of one unit of one row at step `now`."""
+def read_forward_1(row, unit, now, batch, lengths, H, slots_1, all_h):
+    """What unit_forward_1 reads besides the products of its stage."""
+    here = now * batch + row
+    slot_1 = here * 2 * H + unit
     length = end_of(lengths, row)
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
-    slot_1 = kept_at * 2 * H + unit
+    z_r = get(slots_1, slot_1)
+    z_z = get(slots_1, slot_1 + H)
+    h_prev = get(all_h, here * H + unit)
+    return length, z_r, z_z, h_prev
+
+
+def unit_forward_1(row, unit, now, read, batch, lengths, H, sums_1, sum_1, apart_1, low_rh, slots_1, kept_rh):
+    """1. pointwise, of one unit of one row at step `now`."""
+    length, z_r, z_z, h_prev = read
+    here = now * batch + row
+    slot_1 = here * 2 * H + unit
     if now >= length:
-        erase(kept_rh, kept_at * H + unit)
-        erase_low(low_rh, kept_at * H + unit)
+        erase_both(kept_rh, low_rh, here * H + unit)
     else:
-        z_r = summed(slots_1, slot_1, sums_1, sum_1)
-        z_z = summed(slots_1, slot_1 + H, sums_1, sum_1 + apart_1)
-        h_prev = get(all_h, before * H + unit)
+        z_r = summed(z_r, sums_1, sum_1)
+        z_z = summed(z_z, sums_1, sum_1 + apart_1)
         z, rh, r = step_1(z_r, z_z, h_prev)
         put(slots_1, slot_1, z)
-        put(kept_rh, kept_at * H + unit, rh)
-        copy_low(low_rh, kept_at * H + unit, rh)
+        put_both(kept_rh, low_rh, here * H + unit, rh)
         put(slots_1, slot_1 + H, r)
 
 
+def read_forward_2(row, unit, now, batch, marked, lengths, resets, H, slots_2, slots_1, all_h):
+    """What unit_forward_2 reads besides the products of its stage."""
+    here = now * batch + row
+    after = here + batch
+    slot_1 = here * 2 * H + unit
+    slot_2 = here * H + unit
+    length = end_of(lengths, row)
+    z_n = get(slots_2, slot_2)
+    h_prev = get(all_h, here * H + unit)
+    z = get(slots_1, slot_1)
+    again = starts_again(marked, resets, after, now + 1, length)
+    return length, z_n, h_prev, z, again
+
+
 def unit_forward_2(
-    row, unit, now, batch, depth, kept, marked, lengths, resets, H, sums_2, sum_2, apart_2, low_h_prev, slots_2,
-    slots_1, all_h, start_h, out_h,
+    row, unit, now, read, batch, lengths, H, sums_2, sum_2, low_h_prev, slots_2, all_h, start_h, out_h,
 ):
     """2. pointwise, of one unit of one row at step `now`."""
-    length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
-    after = (now + 1) % depth * batch + row
-    slot_1 = kept_at * 2 * H + unit
-    slot_2 = kept_at * H + unit
+    length, z_n, h_prev, z, again = read
+    here = now * batch + row
+    after = here + batch
+    slot_2 = here * H + unit
     if now >= length:
-        put(all_h, after * H + unit, get(all_h, before * H + unit))
-        copy_low(low_h_prev, after * H + unit, get(all_h, before * H + unit))
+        put_both(all_h, low_h_prev, after * H + unit, get(all_h, here * H + unit))
     else:
-        z_n = summed(slots_2, slot_2, sums_2, sum_2)
-        h_prev = get(all_h, before * H + unit)
-        z = get(slots_1, slot_1)
+        z_n = summed(z_n, sums_2, sum_2)
         h, n = step_2(z_n, h_prev, z)
-        again = starts_again(marked, resets, given + batch, now + 1, length)
-        put_low(out_h, given * H + unit, h)
+        put_low(out_h, here * H + unit, h)
         h = or_start(again, start_h, row * H + unit, h)
-        put(all_h, after * H + unit, h)
-        copy_low(low_h_prev, after * H + unit, h)
+        put_both(all_h, low_h_prev, after * H + unit, h)
         put(slots_2, slot_2, n)
 
 
+def read_backward_2(row, unit, now, batch, marked, lengths, resets, H, slots_1, slots_2, all_h, d_all_h, d_out_h):
+    """What unit_backward_2 reads besides the products of its stage."""
+    here = now * batch + row
+    after = here + batch
+    later = (now + 1) % 2 * batch + row
+    slot_1 = here * 2 * H + unit
+    slot_2 = here * H + unit
+    length = end_of(lengths, row)
+    again = starts_again(marked, resets, after, now + 1, length)
+    h_prev = get(all_h, here * H + unit)
+    z = get(slots_1, slot_1)
+    n = get(slots_2, slot_2)
+    d_h = get(d_all_h, later * H + unit)
+    d_h_out = get_low(d_out_h, here * H + unit)
+    return length, again, h_prev, z, n, d_h, d_h_out
+
+
 def unit_backward_2(
-    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_2, slots_1, slots_2, all_h, d_start_h,
-    d_all_h, d_out_h, d_kept_z,
+    row, unit, now, read, batch, lengths, H, sums_h_prev, sum_h_prev, low_slots_2, slots_2, d_all_h, d_start_h,
+    d_kept_z,
 ):
     """2. pointwise, transposed, of one unit of one row at step `now`."""
-    length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
+    length, again, h_prev, z, n, d_h, d_h_out = read
+    here = now * batch + row
     later = (now + 1) % 2 * batch + row
     earlier = now % 2 * batch + row
-    slot_1 = kept_at * 2 * H + unit
-    slot_2 = kept_at * H + unit
+    slot_2 = here * H + unit
     if now >= length:
         add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
         erase_adjoint(slots_2, slot_2, low_slots_2)
     else:
-        again = starts_again(marked, resets, given + batch, now + 1, length)
-        h_prev = get(all_h, before * H + unit)
-        z = get(slots_1, slot_1)
-        n = get(slots_2, slot_2)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
+        erase(d_all_h, later * H + unit)
+        d_h = summed(d_h, sums_h_prev, sum_h_prev)
+        d_h = or_give(again, d_start_h, row * H + unit, d_h)
+        d_h = d_h + d_h_out
         d_z_n, d_h_prev, d_z = step_2_vjp(d_h, h_prev, z, n)
         put_adjoint(slots_2, slot_2, low_slots_2, d_z_n)
         add(d_all_h, earlier * H + unit, d_h_prev)
         add(d_kept_z, row * H + unit, d_z)
 
 
+def read_backward_1(row, unit, now, batch, lengths, H, slots_1, all_h, d_kept_z, d_kept_rh):
+    """What unit_backward_1 reads besides the products of its stage."""
+    here = now * batch + row
+    slot_1 = here * 2 * H + unit
+    length = end_of(lengths, row)
+    h_prev = get(all_h, here * H + unit)
+    r = get(slots_1, slot_1 + H)
+    z = get(slots_1, slot_1)
+    d_z = get(d_kept_z, row * H + unit)
+    d_rh = get(d_kept_rh, row * H + unit)
+    return length, h_prev, r, z, d_z, d_rh
+
+
 def unit_backward_1(
-    row, unit, now, batch, depth, kept, lengths, H, low_slots_1, slots_1, all_h, d_kept_z, d_kept_rh, d_all_h,
+    row, unit, now, read, batch, lengths, H, sums_rh, sum_rh, low_slots_1, slots_1, d_kept_z, d_kept_rh, d_all_h,
 ):
     """1. pointwise, transposed, of one unit of one row at step `now`."""
-    length = end_of(lengths, row)
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
+    length, h_prev, r, z, d_z, d_rh = read
+    here = now * batch + row
     earlier = now % 2 * batch + row
-    slot_1 = kept_at * 2 * H + unit
+    slot_1 = here * 2 * H + unit
     if now >= length:
         erase_adjoint(slots_1, slot_1, low_slots_1)
         erase_adjoint(slots_1, slot_1 + H, low_slots_1)
     else:
-        h_prev = get(all_h, before * H + unit)
-        r = get(slots_1, slot_1 + H)
-        z = get(slots_1, slot_1)
-        d_z = take(d_kept_z, row * H + unit)
-        d_rh = take(d_kept_rh, row * H + unit)
+        erase(d_kept_z, row * H + unit)
+        erase(d_kept_rh, row * H + unit)
+        d_rh = summed(d_rh, sums_rh, sum_rh)
         d_z_r, d_z_z, d_h_prev = step_1_vjp(d_z, d_rh, h_prev, r, z)
         put_adjoint(slots_1, slot_1, low_slots_1, d_z_r)
         put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_z)
@@ -712,211 +745,212 @@ def unit_backward_1(
 
 
 def sweep_forward(
-    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_1, at_2,
-    hold_1_h_prev, hold_2_rh, operand_h_prev, operand_rh, low_rh, low_h_prev, slots_1, slots_2, weights_1_h_prev,
-    weights_2_rh, all_h, kept_rh, start_h, out_h,
+    steps, batch, marked, parts, tile, stage, span, scratch, lengths, resets, H, at_1, at_2, hold_1_h_prev,
+    hold_2_rh, operand_h_prev, operand_rh, low_rh, low_h_prev, slots_1, slots_2, weights_1_h_prev, weights_2_rh,
+    all_h, kept_rh, start_h, out_h,
 ):
-    """Steps begin .. end - 1: this block's units of its rows."""
+    """All steps: this block's units of its rows."""
     first_H, units_H, low, high = share(parts, batch, H)
+    line_H, lines_H, column_H, columns_H = places(units_H)
     stored, numbers = shared_memory()
     hold(stored, hold_1_h_prev, weights_1_h_prev, 2, 0, 2, H, H, first_H, units_H)
     hold(stored, hold_2_rh, weights_2_rh, 1, 0, 1, H, H, first_H, units_H)
     wait()
-    met = 0
-    for now in range(begin, end):
+    for top in range(low, high, tile):
+        rows = min(tile, high - top)
+        part_1_h_prev = deal(hold_1_h_prev, 2 * units_H, H, H, rows, at_1, tile, stage, span, scratch)
+        part_2_rh = deal(hold_2_rh, 1 * units_H, H, H, rows, at_2, tile, stage, span, scratch)
+        for now in range(steps):
 
-        # 1. affine and pointwise
-        #    z_r = W_r x + U_r h_prev + b_r
-        #    z_z = W_z x + U_z h_prev + b_z
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            multiply(
-                stored, hold_1_h_prev, 2 * units_H, H, operand_h_prev, (now % depth * batch + top) * H, H, rows,
-                numbers, at_1, tile, scratch, 0,
-            )
+            # 1. affine and pointwise
+            #    z_r = W_r x + U_r h_prev + b_r
+            #    z_z = W_z x + U_z h_prev + b_z
+            if line_H < rows and column_H < units_H:
+                row, unit = top + line_H, first_H + column_H
+                read_1 = read_forward_1(row, unit, now, batch, lengths, H, slots_1, all_h)
+            multiply(stored, numbers, part_1_h_prev, operand_h_prev, (now * batch + top) * H, 0, now > 0)
             wait()
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                unit_forward_1(
-                    row, unit, now, batch, depth, kept, lengths, H, numbers, at_1 + (unit - first_H) * tile + row - top,
-                    units_H * tile, low_rh, slots_1, all_h, kept_rh,
-                )
+            for line in range(line_H, rows, lines_H):
+                for column in range(column_H, units_H, columns_H):
+                    row, unit = top + line, first_H + column
+                    if line >= lines_H or column >= columns_H:
+                        read_1 = read_forward_1(row, unit, now, batch, lengths, H, slots_1, all_h)
+                    unit_forward_1(
+                        row, unit, now, read_1, batch, lengths, H, numbers, at_1 + column * tile + line, units_H * tile,
+                        low_rh, slots_1, kept_rh,
+                    )
             wait()
-        met = meet(barrier, parts, met)
 
-        # 2. affine and pointwise
-        #    z_n = W_n x + U_n rh + b_n
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            multiply(
-                stored, hold_2_rh, 1 * units_H, H, operand_rh, (now % kept * batch + top) * H, H, rows, numbers, at_2,
-                tile, scratch, 0,
-            )
+            # 2. affine and pointwise
+            #    z_n = W_n x + U_n rh + b_n
+            if line_H < rows and column_H < units_H:
+                row, unit = top + line_H, first_H + column_H
+                read_2 = read_forward_2(row, unit, now, batch, marked, lengths, resets, H, slots_2, slots_1, all_h)
+            multiply(stored, numbers, part_2_rh, operand_rh, (now * batch + top) * H, 0, True)
             wait()
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                unit_forward_2(
-                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
-                    at_2 + (unit - first_H) * tile + row - top, units_H * tile, low_h_prev, slots_2, slots_1, all_h,
-                    start_h, out_h,
-                )
+            for line in range(line_H, rows, lines_H):
+                for column in range(column_H, units_H, columns_H):
+                    row, unit = top + line, first_H + column
+                    if line >= lines_H or column >= columns_H:
+                        read_2 = read_forward_2(
+                            row, unit, now, batch, marked, lengths, resets, H, slots_2, slots_1, all_h,
+                        )
+                    unit_forward_2(
+                        row, unit, now, read_2, batch, lengths, H, numbers, at_2 + column * tile + line, low_h_prev,
+                        slots_2, all_h, start_h, out_h,
+                    )
             wait()
-        met = meet(barrier, parts, met)
 
 
 def sweep_backward(
-    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_2, at_1,
-    turned_2_rh, turned_1_h_prev, operand_slots_2, operand_slots_1, low_slots_2, low_slots_1, slots_1, slots_2,
-    weights_1_h_prev, weights_2_rh, all_h, d_start_h, d_all_h, d_out_h, d_kept_z, d_kept_rh,
+    steps, batch, marked, parts, tile, stage, span, scratch, lengths, resets, H, at_h_prev, at_rh, turned_1_h_prev,
+    turned_2_rh, operand_slots_1, operand_slots_2, low_slots_2, low_slots_1, slots_1, slots_2, weights_1_h_prev,
+    weights_2_rh, all_h, d_all_h, d_out_h, d_start_h, d_kept_z, d_kept_rh,
 ):
-    """Steps end - 1 .. begin, transposed: this block's units of its rows."""
+    """All steps, last to first, transposed: this block's units of its rows; without the first step's products."""
     first_H, units_H, low, high = share(parts, batch, H)
+    line_H, lines_H, column_H, columns_H = places(units_H)
     stored, numbers = shared_memory()
     hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 2 * H, H, first_H, units_H)
     hold_turned(stored, turned_2_rh, weights_2_rh, 1 * H, H, first_H, units_H)
     wait()
-    met = 0
-    for now in range(end - 1, begin - 1, -1):
+    for top in range(low, high, tile):
+        rows = min(tile, high - top)
+        part_2_rh = deal(turned_2_rh, units_H, 1 * H, 1 * H, rows, at_rh, tile, stage, span, scratch)
+        part_1_h_prev = deal(turned_1_h_prev, units_H, 2 * H, 2 * H, rows, at_h_prev, tile, stage, span, scratch)
+        for now in range(steps - 1, -1, -1):
 
-        # 2. pointwise, transposed
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                unit_backward_2(
-                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_2, slots_1, slots_2,
-                    all_h, d_start_h, d_all_h, d_out_h, d_kept_z,
+            # 2. affine and pointwise, transposed
+            #    d_h_prev += U_r' d_z_r + U_z' d_z_z of step now + 1
+            if line_H < rows and column_H < units_H:
+                row, unit = top + line_H, first_H + column_H
+                read_2 = read_backward_2(
+                    row, unit, now, batch, marked, lengths, resets, H, slots_1, slots_2, all_h, d_all_h, d_out_h,
                 )
+            if now + 1 < steps:
+                multiply(stored, numbers, part_1_h_prev, operand_slots_1, ((now + 1) * batch + top) * 2 * H, 0, True)
+            else:
+                for place in range(thread(), units_H * tile, threads()):
+                    erase(numbers, at_h_prev + place)
+            wait()
+            for line in range(line_H, rows, lines_H):
+                for column in range(column_H, units_H, columns_H):
+                    row, unit = top + line, first_H + column
+                    if line >= lines_H or column >= columns_H:
+                        read_2 = read_backward_2(
+                            row, unit, now, batch, marked, lengths, resets, H, slots_1, slots_2, all_h, d_all_h,
+                            d_out_h,
+                        )
+                    unit_backward_2(
+                        row, unit, now, read_2, batch, lengths, H, numbers, at_h_prev + column * tile + line,
+                        low_slots_2, slots_2, d_all_h, d_start_h, d_kept_z,
+                    )
             wait()
 
-        # 2. affine, transposed
-        met = meet(barrier, parts, met)
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            multiply(
-                stored, turned_2_rh, units_H, 1 * H, operand_slots_2, (now % kept * batch + top) * 1 * H, 1 * H, rows,
-                numbers, at_2, tile, scratch, 0,
-            )
+            # 1. affine and pointwise, transposed
+            #    d_rh += U_n' d_z_n
+            if line_H < rows and column_H < units_H:
+                row, unit = top + line_H, first_H + column_H
+                read_1 = read_backward_1(row, unit, now, batch, lengths, H, slots_1, all_h, d_kept_z, d_kept_rh)
+            multiply(stored, numbers, part_2_rh, operand_slots_2, (now * batch + top) * 1 * H, 0, True)
             wait()
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                add(d_kept_rh, row * H + unit, get(numbers, at_2 + (unit - first_H) * tile + row - top))
-            wait()
-
-        # 1. pointwise, transposed
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                unit_backward_1(
-                    row, unit, now, batch, depth, kept, lengths, H, low_slots_1, slots_1, all_h, d_kept_z, d_kept_rh,
-                    d_all_h,
-                )
-            wait()
-
-        # 1. affine, transposed
-        met = meet(barrier, parts, met)
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            multiply(
-                stored, turned_1_h_prev, units_H, 2 * H, operand_slots_1, (now % kept * batch + top) * 2 * H, 2 * H,
-                rows, numbers, at_1, tile, scratch, 0,
-            )
-            wait()
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                add(
-                    d_all_h, (now % 2 * batch + row) * H + unit,
-                    get(numbers, at_1 + (unit - first_H) * tile + row - top),
-                )
+            for line in range(line_H, rows, lines_H):
+                for column in range(column_H, units_H, columns_H):
+                    row, unit = top + line, first_H + column
+                    if line >= lines_H or column >= columns_H:
+                        read_1 = read_backward_1(row, unit, now, batch, lengths, H, slots_1, all_h, d_kept_z, d_kept_rh)
+                    unit_backward_1(
+                        row, unit, now, read_1, batch, lengths, H, numbers, at_rh + column * tile + line, low_slots_1,
+                        slots_1, d_kept_z, d_kept_rh, d_all_h,
+                    )
             wait()
 
 
 def unit_forward_tangent_1(
-    row, unit, now, batch, depth, kept, lengths, H, slots_1, all_h, dot_slots_1, dot_all_h, dot_kept_rh, dot_low_rh,
+    row, unit, now, batch, lengths, H, slots_1, all_h, dot_slots_1, dot_all_h, dot_kept_rh, dot_low_rh,
 ):
     """1. pointwise along a direction, of one unit of one row at step `now`."""
     length = end_of(lengths, row)
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
-    slot_1 = kept_at * 2 * H + unit
+    here = now * batch + row
+    slot_1 = here * 2 * H + unit
     if now >= length:
-        erase(dot_kept_rh, kept_at * H + unit)
-        erase_low(dot_low_rh, kept_at * H + unit)
+        erase_both(dot_kept_rh, dot_low_rh, here * H + unit)
     else:
         dot_z_r = get(dot_slots_1, slot_1)
         dot_z_z = get(dot_slots_1, slot_1 + H)
-        dot_h_prev = get(dot_all_h, before * H + unit)
-        h_prev = get(all_h, before * H + unit)
+        dot_h_prev = get(dot_all_h, here * H + unit)
+        h_prev = get(all_h, here * H + unit)
         r = get(slots_1, slot_1 + H)
         z = get(slots_1, slot_1)
         dot_z, dot_rh, dot_r = step_1_jvp(dot_z_r, dot_z_z, dot_h_prev, h_prev, r, z)
         put(dot_slots_1, slot_1, dot_z)
-        put(dot_kept_rh, kept_at * H + unit, dot_rh)
-        copy_low(dot_low_rh, kept_at * H + unit, dot_rh)
+        put_both(dot_kept_rh, dot_low_rh, here * H + unit, dot_rh)
         put(dot_slots_1, slot_1 + H, dot_r)
 
 
 def unit_forward_tangent_2(
-    row, unit, now, batch, depth, kept, marked, lengths, resets, H, slots_2, slots_1, all_h, dot_slots_2, dot_all_h,
-    dot_slots_1, dot_low_h_prev, dot_out_h, dot_start_h,
+    row, unit, now, batch, marked, lengths, resets, H, slots_2, slots_1, all_h, dot_slots_2, dot_all_h, dot_slots_1,
+    dot_low_h_prev, dot_out_h, dot_start_h,
 ):
     """2. pointwise along a direction, of one unit of one row at step `now`."""
     length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
-    after = (now + 1) % depth * batch + row
-    slot_1 = kept_at * 2 * H + unit
-    slot_2 = kept_at * H + unit
+    here = now * batch + row
+    after = here + batch
+    slot_1 = here * 2 * H + unit
+    slot_2 = here * H + unit
     if now >= length:
-        put(dot_all_h, after * H + unit, get(dot_all_h, before * H + unit))
-        copy_low(dot_low_h_prev, after * H + unit, get(dot_all_h, before * H + unit))
+        put_both(dot_all_h, dot_low_h_prev, after * H + unit, get(dot_all_h, here * H + unit))
     else:
         dot_z_n = get(dot_slots_2, slot_2)
-        dot_h_prev = get(dot_all_h, before * H + unit)
+        dot_h_prev = get(dot_all_h, here * H + unit)
         dot_z = get(dot_slots_1, slot_1)
-        h_prev = get(all_h, before * H + unit)
+        h_prev = get(all_h, here * H + unit)
         z = get(slots_1, slot_1)
         n = get(slots_2, slot_2)
         dot_h, dot_n = step_2_jvp(dot_z_n, dot_h_prev, dot_z, h_prev, z, n)
-        again = starts_again(marked, resets, given + batch, now + 1, length)
-        put_low(dot_out_h, given * H + unit, dot_h)
+        again = starts_again(marked, resets, after, now + 1, length)
+        put_low(dot_out_h, here * H + unit, dot_h)
         dot_h = or_start(again, dot_start_h, row * H + unit, dot_h)
-        put(dot_all_h, after * H + unit, dot_h)
-        copy_low(dot_low_h_prev, after * H + unit, dot_h)
+        put_both(dot_all_h, dot_low_h_prev, after * H + unit, dot_h)
         put(dot_slots_2, slot_2, dot_n)
 
 
 def unit_backward_tangent_2(
-    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_2, slots_1, slots_2, all_h, d_start_h,
-    d_all_h, d_out_h, d_kept_z, dot_all_h, dot_slots_1, dot_slots_2, dot_d_all_h, dot_low_slots_2, dot_d_start_h,
-    dot_d_out_h, dot_d_kept_z,
+    row, unit, now, batch, marked, lengths, resets, H, sums_h_prev, sum_h_prev, low_slots_2, slots_1, slots_2,
+    all_h, d_all_h, d_start_h, d_out_h, d_kept_z, dot_all_h, dot_slots_1, dot_slots_2, dot_d_all_h, dot_low_slots_2,
+    dot_d_start_h, dot_d_out_h, dot_d_kept_z,
 ):
     """2. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
     length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
+    here = now * batch + row
+    after = here + batch
     later = (now + 1) % 2 * batch + row
     earlier = now % 2 * batch + row
-    slot_1 = kept_at * 2 * H + unit
-    slot_2 = kept_at * H + unit
+    slot_1 = here * 2 * H + unit
+    slot_2 = here * H + unit
     if now >= length:
         add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
         add(dot_d_all_h, earlier * H + unit, take(dot_d_all_h, later * H + unit))
         erase_adjoint(slots_2, slot_2, low_slots_2)
         erase_adjoint(dot_slots_2, slot_2, dot_low_slots_2)
     else:
-        again = starts_again(marked, resets, given + batch, now + 1, length)
-        h_prev = get(all_h, before * H + unit)
+        again = starts_again(marked, resets, after, now + 1, length)
+        h_prev = get(all_h, here * H + unit)
         z = get(slots_1, slot_1)
         n = get(slots_2, slot_2)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
-        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
-        dot_h_prev = get(dot_all_h, before * H + unit)
+        d_h = get(d_all_h, later * H + unit)
+        dot_d_h = get(dot_d_all_h, later * H + unit)
+        erase(d_all_h, later * H + unit)
+        erase(dot_d_all_h, later * H + unit)
+        d_h = summed(d_h, sums_h_prev, sum_h_prev)
+        dot_d_h = summed(dot_d_h, sums_h_prev, sum_h_prev)
+        d_h = or_give(again, d_start_h, row * H + unit, d_h)
+        dot_d_h = or_give(again, dot_d_start_h, row * H + unit, dot_d_h)
+        d_h_out = get_low(d_out_h, here * H + unit)
+        dot_d_h_out = get_low(dot_d_out_h, here * H + unit)
+        d_h = d_h + d_h_out
+        dot_d_h = dot_d_h + dot_d_h_out
+        dot_h_prev = get(dot_all_h, here * H + unit)
         dot_z = get(dot_slots_1, slot_1)
         dot_n = get(dot_slots_2, slot_2)
         d_z_n, d_h_prev, d_z, dot_d_z_n, dot_d_h_prev, dot_d_z = step_2_vjp_jvp(
@@ -931,29 +965,34 @@ def unit_backward_tangent_2(
 
 
 def unit_backward_tangent_1(
-    row, unit, now, batch, depth, kept, lengths, H, low_slots_1, slots_1, all_h, d_kept_z, d_kept_rh, d_all_h,
+    row, unit, now, batch, lengths, H, sums_rh, sum_rh, low_slots_1, slots_1, all_h, d_kept_z, d_kept_rh, d_all_h,
     dot_all_h, dot_slots_1, dot_low_slots_1, dot_d_kept_z, dot_d_kept_rh, dot_d_all_h,
 ):
     """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
     length = end_of(lengths, row)
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
+    here = now * batch + row
     earlier = now % 2 * batch + row
-    slot_1 = kept_at * 2 * H + unit
+    slot_1 = here * 2 * H + unit
     if now >= length:
         erase_adjoint(slots_1, slot_1, low_slots_1)
         erase_adjoint(dot_slots_1, slot_1, dot_low_slots_1)
         erase_adjoint(slots_1, slot_1 + H, low_slots_1)
         erase_adjoint(dot_slots_1, slot_1 + H, dot_low_slots_1)
     else:
-        h_prev = get(all_h, before * H + unit)
+        h_prev = get(all_h, here * H + unit)
         r = get(slots_1, slot_1 + H)
         z = get(slots_1, slot_1)
-        d_z = take(d_kept_z, row * H + unit)
-        dot_d_z = take(dot_d_kept_z, row * H + unit)
-        d_rh = take(d_kept_rh, row * H + unit)
-        dot_d_rh = take(dot_d_kept_rh, row * H + unit)
-        dot_h_prev = get(dot_all_h, before * H + unit)
+        d_z = get(d_kept_z, row * H + unit)
+        dot_d_z = get(dot_d_kept_z, row * H + unit)
+        erase(d_kept_z, row * H + unit)
+        erase(dot_d_kept_z, row * H + unit)
+        d_rh = get(d_kept_rh, row * H + unit)
+        dot_d_rh = get(dot_d_kept_rh, row * H + unit)
+        erase(d_kept_rh, row * H + unit)
+        erase(dot_d_kept_rh, row * H + unit)
+        d_rh = summed(d_rh, sums_rh, sum_rh)
+        dot_d_rh = summed(dot_d_rh, sums_rh, sum_rh)
+        dot_h_prev = get(dot_all_h, here * H + unit)
         dot_r = get(dot_slots_1, slot_1 + H)
         dot_z = get(dot_slots_1, slot_1)
         d_z_r, d_z_z, d_h_prev, dot_d_z_r, dot_d_z_z, dot_d_h_prev = step_1_vjp_jvp(

@@ -19,25 +19,27 @@ In the step functions every argument is one element [b, j] of an array (B, H).  
 
 from lstm_numba.gpu.words import (
     add,
-    copy_low,
+    deal,
     end_of,
+    erase,
     erase_adjoint,
     get,
     get_low,
     hold,
     hold_turned,
-    meet,
     multiply,
+    or_give,
     or_start,
+    places,
     put,
     put_adjoint,
+    put_both,
     put_low,
     share,
     shared_memory,
     starts_again,
     summed,
     take,
-    take_state,
     thread,
     threads,
     wait,
@@ -481,52 +483,80 @@ def backward_tangent(
 
 # --- On a CUDA device: what one thread does for one unit of one row
 
+def read_forward_1(row, unit, now, batch, marked, lengths, resets, H, slots_1, all_c):
+    """What unit_forward_1 reads besides the products of its stage."""
+    here = now * batch + row
+    after = here + batch
+    slot_1 = here * 3 * H + unit
+    length = end_of(lengths, row)
+    z_i = get(slots_1, slot_1)
+    z_g = get(slots_1, slot_1 + H)
+    z_o = get(slots_1, slot_1 + 2 * H)
+    c_prev = get(all_c, here * H + unit)
+    again = starts_again(marked, resets, after, now + 1, length)
+    return length, z_i, z_g, z_o, c_prev, again
+
+
 def unit_forward_1(
-    row, unit, now, batch, depth, kept, marked, lengths, resets, H, sums_1, sum_1, apart_1, low_h_prev, slots_1,
-    all_c, all_h, kept_o, kept_sigmoid_c, start_h, start_c, out_h,
+    row, unit, now, read, batch, lengths, H, sums_1, sum_1, apart_1, low_h_prev, slots_1, all_c, all_h, kept_o,
+    kept_sigmoid_c, start_h, start_c, out_h,
 ):
     """1. pointwise, of one unit of one row at step `now`."""
-    length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
-    after = (now + 1) % depth * batch + row
-    slot_1 = kept_at * 3 * H + unit
+    length, z_i, z_g, z_o, c_prev, again = read
+    here = now * batch + row
+    after = here + batch
+    slot_1 = here * 3 * H + unit
     if now >= length:
-        put(all_h, after * H + unit, get(all_h, before * H + unit))
-        copy_low(low_h_prev, after * H + unit, get(all_h, before * H + unit))
-        put(all_c, after * H + unit, get(all_c, before * H + unit))
+        put_both(all_h, low_h_prev, after * H + unit, get(all_h, here * H + unit))
+        put(all_c, after * H + unit, get(all_c, here * H + unit))
     else:
-        z_i = summed(slots_1, slot_1, sums_1, sum_1)
-        z_g = summed(slots_1, slot_1 + H, sums_1, sum_1 + apart_1)
-        z_o = summed(slots_1, slot_1 + 2 * H, sums_1, sum_1 + 2 * apart_1)
-        c_prev = get(all_c, before * H + unit)
+        z_i = summed(z_i, sums_1, sum_1)
+        z_g = summed(z_g, sums_1, sum_1 + apart_1)
+        z_o = summed(z_o, sums_1, sum_1 + 2 * apart_1)
         h, c, i, sigmoid_z_g, g, o, sigmoid_c = step(z_i, z_g, z_o, c_prev)
-        again = starts_again(marked, resets, given + batch, now + 1, length)
-        put_low(out_h, given * H + unit, h)
+        put_low(out_h, here * H + unit, h)
         h = or_start(again, start_h, row * H + unit, h)
-        put(all_h, after * H + unit, h)
-        copy_low(low_h_prev, after * H + unit, h)
+        put_both(all_h, low_h_prev, after * H + unit, h)
         c = or_start(again, start_c, row * H + unit, c)
         put(all_c, after * H + unit, c)
         put(slots_1, slot_1, i)
         put(slots_1, slot_1 + H, sigmoid_z_g)
         put(slots_1, slot_1 + 2 * H, g)
-        put(kept_o, kept_at * H + unit, o)
-        put(kept_sigmoid_c, kept_at * H + unit, sigmoid_c)
+        put(kept_o, here * H + unit, o)
+        put(kept_sigmoid_c, here * H + unit, sigmoid_c)
+
+
+def read_backward_1(
+    row, unit, now, batch, marked, lengths, resets, H, slots_1, kept_o, kept_sigmoid_c, d_all_h, d_out_h, d_all_c,
+):
+    """What unit_backward_1 reads besides the products of its stage."""
+    here = now * batch + row
+    after = here + batch
+    later = (now + 1) % 2 * batch + row
+    slot_1 = here * 3 * H + unit
+    length = end_of(lengths, row)
+    again = starts_again(marked, resets, after, now + 1, length)
+    i = get(slots_1, slot_1)
+    sigmoid_z_g = get(slots_1, slot_1 + H)
+    g = get(slots_1, slot_1 + 2 * H)
+    o = get(kept_o, here * H + unit)
+    sigmoid_c = get(kept_sigmoid_c, here * H + unit)
+    d_h = get(d_all_h, later * H + unit)
+    d_h_out = get_low(d_out_h, here * H + unit)
+    d_c_next = get(d_all_c, later * H + unit)
+    return length, again, i, sigmoid_z_g, g, o, sigmoid_c, d_h, d_h_out, d_c_next
 
 
 def unit_backward_1(
-    row, unit, now, batch, kept, marked, lengths, resets, H, low_slots_1, slots_1, kept_o, kept_sigmoid_c,
-    d_start_h, d_all_h, d_out_h, d_start_c, d_all_c,
+    row, unit, now, read, batch, lengths, H, sums_h_prev, sum_h_prev, low_slots_1, slots_1, d_all_h, d_start_h,
+    d_all_c, d_start_c,
 ):
     """1. pointwise, transposed, of one unit of one row at step `now`."""
-    length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
+    length, again, i, sigmoid_z_g, g, o, sigmoid_c, d_h, d_h_out, d_c_next = read
+    here = now * batch + row
     later = (now + 1) % 2 * batch + row
     earlier = now % 2 * batch + row
-    slot_1 = kept_at * 3 * H + unit
+    slot_1 = here * 3 * H + unit
     if now >= length:
         add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
         add(d_all_c, earlier * H + unit, take(d_all_c, later * H + unit))
@@ -534,15 +564,12 @@ def unit_backward_1(
         erase_adjoint(slots_1, slot_1 + H, low_slots_1)
         erase_adjoint(slots_1, slot_1 + 2 * H, low_slots_1)
     else:
-        again = starts_again(marked, resets, given + batch, now + 1, length)
-        i = get(slots_1, slot_1)
-        sigmoid_z_g = get(slots_1, slot_1 + H)
-        g = get(slots_1, slot_1 + 2 * H)
-        o = get(kept_o, kept_at * H + unit)
-        sigmoid_c = get(kept_sigmoid_c, kept_at * H + unit)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
+        erase(d_all_h, later * H + unit)
+        d_h = summed(d_h, sums_h_prev, sum_h_prev)
+        d_h = or_give(again, d_start_h, row * H + unit, d_h)
+        d_h = d_h + d_h_out
+        erase(d_all_c, later * H + unit)
+        d_c_next = or_give(again, d_start_c, row * H + unit, d_c_next)
         d_z_i, d_z_g, d_z_o, d_c_prev = step_vjp(d_h, d_c_next, i, sigmoid_z_g, g, o, sigmoid_c)
         put_adjoint(slots_1, slot_1, low_slots_1, d_z_i)
         put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_g)
@@ -551,136 +578,137 @@ def unit_backward_1(
 
 
 def sweep_forward(
-    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_1, hold_1_h_prev,
+    steps, batch, marked, parts, tile, stage, span, scratch, lengths, resets, H, at_1, hold_1_h_prev,
     operand_h_prev, low_h_prev, slots_1, weights_1_h_prev, all_c, all_h, kept_o, kept_sigmoid_c, start_h, start_c,
     out_h,
 ):
-    """Steps begin .. end - 1: this block's units of its rows."""
+    """All steps: this block's units of its rows."""
     first_H, units_H, low, high = share(parts, batch, H)
+    line_H, lines_H, column_H, columns_H = places(units_H)
     stored, numbers = shared_memory()
     hold(stored, hold_1_h_prev, weights_1_h_prev, 3, 0, 3, H, H, first_H, units_H)
     wait()
-    met = 0
-    for now in range(begin, end):
+    for top in range(low, high, tile):
+        rows = min(tile, high - top)
+        part_1_h_prev = deal(hold_1_h_prev, 3 * units_H, H, H, rows, at_1, tile, stage, span, scratch)
+        for now in range(steps):
 
-        # 1. affine and pointwise
-        #    z_i = W_i x + U_i h_prev + b_i
-        #    z_g = W_g x + U_g h_prev + b_g
-        #    z_o = W_o x + U_o h_prev + b_o
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            multiply(
-                stored, hold_1_h_prev, 3 * units_H, H, operand_h_prev, (now % depth * batch + top) * H, H, rows,
-                numbers, at_1, tile, scratch, 0,
-            )
+            # 1. affine and pointwise
+            #    z_i = W_i x + U_i h_prev + b_i
+            #    z_g = W_g x + U_g h_prev + b_g
+            #    z_o = W_o x + U_o h_prev + b_o
+            if line_H < rows and column_H < units_H:
+                row, unit = top + line_H, first_H + column_H
+                read_1 = read_forward_1(row, unit, now, batch, marked, lengths, resets, H, slots_1, all_c)
+            multiply(stored, numbers, part_1_h_prev, operand_h_prev, (now * batch + top) * H, 0, now > 0)
             wait()
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                unit_forward_1(
-                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
-                    at_1 + (unit - first_H) * tile + row - top, units_H * tile, low_h_prev, slots_1, all_c, all_h,
-                    kept_o, kept_sigmoid_c, start_h, start_c, out_h,
-                )
+            for line in range(line_H, rows, lines_H):
+                for column in range(column_H, units_H, columns_H):
+                    row, unit = top + line, first_H + column
+                    if line >= lines_H or column >= columns_H:
+                        read_1 = read_forward_1(row, unit, now, batch, marked, lengths, resets, H, slots_1, all_c)
+                    unit_forward_1(
+                        row, unit, now, read_1, batch, lengths, H, numbers, at_1 + column * tile + line, units_H * tile,
+                        low_h_prev, slots_1, all_c, all_h, kept_o, kept_sigmoid_c, start_h, start_c, out_h,
+                    )
             wait()
-        met = meet(barrier, parts, met)
 
 
 def sweep_backward(
-    begin, end, batch, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_1, turned_1_h_prev,
-    operand_slots_1, low_slots_1, slots_1, weights_1_h_prev, kept_o, kept_sigmoid_c, d_start_h, d_all_h, d_out_h,
-    d_start_c, d_all_c,
+    steps, batch, marked, parts, tile, stage, span, scratch, lengths, resets, H, at_h_prev, turned_1_h_prev,
+    operand_slots_1, low_slots_1, slots_1, weights_1_h_prev, kept_o, kept_sigmoid_c, d_all_h, d_out_h, d_all_c,
+    d_start_h, d_start_c,
 ):
-    """Steps end - 1 .. begin, transposed: this block's units of its rows."""
+    """All steps, last to first, transposed: this block's units of its rows; without the first step's products."""
     first_H, units_H, low, high = share(parts, batch, H)
+    line_H, lines_H, column_H, columns_H = places(units_H)
     stored, numbers = shared_memory()
     hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 3 * H, H, first_H, units_H)
     wait()
-    met = 0
-    for now in range(end - 1, begin - 1, -1):
+    for top in range(low, high, tile):
+        rows = min(tile, high - top)
+        part_1_h_prev = deal(turned_1_h_prev, units_H, 3 * H, 3 * H, rows, at_h_prev, tile, stage, span, scratch)
+        for now in range(steps - 1, -1, -1):
 
-        # 1. pointwise, transposed
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                unit_backward_1(
-                    row, unit, now, batch, kept, marked, lengths, resets, H, low_slots_1, slots_1, kept_o,
-                    kept_sigmoid_c, d_start_h, d_all_h, d_out_h, d_start_c, d_all_c,
+            # 1. affine and pointwise, transposed
+            #    d_h_prev += U_i' d_z_i + U_g' d_z_g + U_o' d_z_o of step now + 1
+            if line_H < rows and column_H < units_H:
+                row, unit = top + line_H, first_H + column_H
+                read_1 = read_backward_1(
+                    row, unit, now, batch, marked, lengths, resets, H, slots_1, kept_o, kept_sigmoid_c, d_all_h,
+                    d_out_h, d_all_c,
                 )
+            if now + 1 < steps:
+                multiply(stored, numbers, part_1_h_prev, operand_slots_1, ((now + 1) * batch + top) * 3 * H, 0, True)
+            else:
+                for place in range(thread(), units_H * tile, threads()):
+                    erase(numbers, at_h_prev + place)
             wait()
-
-        # 1. affine, transposed
-        met = meet(barrier, parts, met)
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            multiply(
-                stored, turned_1_h_prev, units_H, 3 * H, operand_slots_1, (now % kept * batch + top) * 3 * H, 3 * H,
-                rows, numbers, at_1, tile, scratch, 0,
-            )
-            wait()
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                add(
-                    d_all_h, (now % 2 * batch + row) * H + unit,
-                    get(numbers, at_1 + (unit - first_H) * tile + row - top),
-                )
+            for line in range(line_H, rows, lines_H):
+                for column in range(column_H, units_H, columns_H):
+                    row, unit = top + line, first_H + column
+                    if line >= lines_H or column >= columns_H:
+                        read_1 = read_backward_1(
+                            row, unit, now, batch, marked, lengths, resets, H, slots_1, kept_o, kept_sigmoid_c, d_all_h,
+                            d_out_h, d_all_c,
+                        )
+                    unit_backward_1(
+                        row, unit, now, read_1, batch, lengths, H, numbers, at_h_prev + column * tile + line,
+                        low_slots_1, slots_1, d_all_h, d_start_h, d_all_c, d_start_c,
+                    )
             wait()
 
 
 def unit_forward_tangent_1(
-    row, unit, now, batch, depth, kept, marked, lengths, resets, H, slots_1, kept_o, kept_sigmoid_c, dot_slots_1,
-    dot_all_c, dot_all_h, dot_low_h_prev, dot_out_h, dot_start_h, dot_start_c, dot_kept_o, dot_kept_sigmoid_c,
+    row, unit, now, batch, marked, lengths, resets, H, slots_1, kept_o, kept_sigmoid_c, dot_slots_1, dot_all_c,
+    dot_all_h, dot_low_h_prev, dot_out_h, dot_start_h, dot_start_c, dot_kept_o, dot_kept_sigmoid_c,
 ):
     """1. pointwise along a direction, of one unit of one row at step `now`."""
     length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
-    after = (now + 1) % depth * batch + row
-    slot_1 = kept_at * 3 * H + unit
+    here = now * batch + row
+    after = here + batch
+    slot_1 = here * 3 * H + unit
     if now >= length:
-        put(dot_all_h, after * H + unit, get(dot_all_h, before * H + unit))
-        copy_low(dot_low_h_prev, after * H + unit, get(dot_all_h, before * H + unit))
-        put(dot_all_c, after * H + unit, get(dot_all_c, before * H + unit))
+        put_both(dot_all_h, dot_low_h_prev, after * H + unit, get(dot_all_h, here * H + unit))
+        put(dot_all_c, after * H + unit, get(dot_all_c, here * H + unit))
     else:
         dot_z_i = get(dot_slots_1, slot_1)
         dot_z_g = get(dot_slots_1, slot_1 + H)
         dot_z_o = get(dot_slots_1, slot_1 + 2 * H)
-        dot_c_prev = get(dot_all_c, before * H + unit)
+        dot_c_prev = get(dot_all_c, here * H + unit)
         i = get(slots_1, slot_1)
         sigmoid_z_g = get(slots_1, slot_1 + H)
         g = get(slots_1, slot_1 + 2 * H)
-        o = get(kept_o, kept_at * H + unit)
-        sigmoid_c = get(kept_sigmoid_c, kept_at * H + unit)
+        o = get(kept_o, here * H + unit)
+        sigmoid_c = get(kept_sigmoid_c, here * H + unit)
         dot_h, dot_c, dot_i, dot_sigmoid_z_g, dot_g, dot_o, dot_sigmoid_c = step_jvp(
             dot_z_i, dot_z_g, dot_z_o, dot_c_prev, i, sigmoid_z_g, g, o, sigmoid_c,
         )
-        again = starts_again(marked, resets, given + batch, now + 1, length)
-        put_low(dot_out_h, given * H + unit, dot_h)
+        again = starts_again(marked, resets, after, now + 1, length)
+        put_low(dot_out_h, here * H + unit, dot_h)
         dot_h = or_start(again, dot_start_h, row * H + unit, dot_h)
-        put(dot_all_h, after * H + unit, dot_h)
-        copy_low(dot_low_h_prev, after * H + unit, dot_h)
+        put_both(dot_all_h, dot_low_h_prev, after * H + unit, dot_h)
         dot_c = or_start(again, dot_start_c, row * H + unit, dot_c)
         put(dot_all_c, after * H + unit, dot_c)
         put(dot_slots_1, slot_1, dot_i)
         put(dot_slots_1, slot_1 + H, dot_sigmoid_z_g)
         put(dot_slots_1, slot_1 + 2 * H, dot_g)
-        put(dot_kept_o, kept_at * H + unit, dot_o)
-        put(dot_kept_sigmoid_c, kept_at * H + unit, dot_sigmoid_c)
+        put(dot_kept_o, here * H + unit, dot_o)
+        put(dot_kept_sigmoid_c, here * H + unit, dot_sigmoid_c)
 
 
 def unit_backward_tangent_1(
-    row, unit, now, batch, kept, marked, lengths, resets, H, low_slots_1, slots_1, kept_o, kept_sigmoid_c,
-    d_start_h, d_all_h, d_out_h, d_start_c, d_all_c, dot_slots_1, dot_kept_o, dot_kept_sigmoid_c, dot_d_all_h,
-    dot_d_all_c, dot_low_slots_1, dot_d_start_h, dot_d_out_h, dot_d_start_c,
+    row, unit, now, batch, marked, lengths, resets, H, sums_h_prev, sum_h_prev, low_slots_1, slots_1, kept_o,
+    kept_sigmoid_c, d_all_h, d_start_h, d_out_h, d_all_c, d_start_c, dot_slots_1, dot_kept_o, dot_kept_sigmoid_c,
+    dot_d_all_h, dot_d_all_c, dot_low_slots_1, dot_d_start_h, dot_d_out_h, dot_d_start_c,
 ):
     """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
     length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
+    here = now * batch + row
+    after = here + batch
     later = (now + 1) % 2 * batch + row
     earlier = now % 2 * batch + row
-    slot_1 = kept_at * 3 * H + unit
+    slot_1 = here * 3 * H + unit
     if now >= length:
         add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
         add(dot_d_all_h, earlier * H + unit, take(dot_d_all_h, later * H + unit))
@@ -693,23 +721,35 @@ def unit_backward_tangent_1(
         erase_adjoint(slots_1, slot_1 + 2 * H, low_slots_1)
         erase_adjoint(dot_slots_1, slot_1 + 2 * H, dot_low_slots_1)
     else:
-        again = starts_again(marked, resets, given + batch, now + 1, length)
+        again = starts_again(marked, resets, after, now + 1, length)
         i = get(slots_1, slot_1)
         sigmoid_z_g = get(slots_1, slot_1 + H)
         g = get(slots_1, slot_1 + 2 * H)
-        o = get(kept_o, kept_at * H + unit)
-        sigmoid_c = get(kept_sigmoid_c, kept_at * H + unit)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
-        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
-        dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
+        o = get(kept_o, here * H + unit)
+        sigmoid_c = get(kept_sigmoid_c, here * H + unit)
+        d_h = get(d_all_h, later * H + unit)
+        dot_d_h = get(dot_d_all_h, later * H + unit)
+        erase(d_all_h, later * H + unit)
+        erase(dot_d_all_h, later * H + unit)
+        d_h = summed(d_h, sums_h_prev, sum_h_prev)
+        dot_d_h = summed(dot_d_h, sums_h_prev, sum_h_prev)
+        d_h = or_give(again, d_start_h, row * H + unit, d_h)
+        dot_d_h = or_give(again, dot_d_start_h, row * H + unit, dot_d_h)
+        d_h_out = get_low(d_out_h, here * H + unit)
+        dot_d_h_out = get_low(dot_d_out_h, here * H + unit)
+        d_h = d_h + d_h_out
+        dot_d_h = dot_d_h + dot_d_h_out
+        d_c_next = get(d_all_c, later * H + unit)
+        dot_d_c_next = get(dot_d_all_c, later * H + unit)
+        erase(d_all_c, later * H + unit)
+        erase(dot_d_all_c, later * H + unit)
+        d_c_next = or_give(again, d_start_c, row * H + unit, d_c_next)
+        dot_d_c_next = or_give(again, dot_d_start_c, row * H + unit, dot_d_c_next)
         dot_i = get(dot_slots_1, slot_1)
         dot_sigmoid_z_g = get(dot_slots_1, slot_1 + H)
         dot_g = get(dot_slots_1, slot_1 + 2 * H)
-        dot_o = get(dot_kept_o, kept_at * H + unit)
-        dot_sigmoid_c = get(dot_kept_sigmoid_c, kept_at * H + unit)
+        dot_o = get(dot_kept_o, here * H + unit)
+        dot_sigmoid_c = get(dot_kept_sigmoid_c, here * H + unit)
         d_z_i, d_z_g, d_z_o, d_c_prev, dot_d_z_i, dot_d_z_g, dot_d_z_o, dot_d_c_prev = step_vjp_jvp(
             dot_d_h, dot_d_c_next, dot_i, dot_sigmoid_z_g, dot_g, dot_o, dot_sigmoid_c, d_h, d_c_next, i, sigmoid_z_g,
             g, o, sigmoid_c,

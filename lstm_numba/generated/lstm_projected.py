@@ -21,27 +21,28 @@ In the step functions every argument is one element [b, j] of an array (B, H).  
 
 from lstm_numba.gpu.words import (
     add,
-    copy_low,
+    deal,
     end_of,
     erase,
     erase_adjoint,
-    erase_low,
+    erase_both,
     get,
     get_low,
     hold,
     hold_turned,
-    meet,
     multiply,
+    or_give,
     or_start,
+    places,
     put,
     put_adjoint,
+    put_both,
     put_low,
     share,
     shared_memory,
     starts_again,
     summed,
     take,
-    take_state,
     thread,
     threads,
     wait,
@@ -637,97 +638,138 @@ def backward_tangent(
 
 # --- On a CUDA device: what one thread does for one unit of one row
 
+def read_forward_1(row, unit, now, batch, marked, lengths, resets, H, slots_1, all_c):
+    """What unit_forward_1 reads besides the products of its stage."""
+    here = now * batch + row
+    after = here + batch
+    slot_1 = here * 4 * H + unit
+    length = end_of(lengths, row)
+    z_i = get(slots_1, slot_1)
+    z_f = get(slots_1, slot_1 + H)
+    z_g = get(slots_1, slot_1 + 2 * H)
+    z_o = get(slots_1, slot_1 + 3 * H)
+    c_prev = get(all_c, here * H + unit)
+    again = starts_again(marked, resets, after, now + 1, length)
+    return length, z_i, z_f, z_g, z_o, c_prev, again
+
+
 def unit_forward_1(
-    row, unit, now, batch, depth, kept, marked, lengths, resets, H, sums_1, sum_1, apart_1, low_h, slots_1, all_c,
-    kept_h, kept_tanh_c, start_c,
+    row, unit, now, read, batch, lengths, H, sums_1, sum_1, apart_1, low_h, slots_1, all_c, kept_h, kept_tanh_c,
+    start_c,
 ):
     """1. pointwise, of one unit of one row at step `now`."""
-    length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
-    after = (now + 1) % depth * batch + row
-    slot_1 = kept_at * 4 * H + unit
+    length, z_i, z_f, z_g, z_o, c_prev, again = read
+    here = now * batch + row
+    after = here + batch
+    slot_1 = here * 4 * H + unit
     if now >= length:
-        put(all_c, after * H + unit, get(all_c, before * H + unit))
-        erase(kept_h, kept_at * H + unit)
-        erase_low(low_h, kept_at * H + unit)
+        put(all_c, after * H + unit, get(all_c, here * H + unit))
+        erase_both(kept_h, low_h, here * H + unit)
     else:
-        z_i = summed(slots_1, slot_1, sums_1, sum_1)
-        z_f = summed(slots_1, slot_1 + H, sums_1, sum_1 + apart_1)
-        z_g = summed(slots_1, slot_1 + 2 * H, sums_1, sum_1 + 2 * apart_1)
-        z_o = summed(slots_1, slot_1 + 3 * H, sums_1, sum_1 + 3 * apart_1)
-        c_prev = get(all_c, before * H + unit)
+        z_i = summed(z_i, sums_1, sum_1)
+        z_f = summed(z_f, sums_1, sum_1 + apart_1)
+        z_g = summed(z_g, sums_1, sum_1 + 2 * apart_1)
+        z_o = summed(z_o, sums_1, sum_1 + 3 * apart_1)
         c, h, i, f, g, o, tanh_c = step_1(z_i, z_f, z_g, z_o, c_prev)
-        again = starts_again(marked, resets, given + batch, now + 1, length)
         c = or_start(again, start_c, row * H + unit, c)
         put(all_c, after * H + unit, c)
-        put(kept_h, kept_at * H + unit, h)
-        copy_low(low_h, kept_at * H + unit, h)
+        put_both(kept_h, low_h, here * H + unit, h)
         put(slots_1, slot_1, i)
         put(slots_1, slot_1 + H, f)
         put(slots_1, slot_1 + 2 * H, g)
         put(slots_1, slot_1 + 3 * H, o)
-        put(kept_tanh_c, kept_at * H + unit, tanh_c)
+        put(kept_tanh_c, here * H + unit, tanh_c)
 
 
-def unit_forward_2(
-    row, unit, now, batch, depth, kept, marked, lengths, resets, P, sums_2, sum_2, apart_2, low_r_prev, slots_2,
-    all_r, start_r, out_r,
-):
-    """2. pointwise, of one unit of one row at step `now`."""
+def read_forward_2(row, unit, now, batch, marked, lengths, resets, P, slots_2):
+    """What unit_forward_2 reads besides the products of its stage."""
+    here = now * batch + row
+    after = here + batch
+    slot_2 = here * P + unit
     length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
-    after = (now + 1) % depth * batch + row
-    slot_2 = kept_at * P + unit
+    z_r = get(slots_2, slot_2)
+    again = starts_again(marked, resets, after, now + 1, length)
+    return length, z_r, again
+
+
+def unit_forward_2(row, unit, now, read, batch, lengths, P, sums_2, sum_2, low_r_prev, all_r, start_r, out_r):
+    """2. pointwise, of one unit of one row at step `now`."""
+    length, z_r, again = read
+    here = now * batch + row
+    after = here + batch
     if now >= length:
-        put(all_r, after * P + unit, get(all_r, before * P + unit))
-        copy_low(low_r_prev, after * P + unit, get(all_r, before * P + unit))
+        put_both(all_r, low_r_prev, after * P + unit, get(all_r, here * P + unit))
     else:
-        z_r = summed(slots_2, slot_2, sums_2, sum_2)
+        z_r = summed(z_r, sums_2, sum_2)
         r, = step_2(z_r)
-        again = starts_again(marked, resets, given + batch, now + 1, length)
-        put_low(out_r, given * P + unit, r)
+        put_low(out_r, here * P + unit, r)
         r = or_start(again, start_r, row * P + unit, r)
-        put(all_r, after * P + unit, r)
-        copy_low(low_r_prev, after * P + unit, r)
+        put_both(all_r, low_r_prev, after * P + unit, r)
+
+
+def read_backward_2(row, unit, now, batch, marked, lengths, resets, P, d_all_r, d_out_r):
+    """What unit_backward_2 reads besides the products of its stage."""
+    here = now * batch + row
+    after = here + batch
+    later = (now + 1) % 2 * batch + row
+    length = end_of(lengths, row)
+    again = starts_again(marked, resets, after, now + 1, length)
+    d_r = get(d_all_r, later * P + unit)
+    d_r_out = get_low(d_out_r, here * P + unit)
+    return length, again, d_r, d_r_out
 
 
 def unit_backward_2(
-    row, unit, now, batch, kept, marked, lengths, resets, P, low_slots_2, slots_2, d_start_r, d_all_r, d_out_r,
+    row, unit, now, read, batch, lengths, P, sums_r_prev, sum_r_prev, low_slots_2, slots_2, d_all_r, d_start_r,
 ):
     """2. pointwise, transposed, of one unit of one row at step `now`."""
-    length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
+    length, again, d_r, d_r_out = read
+    here = now * batch + row
     later = (now + 1) % 2 * batch + row
     earlier = now % 2 * batch + row
-    slot_2 = kept_at * P + unit
+    slot_2 = here * P + unit
     if now >= length:
         add(d_all_r, earlier * P + unit, take(d_all_r, later * P + unit))
         erase_adjoint(slots_2, slot_2, low_slots_2)
     else:
-        again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_r = take_state(again, d_start_r, row * P + unit, d_all_r, later * P + unit)
-        d_r = d_r + get_low(d_out_r, given * P + unit)
+        erase(d_all_r, later * P + unit)
+        d_r = summed(d_r, sums_r_prev, sum_r_prev)
+        d_r = or_give(again, d_start_r, row * P + unit, d_r)
+        d_r = d_r + d_r_out
         d_z_r, = step_2_vjp(d_r)
         put_adjoint(slots_2, slot_2, low_slots_2, d_z_r)
 
 
+def read_backward_1(
+    row, unit, now, batch, marked, lengths, resets, H, slots_1, all_c, kept_tanh_c, d_all_c, d_kept_h,
+):
+    """What unit_backward_1 reads besides the products of its stage."""
+    here = now * batch + row
+    after = here + batch
+    later = (now + 1) % 2 * batch + row
+    slot_1 = here * 4 * H + unit
+    length = end_of(lengths, row)
+    again = starts_again(marked, resets, after, now + 1, length)
+    c_prev = get(all_c, here * H + unit)
+    i = get(slots_1, slot_1)
+    f = get(slots_1, slot_1 + H)
+    g = get(slots_1, slot_1 + 2 * H)
+    o = get(slots_1, slot_1 + 3 * H)
+    tanh_c = get(kept_tanh_c, here * H + unit)
+    d_c_next = get(d_all_c, later * H + unit)
+    d_h = get(d_kept_h, row * H + unit)
+    return length, again, c_prev, i, f, g, o, tanh_c, d_c_next, d_h
+
+
 def unit_backward_1(
-    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_1, slots_1, all_c, kept_tanh_c,
-    d_start_c, d_all_c, d_kept_h,
+    row, unit, now, read, batch, lengths, H, sums_h, sum_h, low_slots_1, slots_1, d_all_c, d_start_c, d_kept_h,
 ):
     """1. pointwise, transposed, of one unit of one row at step `now`."""
-    length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
+    length, again, c_prev, i, f, g, o, tanh_c, d_c_next, d_h = read
+    here = now * batch + row
     later = (now + 1) % 2 * batch + row
     earlier = now % 2 * batch + row
-    slot_1 = kept_at * 4 * H + unit
+    slot_1 = here * 4 * H + unit
     if now >= length:
         add(d_all_c, earlier * H + unit, take(d_all_c, later * H + unit))
         erase_adjoint(slots_1, slot_1, low_slots_1)
@@ -735,15 +777,10 @@ def unit_backward_1(
         erase_adjoint(slots_1, slot_1 + 2 * H, low_slots_1)
         erase_adjoint(slots_1, slot_1 + 3 * H, low_slots_1)
     else:
-        again = starts_again(marked, resets, given + batch, now + 1, length)
-        c_prev = get(all_c, before * H + unit)
-        i = get(slots_1, slot_1)
-        f = get(slots_1, slot_1 + H)
-        g = get(slots_1, slot_1 + 2 * H)
-        o = get(slots_1, slot_1 + 3 * H)
-        tanh_c = get(kept_tanh_c, kept_at * H + unit)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
-        d_h = take(d_kept_h, row * H + unit)
+        erase(d_all_c, later * H + unit)
+        d_c_next = or_give(again, d_start_c, row * H + unit, d_c_next)
+        erase(d_kept_h, row * H + unit)
+        d_h = summed(d_h, sums_h, sum_h)
         d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev = step_1_vjp(d_c_next, d_h, c_prev, i, f, g, o, tanh_c)
         put_adjoint(slots_1, slot_1, low_slots_1, d_z_i)
         put_adjoint(slots_1, slot_1 + H, low_slots_1, d_z_f)
@@ -753,237 +790,236 @@ def unit_backward_1(
 
 
 def sweep_forward(
-    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, P, H, at_1, at_2,
-    hold_1_r_prev, hold_2_h, operand_r_prev, operand_h, low_h, low_r_prev, slots_1, slots_2, weights_1_r_prev,
-    weights_2_h, all_c, all_r, kept_h, kept_tanh_c, start_c, start_r, out_r,
+    steps, batch, marked, parts, tile, stage, span, scratch, lengths, resets, P, H, at_1, at_2, hold_1_r_prev,
+    hold_2_h, operand_r_prev, operand_h, low_h, low_r_prev, slots_1, slots_2, weights_1_r_prev, weights_2_h, all_c,
+    all_r, kept_h, kept_tanh_c, start_c, start_r, out_r,
 ):
-    """Steps begin .. end - 1: this block's units of its rows."""
+    """All steps: this block's units of its rows."""
     first_H, units_H, low, high = share(parts, batch, H)
     first_P, units_P, low, high = share(parts, batch, P)
+    line_H, lines_H, column_H, columns_H = places(units_H)
+    line_P, lines_P, column_P, columns_P = places(units_P)
     stored, numbers = shared_memory()
     hold(stored, hold_1_r_prev, weights_1_r_prev, 4, 0, 4, H, P, first_H, units_H)
     hold(stored, hold_2_h, weights_2_h, 1, 0, 1, P, H, first_P, units_P)
     wait()
-    met = 0
-    for now in range(begin, end):
+    for top in range(low, high, tile):
+        rows = min(tile, high - top)
+        part_1_r_prev = deal(hold_1_r_prev, 4 * units_H, P, P, rows, at_1, tile, stage, span, scratch)
+        part_2_h = deal(hold_2_h, 1 * units_P, H, H, rows, at_2, tile, stage, span, scratch)
+        for now in range(steps):
 
-        # 1. affine and pointwise
-        #    z_i = W_i x + U_i r_prev + b_i
-        #    z_f = W_f x + U_f r_prev + b_f
-        #    z_g = W_g x + U_g r_prev + b_g
-        #    z_o = W_o x + U_o r_prev + b_o
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            multiply(
-                stored, hold_1_r_prev, 4 * units_H, P, operand_r_prev, (now % depth * batch + top) * P, P, rows,
-                numbers, at_1, tile, scratch, 0,
-            )
+            # 1. affine and pointwise
+            #    z_i = W_i x + U_i r_prev + b_i
+            #    z_f = W_f x + U_f r_prev + b_f
+            #    z_g = W_g x + U_g r_prev + b_g
+            #    z_o = W_o x + U_o r_prev + b_o
+            if line_H < rows and column_H < units_H:
+                row, unit = top + line_H, first_H + column_H
+                read_1 = read_forward_1(row, unit, now, batch, marked, lengths, resets, H, slots_1, all_c)
+            multiply(stored, numbers, part_1_r_prev, operand_r_prev, (now * batch + top) * P, 0, now > 0)
             wait()
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                unit_forward_1(
-                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
-                    at_1 + (unit - first_H) * tile + row - top, units_H * tile, low_h, slots_1, all_c, kept_h,
-                    kept_tanh_c, start_c,
-                )
+            for line in range(line_H, rows, lines_H):
+                for column in range(column_H, units_H, columns_H):
+                    row, unit = top + line, first_H + column
+                    if line >= lines_H or column >= columns_H:
+                        read_1 = read_forward_1(row, unit, now, batch, marked, lengths, resets, H, slots_1, all_c)
+                    unit_forward_1(
+                        row, unit, now, read_1, batch, lengths, H, numbers, at_1 + column * tile + line, units_H * tile,
+                        low_h, slots_1, all_c, kept_h, kept_tanh_c, start_c,
+                    )
             wait()
-        met = meet(barrier, parts, met)
 
-        # 2. affine and pointwise
-        #    z_r = W_hr h
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            multiply(
-                stored, hold_2_h, 1 * units_P, H, operand_h, (now % kept * batch + top) * H, H, rows, numbers, at_2,
-                tile, scratch, 0,
-            )
+            # 2. affine and pointwise
+            #    z_r = W_hr h
+            if line_P < rows and column_P < units_P:
+                row, unit = top + line_P, first_P + column_P
+                read_2 = read_forward_2(row, unit, now, batch, marked, lengths, resets, P, slots_2)
+            multiply(stored, numbers, part_2_h, operand_h, (now * batch + top) * H, 0, True)
             wait()
-            for place in range(thread(), units_P * rows, threads()):
-                row, unit = top + place // units_P, first_P + place % units_P
-                unit_forward_2(
-                    row, unit, now, batch, depth, kept, marked, lengths, resets, P, numbers,
-                    at_2 + (unit - first_P) * tile + row - top, units_P * tile, low_r_prev, slots_2, all_r, start_r,
-                    out_r,
-                )
+            for line in range(line_P, rows, lines_P):
+                for column in range(column_P, units_P, columns_P):
+                    row, unit = top + line, first_P + column
+                    if line >= lines_P or column >= columns_P:
+                        read_2 = read_forward_2(row, unit, now, batch, marked, lengths, resets, P, slots_2)
+                    unit_forward_2(
+                        row, unit, now, read_2, batch, lengths, P, numbers, at_2 + column * tile + line, low_r_prev,
+                        all_r, start_r, out_r,
+                    )
             wait()
-        met = meet(barrier, parts, met)
 
 
 def sweep_backward(
-    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, P, H, at_2, at_1,
-    turned_2_h, turned_1_r_prev, operand_slots_2, operand_slots_1, low_slots_2, low_slots_1, slots_2, slots_1,
-    weights_1_r_prev, weights_2_h, all_c, kept_tanh_c, d_start_r, d_all_r, d_out_r, d_kept_h, d_start_c, d_all_c,
+    steps, batch, marked, parts, tile, stage, span, scratch, lengths, resets, P, H, at_r_prev, at_h,
+    turned_1_r_prev, turned_2_h, operand_slots_1, operand_slots_2, low_slots_2, low_slots_1, slots_2, slots_1,
+    weights_1_r_prev, weights_2_h, all_c, kept_tanh_c, d_all_r, d_out_r, d_start_r, d_all_c, d_kept_h, d_start_c,
 ):
-    """Steps end - 1 .. begin, transposed: this block's units of its rows."""
+    """All steps, last to first, transposed: this block's units of its rows; without the first step's products."""
     first_H, units_H, low, high = share(parts, batch, H)
     first_P, units_P, low, high = share(parts, batch, P)
+    line_H, lines_H, column_H, columns_H = places(units_H)
+    line_P, lines_P, column_P, columns_P = places(units_P)
     stored, numbers = shared_memory()
     hold_turned(stored, turned_1_r_prev, weights_1_r_prev, 4 * H, P, first_P, units_P)
     hold_turned(stored, turned_2_h, weights_2_h, 1 * P, H, first_H, units_H)
     wait()
-    met = 0
-    for now in range(end - 1, begin - 1, -1):
+    for top in range(low, high, tile):
+        rows = min(tile, high - top)
+        part_2_h = deal(turned_2_h, units_H, 1 * P, 1 * P, rows, at_h, tile, stage, span, scratch)
+        part_1_r_prev = deal(turned_1_r_prev, units_P, 4 * H, 4 * H, rows, at_r_prev, tile, stage, span, scratch)
+        for now in range(steps - 1, -1, -1):
 
-        # 2. pointwise, transposed
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            for place in range(thread(), units_P * rows, threads()):
-                row, unit = top + place // units_P, first_P + place % units_P
-                unit_backward_2(
-                    row, unit, now, batch, kept, marked, lengths, resets, P, low_slots_2, slots_2, d_start_r, d_all_r,
-                    d_out_r,
+            # 2. affine and pointwise, transposed
+            #    d_r_prev += U_i' d_z_i + U_f' d_z_f + U_g' d_z_g + U_o' d_z_o of step now + 1
+            if line_P < rows and column_P < units_P:
+                row, unit = top + line_P, first_P + column_P
+                read_2 = read_backward_2(row, unit, now, batch, marked, lengths, resets, P, d_all_r, d_out_r)
+            if now + 1 < steps:
+                multiply(stored, numbers, part_1_r_prev, operand_slots_1, ((now + 1) * batch + top) * 4 * H, 0, True)
+            else:
+                for place in range(thread(), units_P * tile, threads()):
+                    erase(numbers, at_r_prev + place)
+            wait()
+            for line in range(line_P, rows, lines_P):
+                for column in range(column_P, units_P, columns_P):
+                    row, unit = top + line, first_P + column
+                    if line >= lines_P or column >= columns_P:
+                        read_2 = read_backward_2(row, unit, now, batch, marked, lengths, resets, P, d_all_r, d_out_r)
+                    unit_backward_2(
+                        row, unit, now, read_2, batch, lengths, P, numbers, at_r_prev + column * tile + line,
+                        low_slots_2, slots_2, d_all_r, d_start_r,
+                    )
+            wait()
+
+            # 1. affine and pointwise, transposed
+            #    d_h += W_hr' d_z_r
+            if line_H < rows and column_H < units_H:
+                row, unit = top + line_H, first_H + column_H
+                read_1 = read_backward_1(
+                    row, unit, now, batch, marked, lengths, resets, H, slots_1, all_c, kept_tanh_c, d_all_c, d_kept_h,
                 )
+            multiply(stored, numbers, part_2_h, operand_slots_2, (now * batch + top) * 1 * P, 0, True)
             wait()
-
-        # 2. affine, transposed
-        met = meet(barrier, parts, met)
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            multiply(
-                stored, turned_2_h, units_H, 1 * P, operand_slots_2, (now % kept * batch + top) * 1 * P, 1 * P, rows,
-                numbers, at_2, tile, scratch, 0,
-            )
-            wait()
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                add(d_kept_h, row * H + unit, get(numbers, at_2 + (unit - first_H) * tile + row - top))
-            wait()
-
-        # 1. pointwise, transposed
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                unit_backward_1(
-                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_1, slots_1, all_c,
-                    kept_tanh_c, d_start_c, d_all_c, d_kept_h,
-                )
-            wait()
-
-        # 1. affine, transposed
-        met = meet(barrier, parts, met)
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            multiply(
-                stored, turned_1_r_prev, units_P, 4 * H, operand_slots_1, (now % kept * batch + top) * 4 * H, 4 * H,
-                rows, numbers, at_1, tile, scratch, 0,
-            )
-            wait()
-            for place in range(thread(), units_P * rows, threads()):
-                row, unit = top + place // units_P, first_P + place % units_P
-                add(
-                    d_all_r, (now % 2 * batch + row) * P + unit,
-                    get(numbers, at_1 + (unit - first_P) * tile + row - top),
-                )
+            for line in range(line_H, rows, lines_H):
+                for column in range(column_H, units_H, columns_H):
+                    row, unit = top + line, first_H + column
+                    if line >= lines_H or column >= columns_H:
+                        read_1 = read_backward_1(
+                            row, unit, now, batch, marked, lengths, resets, H, slots_1, all_c, kept_tanh_c, d_all_c,
+                            d_kept_h,
+                        )
+                    unit_backward_1(
+                        row, unit, now, read_1, batch, lengths, H, numbers, at_h + column * tile + line, low_slots_1,
+                        slots_1, d_all_c, d_start_c, d_kept_h,
+                    )
             wait()
 
 
 def unit_forward_tangent_1(
-    row, unit, now, batch, depth, kept, marked, lengths, resets, H, slots_1, all_c, kept_tanh_c, dot_slots_1,
-    dot_all_c, dot_kept_h, dot_low_h, dot_start_c, dot_kept_tanh_c,
+    row, unit, now, batch, marked, lengths, resets, H, slots_1, all_c, kept_tanh_c, dot_slots_1, dot_all_c,
+    dot_kept_h, dot_low_h, dot_start_c, dot_kept_tanh_c,
 ):
     """1. pointwise along a direction, of one unit of one row at step `now`."""
     length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
-    after = (now + 1) % depth * batch + row
-    slot_1 = kept_at * 4 * H + unit
+    here = now * batch + row
+    after = here + batch
+    slot_1 = here * 4 * H + unit
     if now >= length:
-        put(dot_all_c, after * H + unit, get(dot_all_c, before * H + unit))
-        erase(dot_kept_h, kept_at * H + unit)
-        erase_low(dot_low_h, kept_at * H + unit)
+        put(dot_all_c, after * H + unit, get(dot_all_c, here * H + unit))
+        erase_both(dot_kept_h, dot_low_h, here * H + unit)
     else:
         dot_z_i = get(dot_slots_1, slot_1)
         dot_z_f = get(dot_slots_1, slot_1 + H)
         dot_z_g = get(dot_slots_1, slot_1 + 2 * H)
         dot_z_o = get(dot_slots_1, slot_1 + 3 * H)
-        dot_c_prev = get(dot_all_c, before * H + unit)
-        c_prev = get(all_c, before * H + unit)
+        dot_c_prev = get(dot_all_c, here * H + unit)
+        c_prev = get(all_c, here * H + unit)
         i = get(slots_1, slot_1)
         f = get(slots_1, slot_1 + H)
         g = get(slots_1, slot_1 + 2 * H)
         o = get(slots_1, slot_1 + 3 * H)
-        tanh_c = get(kept_tanh_c, kept_at * H + unit)
+        tanh_c = get(kept_tanh_c, here * H + unit)
         dot_c, dot_h, dot_i, dot_f, dot_g, dot_o, dot_tanh_c = step_1_jvp(
             dot_z_i, dot_z_f, dot_z_g, dot_z_o, dot_c_prev, c_prev, i, f, g, o, tanh_c,
         )
-        again = starts_again(marked, resets, given + batch, now + 1, length)
+        again = starts_again(marked, resets, after, now + 1, length)
         dot_c = or_start(again, dot_start_c, row * H + unit, dot_c)
         put(dot_all_c, after * H + unit, dot_c)
-        put(dot_kept_h, kept_at * H + unit, dot_h)
-        copy_low(dot_low_h, kept_at * H + unit, dot_h)
+        put_both(dot_kept_h, dot_low_h, here * H + unit, dot_h)
         put(dot_slots_1, slot_1, dot_i)
         put(dot_slots_1, slot_1 + H, dot_f)
         put(dot_slots_1, slot_1 + 2 * H, dot_g)
         put(dot_slots_1, slot_1 + 3 * H, dot_o)
-        put(dot_kept_tanh_c, kept_at * H + unit, dot_tanh_c)
+        put(dot_kept_tanh_c, here * H + unit, dot_tanh_c)
 
 
 def unit_forward_tangent_2(
-    row, unit, now, batch, depth, kept, marked, lengths, resets, P, dot_slots_2, dot_all_r, dot_low_r_prev,
-    dot_out_r, dot_start_r,
+    row, unit, now, batch, marked, lengths, resets, P, dot_slots_2, dot_all_r, dot_low_r_prev, dot_out_r,
+    dot_start_r,
 ):
     """2. pointwise along a direction, of one unit of one row at step `now`."""
     length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
-    after = (now + 1) % depth * batch + row
-    slot_2 = kept_at * P + unit
+    here = now * batch + row
+    after = here + batch
+    slot_2 = here * P + unit
     if now >= length:
-        put(dot_all_r, after * P + unit, get(dot_all_r, before * P + unit))
-        copy_low(dot_low_r_prev, after * P + unit, get(dot_all_r, before * P + unit))
+        put_both(dot_all_r, dot_low_r_prev, after * P + unit, get(dot_all_r, here * P + unit))
     else:
         dot_z_r = get(dot_slots_2, slot_2)
         dot_r, = step_2_jvp(dot_z_r)
-        again = starts_again(marked, resets, given + batch, now + 1, length)
-        put_low(dot_out_r, given * P + unit, dot_r)
+        again = starts_again(marked, resets, after, now + 1, length)
+        put_low(dot_out_r, here * P + unit, dot_r)
         dot_r = or_start(again, dot_start_r, row * P + unit, dot_r)
-        put(dot_all_r, after * P + unit, dot_r)
-        copy_low(dot_low_r_prev, after * P + unit, dot_r)
+        put_both(dot_all_r, dot_low_r_prev, after * P + unit, dot_r)
 
 
 def unit_backward_tangent_2(
-    row, unit, now, batch, kept, marked, lengths, resets, P, low_slots_2, slots_2, d_start_r, d_all_r, d_out_r,
-    dot_d_all_r, dot_slots_2, dot_low_slots_2, dot_d_start_r, dot_d_out_r,
+    row, unit, now, batch, marked, lengths, resets, P, sums_r_prev, sum_r_prev, low_slots_2, slots_2, d_all_r,
+    d_start_r, d_out_r, dot_d_all_r, dot_slots_2, dot_low_slots_2, dot_d_start_r, dot_d_out_r,
 ):
     """2. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
     length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
+    here = now * batch + row
+    after = here + batch
     later = (now + 1) % 2 * batch + row
     earlier = now % 2 * batch + row
-    slot_2 = kept_at * P + unit
+    slot_2 = here * P + unit
     if now >= length:
         add(d_all_r, earlier * P + unit, take(d_all_r, later * P + unit))
         add(dot_d_all_r, earlier * P + unit, take(dot_d_all_r, later * P + unit))
         erase_adjoint(slots_2, slot_2, low_slots_2)
         erase_adjoint(dot_slots_2, slot_2, dot_low_slots_2)
     else:
-        again = starts_again(marked, resets, given + batch, now + 1, length)
-        d_r = take_state(again, d_start_r, row * P + unit, d_all_r, later * P + unit)
-        dot_d_r = take_state(again, dot_d_start_r, row * P + unit, dot_d_all_r, later * P + unit)
-        d_r = d_r + get_low(d_out_r, given * P + unit)
-        dot_d_r = dot_d_r + get_low(dot_d_out_r, given * P + unit)
+        again = starts_again(marked, resets, after, now + 1, length)
+        d_r = get(d_all_r, later * P + unit)
+        dot_d_r = get(dot_d_all_r, later * P + unit)
+        erase(d_all_r, later * P + unit)
+        erase(dot_d_all_r, later * P + unit)
+        d_r = summed(d_r, sums_r_prev, sum_r_prev)
+        dot_d_r = summed(dot_d_r, sums_r_prev, sum_r_prev)
+        d_r = or_give(again, d_start_r, row * P + unit, d_r)
+        dot_d_r = or_give(again, dot_d_start_r, row * P + unit, dot_d_r)
+        d_r_out = get_low(d_out_r, here * P + unit)
+        dot_d_r_out = get_low(dot_d_out_r, here * P + unit)
+        d_r = d_r + d_r_out
+        dot_d_r = dot_d_r + dot_d_r_out
         d_z_r, dot_d_z_r = step_2_vjp_jvp(dot_d_r, d_r)
         put_adjoint(slots_2, slot_2, low_slots_2, d_z_r)
         put_adjoint(dot_slots_2, slot_2, dot_low_slots_2, dot_d_z_r)
 
 
 def unit_backward_tangent_1(
-    row, unit, now, batch, depth, kept, marked, lengths, resets, H, low_slots_1, slots_1, all_c, kept_tanh_c,
-    d_start_c, d_all_c, d_kept_h, dot_all_c, dot_slots_1, dot_kept_tanh_c, dot_d_all_c, dot_low_slots_1,
+    row, unit, now, batch, marked, lengths, resets, H, sums_h, sum_h, low_slots_1, slots_1, all_c, kept_tanh_c,
+    d_all_c, d_start_c, d_kept_h, dot_all_c, dot_slots_1, dot_kept_tanh_c, dot_d_all_c, dot_low_slots_1,
     dot_d_start_c, dot_d_kept_h,
 ):
     """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
     length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
+    here = now * batch + row
+    after = here + batch
     later = (now + 1) % 2 * batch + row
     earlier = now % 2 * batch + row
-    slot_1 = kept_at * 4 * H + unit
+    slot_1 = here * 4 * H + unit
     if now >= length:
         add(d_all_c, earlier * H + unit, take(d_all_c, later * H + unit))
         add(dot_d_all_c, earlier * H + unit, take(dot_d_all_c, later * H + unit))
@@ -996,23 +1032,31 @@ def unit_backward_tangent_1(
         erase_adjoint(slots_1, slot_1 + 3 * H, low_slots_1)
         erase_adjoint(dot_slots_1, slot_1 + 3 * H, dot_low_slots_1)
     else:
-        again = starts_again(marked, resets, given + batch, now + 1, length)
-        c_prev = get(all_c, before * H + unit)
+        again = starts_again(marked, resets, after, now + 1, length)
+        c_prev = get(all_c, here * H + unit)
         i = get(slots_1, slot_1)
         f = get(slots_1, slot_1 + H)
         g = get(slots_1, slot_1 + 2 * H)
         o = get(slots_1, slot_1 + 3 * H)
-        tanh_c = get(kept_tanh_c, kept_at * H + unit)
-        d_c_next = take_state(again, d_start_c, row * H + unit, d_all_c, later * H + unit)
-        dot_d_c_next = take_state(again, dot_d_start_c, row * H + unit, dot_d_all_c, later * H + unit)
-        d_h = take(d_kept_h, row * H + unit)
-        dot_d_h = take(dot_d_kept_h, row * H + unit)
-        dot_c_prev = get(dot_all_c, before * H + unit)
+        tanh_c = get(kept_tanh_c, here * H + unit)
+        d_c_next = get(d_all_c, later * H + unit)
+        dot_d_c_next = get(dot_d_all_c, later * H + unit)
+        erase(d_all_c, later * H + unit)
+        erase(dot_d_all_c, later * H + unit)
+        d_c_next = or_give(again, d_start_c, row * H + unit, d_c_next)
+        dot_d_c_next = or_give(again, dot_d_start_c, row * H + unit, dot_d_c_next)
+        d_h = get(d_kept_h, row * H + unit)
+        dot_d_h = get(dot_d_kept_h, row * H + unit)
+        erase(d_kept_h, row * H + unit)
+        erase(dot_d_kept_h, row * H + unit)
+        d_h = summed(d_h, sums_h, sum_h)
+        dot_d_h = summed(dot_d_h, sums_h, sum_h)
+        dot_c_prev = get(dot_all_c, here * H + unit)
         dot_i = get(dot_slots_1, slot_1)
         dot_f = get(dot_slots_1, slot_1 + H)
         dot_g = get(dot_slots_1, slot_1 + 2 * H)
         dot_o = get(dot_slots_1, slot_1 + 3 * H)
-        dot_tanh_c = get(dot_kept_tanh_c, kept_at * H + unit)
+        dot_tanh_c = get(dot_kept_tanh_c, here * H + unit)
         d_z_i, d_z_f, d_z_g, d_z_o, d_c_prev, dot_d_z_i, dot_d_z_f, dot_d_z_g, dot_d_z_o, dot_d_c_prev = step_1_vjp_jvp(
             dot_d_c_next, dot_d_h, dot_c_prev, dot_i, dot_f, dot_g, dot_o, dot_tanh_c, d_c_next, d_h, c_prev, i, f, g,
             o, tanh_c,

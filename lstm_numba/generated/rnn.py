@@ -14,25 +14,27 @@ In the step functions every argument is one element [b, j] of an array (B, H).  
 
 from lstm_numba.gpu.words import (
     add,
-    copy_low,
+    deal,
     end_of,
+    erase,
     erase_adjoint,
     get,
     get_low,
     hold,
     hold_turned,
-    meet,
     multiply,
+    or_give,
     or_start,
+    places,
     put,
     put_adjoint,
+    put_both,
     put_low,
     share,
     shared_memory,
     starts_again,
     summed,
     take,
-    take_state,
     thread,
     threads,
     wait,
@@ -330,175 +332,198 @@ def backward_tangent(
 
 # --- On a CUDA device: what one thread does for one unit of one row
 
+def read_forward_1(row, unit, now, batch, marked, lengths, resets, H, slots_1):
+    """What unit_forward_1 reads besides the products of its stage."""
+    here = now * batch + row
+    after = here + batch
+    slot_1 = here * H + unit
+    length = end_of(lengths, row)
+    z_h = get(slots_1, slot_1)
+    again = starts_again(marked, resets, after, now + 1, length)
+    return length, z_h, again
+
+
 def unit_forward_1(
-    row, unit, now, batch, depth, kept, marked, lengths, resets, H, sums_1, sum_1, apart_1, low_h_prev, slots_1,
-    all_h, start_h, out_h,
+    row, unit, now, read, batch, lengths, H, sums_1, sum_1, low_h_prev, slots_1, all_h, start_h, out_h,
 ):
     """1. pointwise, of one unit of one row at step `now`."""
-    length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
-    after = (now + 1) % depth * batch + row
-    slot_1 = kept_at * H + unit
+    length, z_h, again = read
+    here = now * batch + row
+    after = here + batch
+    slot_1 = here * H + unit
     if now >= length:
-        put(all_h, after * H + unit, get(all_h, before * H + unit))
-        copy_low(low_h_prev, after * H + unit, get(all_h, before * H + unit))
+        put_both(all_h, low_h_prev, after * H + unit, get(all_h, here * H + unit))
     else:
-        z_h = summed(slots_1, slot_1, sums_1, sum_1)
+        z_h = summed(z_h, sums_1, sum_1)
         h, = step(z_h)
-        again = starts_again(marked, resets, given + batch, now + 1, length)
         put(slots_1, slot_1, h)
-        put_low(out_h, given * H + unit, h)
+        put_low(out_h, here * H + unit, h)
         h = or_start(again, start_h, row * H + unit, h)
-        put(all_h, after * H + unit, h)
-        copy_low(low_h_prev, after * H + unit, h)
+        put_both(all_h, low_h_prev, after * H + unit, h)
+
+
+def read_backward_1(row, unit, now, batch, marked, lengths, resets, H, slots_1, d_all_h, d_out_h):
+    """What unit_backward_1 reads besides the products of its stage."""
+    here = now * batch + row
+    after = here + batch
+    later = (now + 1) % 2 * batch + row
+    slot_1 = here * H + unit
+    length = end_of(lengths, row)
+    again = starts_again(marked, resets, after, now + 1, length)
+    h = get(slots_1, slot_1)
+    d_h = get(d_all_h, later * H + unit)
+    d_h_out = get_low(d_out_h, here * H + unit)
+    return length, again, h, d_h, d_h_out
 
 
 def unit_backward_1(
-    row, unit, now, batch, kept, marked, lengths, resets, H, low_slots_1, slots_1, d_start_h, d_all_h, d_out_h,
+    row, unit, now, read, batch, lengths, H, sums_h_prev, sum_h_prev, low_slots_1, slots_1, d_all_h, d_start_h,
 ):
     """1. pointwise, transposed, of one unit of one row at step `now`."""
-    length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
+    length, again, h, d_h, d_h_out = read
+    here = now * batch + row
     later = (now + 1) % 2 * batch + row
     earlier = now % 2 * batch + row
-    slot_1 = kept_at * H + unit
+    slot_1 = here * H + unit
     if now >= length:
         add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
         erase_adjoint(slots_1, slot_1, low_slots_1)
     else:
-        again = starts_again(marked, resets, given + batch, now + 1, length)
-        h = get(slots_1, slot_1)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
+        erase(d_all_h, later * H + unit)
+        d_h = summed(d_h, sums_h_prev, sum_h_prev)
+        d_h = or_give(again, d_start_h, row * H + unit, d_h)
+        d_h = d_h + d_h_out
         d_z_h, = step_vjp(d_h, h)
         put_adjoint(slots_1, slot_1, low_slots_1, d_z_h)
 
 
 def sweep_forward(
-    begin, end, batch, depth, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_1, hold_1_h_prev,
+    steps, batch, marked, parts, tile, stage, span, scratch, lengths, resets, H, at_1, hold_1_h_prev,
     operand_h_prev, low_h_prev, slots_1, weights_1_h_prev, all_h, start_h, out_h,
 ):
-    """Steps begin .. end - 1: this block's units of its rows."""
+    """All steps: this block's units of its rows."""
     first_H, units_H, low, high = share(parts, batch, H)
+    line_H, lines_H, column_H, columns_H = places(units_H)
     stored, numbers = shared_memory()
     hold(stored, hold_1_h_prev, weights_1_h_prev, 1, 0, 1, H, H, first_H, units_H)
     wait()
-    met = 0
-    for now in range(begin, end):
+    for top in range(low, high, tile):
+        rows = min(tile, high - top)
+        part_1_h_prev = deal(hold_1_h_prev, 1 * units_H, H, H, rows, at_1, tile, stage, span, scratch)
+        for now in range(steps):
 
-        # 1. affine and pointwise
-        #    z_h = W x + U h_prev + b
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            multiply(
-                stored, hold_1_h_prev, 1 * units_H, H, operand_h_prev, (now % depth * batch + top) * H, H, rows,
-                numbers, at_1, tile, scratch, 0,
-            )
+            # 1. affine and pointwise
+            #    z_h = W x + U h_prev + b
+            if line_H < rows and column_H < units_H:
+                row, unit = top + line_H, first_H + column_H
+                read_1 = read_forward_1(row, unit, now, batch, marked, lengths, resets, H, slots_1)
+            multiply(stored, numbers, part_1_h_prev, operand_h_prev, (now * batch + top) * H, 0, now > 0)
             wait()
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                unit_forward_1(
-                    row, unit, now, batch, depth, kept, marked, lengths, resets, H, numbers,
-                    at_1 + (unit - first_H) * tile + row - top, units_H * tile, low_h_prev, slots_1, all_h, start_h,
-                    out_h,
-                )
+            for line in range(line_H, rows, lines_H):
+                for column in range(column_H, units_H, columns_H):
+                    row, unit = top + line, first_H + column
+                    if line >= lines_H or column >= columns_H:
+                        read_1 = read_forward_1(row, unit, now, batch, marked, lengths, resets, H, slots_1)
+                    unit_forward_1(
+                        row, unit, now, read_1, batch, lengths, H, numbers, at_1 + column * tile + line, low_h_prev,
+                        slots_1, all_h, start_h, out_h,
+                    )
             wait()
-        met = meet(barrier, parts, met)
 
 
 def sweep_backward(
-    begin, end, batch, kept, marked, parts, tile, scratch, barrier, lengths, resets, H, at_1, turned_1_h_prev,
-    operand_slots_1, low_slots_1, slots_1, weights_1_h_prev, d_start_h, d_all_h, d_out_h,
+    steps, batch, marked, parts, tile, stage, span, scratch, lengths, resets, H, at_h_prev, turned_1_h_prev,
+    operand_slots_1, low_slots_1, slots_1, weights_1_h_prev, d_all_h, d_out_h, d_start_h,
 ):
-    """Steps end - 1 .. begin, transposed: this block's units of its rows."""
+    """All steps, last to first, transposed: this block's units of its rows; without the first step's products."""
     first_H, units_H, low, high = share(parts, batch, H)
+    line_H, lines_H, column_H, columns_H = places(units_H)
     stored, numbers = shared_memory()
     hold_turned(stored, turned_1_h_prev, weights_1_h_prev, 1 * H, H, first_H, units_H)
     wait()
-    met = 0
-    for now in range(end - 1, begin - 1, -1):
+    for top in range(low, high, tile):
+        rows = min(tile, high - top)
+        part_1_h_prev = deal(turned_1_h_prev, units_H, 1 * H, 1 * H, rows, at_h_prev, tile, stage, span, scratch)
+        for now in range(steps - 1, -1, -1):
 
-        # 1. pointwise, transposed
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                unit_backward_1(
-                    row, unit, now, batch, kept, marked, lengths, resets, H, low_slots_1, slots_1, d_start_h, d_all_h,
-                    d_out_h,
-                )
+            # 1. affine and pointwise, transposed
+            #    d_h_prev += U' d_z_h of step now + 1
+            if line_H < rows and column_H < units_H:
+                row, unit = top + line_H, first_H + column_H
+                read_1 = read_backward_1(row, unit, now, batch, marked, lengths, resets, H, slots_1, d_all_h, d_out_h)
+            if now + 1 < steps:
+                multiply(stored, numbers, part_1_h_prev, operand_slots_1, ((now + 1) * batch + top) * 1 * H, 0, True)
+            else:
+                for place in range(thread(), units_H * tile, threads()):
+                    erase(numbers, at_h_prev + place)
             wait()
-
-        # 1. affine, transposed
-        met = meet(barrier, parts, met)
-        for top in range(low, high, tile):
-            rows = min(tile, high - top)
-            multiply(
-                stored, turned_1_h_prev, units_H, 1 * H, operand_slots_1, (now % kept * batch + top) * 1 * H, 1 * H,
-                rows, numbers, at_1, tile, scratch, 0,
-            )
-            wait()
-            for place in range(thread(), units_H * rows, threads()):
-                row, unit = top + place // units_H, first_H + place % units_H
-                add(
-                    d_all_h, (now % 2 * batch + row) * H + unit,
-                    get(numbers, at_1 + (unit - first_H) * tile + row - top),
-                )
+            for line in range(line_H, rows, lines_H):
+                for column in range(column_H, units_H, columns_H):
+                    row, unit = top + line, first_H + column
+                    if line >= lines_H or column >= columns_H:
+                        read_1 = read_backward_1(
+                            row, unit, now, batch, marked, lengths, resets, H, slots_1, d_all_h, d_out_h,
+                        )
+                    unit_backward_1(
+                        row, unit, now, read_1, batch, lengths, H, numbers, at_h_prev + column * tile + line,
+                        low_slots_1, slots_1, d_all_h, d_start_h,
+                    )
             wait()
 
 
 def unit_forward_tangent_1(
-    row, unit, now, batch, depth, kept, marked, lengths, resets, H, slots_1, dot_slots_1, dot_all_h, dot_low_h_prev,
-    dot_out_h, dot_start_h,
+    row, unit, now, batch, marked, lengths, resets, H, slots_1, dot_slots_1, dot_all_h, dot_low_h_prev, dot_out_h,
+    dot_start_h,
 ):
     """1. pointwise along a direction, of one unit of one row at step `now`."""
     length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
-    before = now % depth * batch + row
-    after = (now + 1) % depth * batch + row
-    slot_1 = kept_at * H + unit
+    here = now * batch + row
+    after = here + batch
+    slot_1 = here * H + unit
     if now >= length:
-        put(dot_all_h, after * H + unit, get(dot_all_h, before * H + unit))
-        copy_low(dot_low_h_prev, after * H + unit, get(dot_all_h, before * H + unit))
+        put_both(dot_all_h, dot_low_h_prev, after * H + unit, get(dot_all_h, here * H + unit))
     else:
         dot_z_h = get(dot_slots_1, slot_1)
         h = get(slots_1, slot_1)
         dot_h, = step_jvp(dot_z_h, h)
-        again = starts_again(marked, resets, given + batch, now + 1, length)
+        again = starts_again(marked, resets, after, now + 1, length)
         put(dot_slots_1, slot_1, dot_h)
-        put_low(dot_out_h, given * H + unit, dot_h)
+        put_low(dot_out_h, here * H + unit, dot_h)
         dot_h = or_start(again, dot_start_h, row * H + unit, dot_h)
-        put(dot_all_h, after * H + unit, dot_h)
-        copy_low(dot_low_h_prev, after * H + unit, dot_h)
+        put_both(dot_all_h, dot_low_h_prev, after * H + unit, dot_h)
 
 
 def unit_backward_tangent_1(
-    row, unit, now, batch, kept, marked, lengths, resets, H, low_slots_1, slots_1, d_start_h, d_all_h, d_out_h,
-    dot_slots_1, dot_d_all_h, dot_low_slots_1, dot_d_start_h, dot_d_out_h,
+    row, unit, now, batch, marked, lengths, resets, H, sums_h_prev, sum_h_prev, low_slots_1, slots_1, d_all_h,
+    d_start_h, d_out_h, dot_slots_1, dot_d_all_h, dot_low_slots_1, dot_d_start_h, dot_d_out_h,
 ):
     """1. pointwise, transposed, along a direction, of one unit of one row at step `now`."""
     length = end_of(lengths, row)
-    given = now * batch + row
-    kept_at = now % kept * batch + row
+    here = now * batch + row
+    after = here + batch
     later = (now + 1) % 2 * batch + row
     earlier = now % 2 * batch + row
-    slot_1 = kept_at * H + unit
+    slot_1 = here * H + unit
     if now >= length:
         add(d_all_h, earlier * H + unit, take(d_all_h, later * H + unit))
         add(dot_d_all_h, earlier * H + unit, take(dot_d_all_h, later * H + unit))
         erase_adjoint(slots_1, slot_1, low_slots_1)
         erase_adjoint(dot_slots_1, slot_1, dot_low_slots_1)
     else:
-        again = starts_again(marked, resets, given + batch, now + 1, length)
+        again = starts_again(marked, resets, after, now + 1, length)
         h = get(slots_1, slot_1)
-        d_h = take_state(again, d_start_h, row * H + unit, d_all_h, later * H + unit)
-        dot_d_h = take_state(again, dot_d_start_h, row * H + unit, dot_d_all_h, later * H + unit)
-        d_h = d_h + get_low(d_out_h, given * H + unit)
-        dot_d_h = dot_d_h + get_low(dot_d_out_h, given * H + unit)
+        d_h = get(d_all_h, later * H + unit)
+        dot_d_h = get(dot_d_all_h, later * H + unit)
+        erase(d_all_h, later * H + unit)
+        erase(dot_d_all_h, later * H + unit)
+        d_h = summed(d_h, sums_h_prev, sum_h_prev)
+        dot_d_h = summed(dot_d_h, sums_h_prev, sum_h_prev)
+        d_h = or_give(again, d_start_h, row * H + unit, d_h)
+        dot_d_h = or_give(again, dot_d_start_h, row * H + unit, dot_d_h)
+        d_h_out = get_low(d_out_h, here * H + unit)
+        dot_d_h_out = get_low(dot_d_out_h, here * H + unit)
+        d_h = d_h + d_h_out
+        dot_d_h = dot_d_h + dot_d_h_out
         dot_h = get(dot_slots_1, slot_1)
         d_z_h, dot_d_z_h = step_vjp_jvp(dot_d_h, dot_h, d_h, h)
         put_adjoint(slots_1, slot_1, low_slots_1, d_z_h)

@@ -5,15 +5,21 @@ from numba.cuda import types
 from numba.cuda.extending import intrinsic
 
 WORD, ADDRESS = ir.IntType(32), ir.IntType(64)
+SHARED = 3  # the address space
 FOUR_WORDS, TWO_WORDS = types.UniTuple(types.uint32, 4), types.UniTuple(types.uint32, 2)
 
 
 @intrinsic
-def pointer(typing_context, array):
-    """Where an array begins: an index into that is taken as it is, not looked at for being negative."""
+def shared(typing_context, array):
+    """Where an array in shared memory begins, found once: the compiler would rather find it again for every access,
+    which takes long where blocks may come in clusters."""
 
     def build(context, builder, signature, arguments):
-        return context.make_array(array)(context, builder, arguments[0]).data
+        place = context.make_array(array)(context, builder, arguments[0]).data
+        inside = ir.PointerType(place.type.pointee, SHARED)
+        address = builder.ptrtoint(builder.addrspacecast(place, inside), ADDRESS)
+        code = ir.InlineAsm(ir.FunctionType(ADDRESS, [ADDRESS]), "mov.u64 $0, $1;", "=l,l", side_effect=True)
+        return builder.addrspacecast(builder.inttoptr(builder.call(code, [address]), inside), place.type)
 
     return types.CPointer(array.dtype)(array), build
 
@@ -68,14 +74,33 @@ def several(typing_context, array, index):
 
 
 @intrinsic
-def word(typing_context, array, index):
-    """One word: two neighbouring half numbers, `index` even, or a float32."""
+def put_several(typing_context, array, index, values):
+    """16 bytes, words or numbers, one instruction."""
+    size = values.dtype.bitwidth // 8
 
     def build(context, builder, signature, arguments):
-        place = builder.gep(arguments[0], [arguments[1]])
-        return builder.load(builder.bitcast(place, WORD.as_pointer()), align=4)
+        kind = ir.VectorType(context.get_value_type(values.dtype), values.count)
+        vector = ir.Constant(kind, ir.Undefined)
+        for k in range(values.count):
+            vector = builder.insert_element(vector, builder.extract_value(arguments[2], k), ir.Constant(WORD, k))
+        place = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), kind.as_pointer())
+        builder.store(vector, place, align=size * values.count)
+        return context.get_dummy_value()
 
-    return types.uint32(array, types.int64), build
+    return types.void(array, types.int64, values), build
+
+
+@intrinsic
+def put_one(typing_context, array, index, value):
+    """A word: two neighbouring half numbers, `index` even, or a float32; or a number."""
+
+    def build(context, builder, signature, arguments):
+        kind = context.get_value_type(value)
+        place = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), kind.as_pointer())
+        builder.store(arguments[2], place, align=value.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, value), build
 
 
 @intrinsic

@@ -1,9 +1,10 @@
 """What the threads of a block do together, in the words of CUDA that the simulator knows too.
 
-A product (exact.py, cores.py) is numbers[at + i tile + r] = sum over k of held[i, k] operand[r, k].  It is cut into
-tiles of sums; a tile has a team of threads, or several where there are more teams than tiles.  The terms of the sums
-are dealt to the threads, and their parts are added in a fixed order, so that the bits are the same every time.  Whoever
-has called for a product waits before the sums are read or the next one begins.
+A product (exact.py, cores.py) is numbers[at + i tile + r] = sum over k of held[i, k] operand[r, k].  The operand comes
+into shared memory (staging.py).  The product is cut into tiles of sums; a tile has a team of threads, or several where
+there are more teams than tiles.  The terms of the sums are dealt to the threads, and their parts are added in a fixed
+order, so that the bits are the same every time.  Whoever has called for a product waits before the sums are read or the
+next one begins.
 """
 
 from numba import cuda
@@ -23,9 +24,9 @@ def wait():
     cuda.syncthreads()
 
 
-def group(parts):
-    """The rows that this block works for, which the other blocks of its group share."""
-    return cuda.blockIdx.x // parts
+def join():
+    """The lanes of a warp."""
+    cuda.syncwarp()
 
 
 def share(parts, batch, size):
@@ -33,6 +34,19 @@ def share(parts, batch, size):
     most, each = -(-size // parts), -(-batch // groups)
     first, low = part * most, group * each
     return first, max(0, min(most, size - first)), low, min(batch, low + each)
+
+
+def places(units):
+    shift = 0
+    while (1 << shift) < min(units, cuda.blockDim.x):
+        shift += 1
+    return cuda.threadIdx.x >> shift, cuda.blockDim.x >> shift, cuda.threadIdx.x % (1 << shift), 1 << shift
+
+
+def board(now, parts):
+    """Places of a number of this block, and of one block for each thread, where all blocks have one a step."""
+    first = now * cuda.gridDim.x + cuda.blockIdx.x // parts * parts
+    return first + cuda.blockIdx.x % parts, first + cuda.threadIdx.x
 
 
 def place_of(index, across):

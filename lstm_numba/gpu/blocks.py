@@ -6,10 +6,11 @@ from typing import Any
 from numba import cuda
 from numba.cuda import types
 
-from lstm_numba.gpu import access, block, cores, exact, tensor
+from lstm_numba.gpu import access, awaited, block, cores, exact, tensor
 from lstm_numba.gpu.integers import short
-from lstm_numba.gpu.plan import APART, Method
+from lstm_numba.gpu.plan import Method
 from lstm_numba.gpu.scalars import ARITHMETIC, STORED, Table, inlined, words
+from lstm_numba.gpu.staging import make_stage
 from lstm_numba.types import Types
 
 
@@ -20,26 +21,27 @@ def block_words(kinds: Types) -> Table:
     number, stored = ARITHMETIC[kinds.arithmetic.name], STORED[kinds.stored.name]
     lines, span, spot = map(short, _layout(kinds, method))
     hold, hold_turned = block.make_hold(short, lines, span, spot, stored(0), inlined(_kept(kinds)))
-    product, pointer, ahead = _product(kinds, method, number(0)), access.pointer, access.ahead
+    (deal, product), place, ahead = _product(kinds, method, number(0)), access.shared, access.ahead
 
     def shared_memory():
-        return pointer(cuda.shared.array(0, stored)), pointer(cuda.shared.array(0, number))
+        return place(cuda.shared.array(0, stored)), place(cuda.shared.array(0, number))
 
-    def multiply(stored, held, count, depth, operand, start, apart, rows, numbers, at, tile, scratch, more):
-        product(stored, held, count, depth, ahead(operand, start), apart, rows, numbers, at, tile, scratch, more)
+    def multiply(stored, numbers, dealt, operand, start, more, waits):
+        product(stored, numbers, dealt, ahead(operand, start), more, waits)
 
     table: Table = {
         "thread": block.thread,
         "threads": block.threads,
         "wait": block.wait,
         "shared_memory": shared_memory,
-        "meet": _meet(),
+        "exchange": _exchange(number(0)),
         "multiply": multiply,
-        "summed": lambda slots, slot, sums, at: slots[slot] + sums[at],
+        "summed": lambda value, sums, at: value + sums[at],
     }
     compiled = {name: inlined(function) for name, function in table.items()}
-    whole = {"share": block.share, "hold": hold, "hold_turned": hold_turned}
-    return {**words(kinds), **compiled, **{name: short(function) for name, function in whole.items()}}
+    found = {"share": short(block.share), "places": short(block.places), "hold": short(hold)}
+    found |= {"hold_turned": short(hold_turned), "deal": deal}
+    return {**words(kinds), **compiled, **found}
 
 
 def _layout(kinds: Types, method: Method) -> Any:
@@ -47,22 +49,20 @@ def _layout(kinds: Types, method: Method) -> Any:
     return cores.make_spot(4 // kinds.stored.itemsize) if method.tensor else exact.make_spot(method.chunk)
 
 
-def _meet() -> Any:
-    arrive, have_arrived, group_of = tensor.arrive, tensor.have_arrived, short(block.group)
+def _exchange(zero: Any) -> Any:
+    """One step of blocks that only wait for a number of each other."""
+    number, lacks, share = awaited.number, awaited.make_lacks(is_half=False), short(block.board)
 
-    def meet(barrier, parts, met):
-        cuda.syncthreads()
-        if parts == 1:
-            return met
+    def exchange(board, now, parts):
+        own, other = share(now, parts)
         if cuda.threadIdx.x == 0:
-            group = group_of(parts) * APART
-            arrive(barrier, group)
-            while not have_arrived(barrier, group, met + parts):
+            awaited.publish(board, own, zero)
+        if cuda.threadIdx.x < parts:
+            while lacks(number(board, other)):
                 pass
         cuda.syncthreads()
-        return met + parts
 
-    return meet
+    return exchange
 
 
 def _kept(kinds: Types) -> Any:
@@ -74,10 +74,20 @@ def _kept(kinds: Types) -> Any:
 
 
 def _product(kinds: Types, method: Method, zero: Any) -> Any:
+    """deal and multiply."""
+    lacks, put = awaited.make_lacks(kinds.is_half), (access.put_several, access.put_one)
+    as_it_is, join = inlined(lambda piece: piece), inlined(block.join)
     if not method.tensor:
-        chunk = 16 // kinds.arithmetic.itemsize
-        return short(exact.make_multiply(short, chunk, access.several, tensor.swapped, access.is_aligned, zero))
-    ratio, mma = 4 // kinds.stored.itemsize, tensor.make_mma(kinds.storage if kinds.is_half else "tf32")
-    prepared = inlined(lambda word: word) if kinds.is_half else tensor.rounded
-    read = access.ahead, access.two_words, access.four_words, access.word, prepared, types.uint32(0)
-    return short(cores.make_multiply(short, ratio, *read, mma, access.is_aligned, zero))
+        pieces = awaited.four_numbers if method.size == 4 else awaited.two_numbers
+        read = pieces, awaited.number, lacks, join
+        stage = make_stage(short, method.size, 1, method.at_once, read, put, as_it_is, zero)
+        return exact.make_multiply(
+            short, method.size, access.several, stage, tensor.swapped, access.is_aligned, zero
+        )  # fmt: skip
+    ratio, nothing = 4 // kinds.stored.itemsize, types.uint32(0)
+    read, words_of = (awaited.four_words, awaited.word, lacks, join), (access.two_words, access.four_words)
+    mma, prepared = tensor.make_mma(kinds.storage if kinds.is_half else "tf32"), tensor.rounded
+    stage = make_stage(
+        short, method.size, ratio, method.at_once, read, put, as_it_is if kinds.is_half else prepared, nothing
+    )  # fmt: skip
+    return cores.make_multiply(short, ratio, stage, *words_of, mma, nothing, access.is_aligned, zero)

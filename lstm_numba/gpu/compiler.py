@@ -27,12 +27,12 @@ from lstm_numba.types import Types
 
 Architecture = tuple[int, int]
 
-INTEGERS = ("now", "begin", "end", "batch", "depth", "kept", "marked", "parts", "tile", "scratch")
+INTEGERS = ("now", "steps", "since", "batch", "marked", "parts", "tile", "stage", "span", "scratch", "count")
 PLACES = ("at_", "hold_", "turned_")
-OTHER_ARRAYS = {"lengths": "int64", "periods": "int64", "resets": "uint8", "barrier": "uint32"}
+OTHER_ARRAYS = {"lengths": "int64", "periods": "int64", "resets": "uint8"}
 STORED_ARRAYS = ("low_", "seq_", "out_", "d_out_", "weights_", "operand_")
 LOCK = threading.RLock()
-LEAST = (8, 0)
+LEAST, HOPPER = (8, 0), (9, 0)
 THREADS = 256  # of a block that has no reason for another number
 REGISTERS = 65536  # of a multiprocessor, and of a block
 
@@ -134,7 +134,8 @@ KERNEL = """
 def {name}({arguments}):
     place = grid(1)
     if place < batch * {space}:
-        unit({call})
+        row, unit = place // {space}, place % {space}
+        {work}
 """
 
 
@@ -143,12 +144,32 @@ def unit_kernel(module: ModuleType, kinds: Types, name: str, space: str) -> tupl
     from lstm_numba.gpu.integers import divided
     from lstm_numba.gpu.scalars import inlined, words
 
-    unit = inlined(divided(getattr(module, name), meanings_of(module, kinds, words(kinds))))
+    meanings = meanings_of(module, kinds, words(kinds))
+    called = {n: inlined(divided(getattr(module, n), meanings)) for n in of_unit(module, name)}
+    text, names = unit_text(module, name, space)
+    return from_text(text, f"{name}_kernel", **called, grid=require("numba.cuda").grid), names
+
+
+def unit_text(module: ModuleType, name: str, space: str, nothing: str = "0") -> tuple[str, tuple[str, ...]]:
+    """The text of the kernel, and the names of its arguments; `nothing` stands for sums that are in the slots."""
     names = unit_arguments(module, name, space)
-    places = {"row": f"place // {space}", "unit": f"place % {space}"}
-    call = (places.get(n, n if n in names else "0") for n in signature(module, name))
-    text = KERNEL.format(name=name, arguments=", ".join(names), space=space, call=", ".join(call))
-    return from_text(text, name, unit=unit, grid=require("numba.cuda").grid), names
+    known = {"row", "unit", "read", *names}
+
+    def argument(name: str) -> str:
+        return name if name in known else nothing if name.startswith("sums_") else "0"
+
+    def call(function: str) -> str:
+        return f"{function}({', '.join(map(argument, signature(module, function)))})"
+
+    work = call(name)
+    for read in of_unit(module, name)[1:]:
+        work = f"read = {call(read)}; {work}"
+    return KERNEL.format(name=f"{name}_kernel", arguments=", ".join(names), space=space, work=work), names
+
+
+def of_unit(module: ModuleType, name: str) -> list[str]:
+    """The function of a unit and, where its loads stand apart, theirs."""
+    return [n for n in (name, name.replace("unit_", "read_")) if hasattr(module, n)]
 
 
 @cache
@@ -161,7 +182,8 @@ def signature(module: ModuleType, name: str) -> tuple[str, ...]:
 def unit_arguments(module: ModuleType, name: str, space: str) -> tuple[str, ...]:
     """What the kernel of a unit takes: all but what it finds itself, and the sums that are in the slots."""
     found = ("sums_", "sum_", "apart_")
-    names = [n for n in signature(module, name) if n not in ("row", "unit") and not n.startswith(found)]
+    names = [n for function in of_unit(module, name) for n in signature(module, function)]
+    names = [n for n in names if n not in ("row", "unit", "read") and not n.startswith(found)]
     return tuple(dict.fromkeys([*names, space]))
 
 
@@ -217,6 +239,8 @@ def linked(ptx: str, architecture: Architecture, threads: int) -> Binary:
         "-arch=sm_" + "".join(map(str, architecture)),
         f"-maxrregcount={min(255, REGISTERS // threads)}",
         "-verbose",
+        # where it would hold too much at once, and put registers aside
+        *(["-Xptxas=--register-usage-level=0"] if architecture < HOPPER else []),
     ]
     handle = linker.create(len(options), options)
     try:
@@ -294,7 +318,7 @@ def sweep_kernel(module: ModuleType, kinds: Types, name: str) -> tuple[Callable[
     from lstm_numba.gpu.scalars import inlined
 
     meanings = meanings_of(module, kinds, block_words(kinds))
-    units = {n: inlined(divided(f, meanings)) for n, f in vars(module).items() if n.startswith("unit_")}
+    units = {n: inlined(divided(f, meanings)) for n, f in vars(module).items() if n.startswith(("read_", "unit_"))}
     return divided(getattr(module, name), {**meanings, **units}), signature(module, name)
 
 
@@ -332,23 +356,22 @@ def rounding_binary(kinds: Types, architecture: Architecture) -> Binary:
     return kept(f"{ROUND} {kinds} {architecture}", make)
 
 
-MEETINGS = """
-def meetings(count, parts, barrier):
-    met = 0
+EXCHANGES = """
+def exchanges(count, parts, d_all_board):
     for now in range(count):
-        met = meet(barrier, parts, met)
+        exchange(d_all_board, now, parts)
 """
 
 
-def meeting_binary(kinds: Types, architecture: Architecture) -> Binary:
-    """A kernel whose blocks only wait for each other: what a step cannot do without where they share the units."""
-
+def exchange_binary(kinds: Types, architecture: Architecture) -> Binary:
+    """A kernel whose blocks only wait for a number of each other: what a step cannot do without where they share the
+    units."""
     threads = Method.of(kinds).threads
-    return kept(f"{MEETINGS} {kinds} {architecture}", lambda: linked(meeting_ptx(kinds), architecture, threads))
+    return kept(f"{EXCHANGES} {kinds} {architecture}", lambda: linked(exchange_ptx(kinds), architecture, threads))
 
 
-def meeting_ptx(kinds: Types) -> str:
+def exchange_ptx(kinds: Types) -> str:
     from lstm_numba.gpu.blocks import block_words
 
-    kernel = from_text(MEETINGS, "meetings", meet=block_words(kinds)["meet"])
-    return to_ptx(kernel, tuple(argument_type(name, kinds) for name in ("now", "parts", "barrier")))
+    kernel = from_text(EXCHANGES, "exchanges", exchange=block_words(kinds)["exchange"])
+    return to_ptx(kernel, tuple(argument_type(name, kinds) for name in ("now", "parts", "d_all_board")))

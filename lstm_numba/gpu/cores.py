@@ -2,18 +2,19 @@
 
 Terms come in groups of 64 bytes, 16 words, which two instructions take.  Which term has which place in an instruction
 is all the same to the sum: lane 4 line + column reads the words 4 column .. 4 column + 3 of the operand's row `line` at
-once, and the first instruction takes the first two of them, the second the others.
+once, and the first instruction takes the first two of them, the second the others.  Each of the two has sums of its
+own: an instruction waits for the one before it that adds to the same.
 
-The matrix lies in shared memory as the lanes read it: [16 rows][group][instruction][lane][register], a register being
-the first or second word of the lane's row `line` or `line + 8`.  Of at most eight rows behind the last sixteen there is
-half as much, without those of `line + 8`.
+The matrix lies in shared memory as the lanes read it: [64 rows][group][16 rows][instruction][lane][register], a
+register being the first or second word of the lane's row `line` or `line + 8`.  Of a matrix of eight rows at most there
+is half as much, without those of `line + 8`.
 """
 
 from numba import cuda
 
 from lstm_numba.gpu.block import WARP, place_of
 
-ROWS, HALF, SIDE, WORDS = 16, 8, 8, 16  # of an instruction; words of a group
+ROWS, SIDE, WORDS, LINE = 16, 8, 16, 64  # of an instruction; words of a group; rows of a warp's tile
 FRAGMENT = 4 * WARP  # words that a warp reads for one instruction
 
 
@@ -26,158 +27,124 @@ def make_spot(ratio):
     """
 
     def lines(count):
-        return -(-count // HALF) * HALF
+        return SIDE if 0 < count <= SIDE else -(-count // ROWS) * ROWS
 
     def span(depth):
         return -(-depth // (WORDS * ratio)) * (WORDS * ratio)
 
     def spot(i, k, length, rows):
-        word, first = k // ratio, i // ROWS * ROWS
-        lane, fragment = i % HALF * 4 + word % WORDS // 4, word // WORDS * 2 + word % 4 // 2
-        if rows - first > HALF:
-            place = fragment * FRAGMENT + lane * 4 + word % 2 * 2 + i % ROWS // HALF
-        else:
+        word, first = k // ratio, i // LINE * LINE
+        tiles = min(LINE // ROWS, -(-(rows - first) // ROWS))
+        lane, tile = i % SIDE * 4 + word % WORDS // 4, i % LINE // ROWS
+        fragment = (word // WORDS * tiles + tile) * 2 + word % 4 // 2
+        place = fragment * FRAGMENT + lane * 4 + word % 2 * 2 + i % ROWS // SIDE
+        if rows <= SIDE:
             place = fragment * (FRAGMENT // 2) + lane * 2 + word % 2
         return first * length + place * ratio + k % ratio
 
     return lines, span, spot
 
 
-def make_fetch(moved, ratio, four, word, prepared, none):
-    """fetch: four groups of a row of the operand on their way at once, of each a lane's four words; ready: what an
-    instruction takes."""
-
-    def guarded(row, k, depth):
-        return word(row, k) if k < depth else none
-
-    one = moved(guarded)
-
-    def at_once(row, k, depth):
-        return four(row, k) if k < depth else (none, none, none, none)
-
-    def one_by_one(row, k, depth):
-        second, third, fourth = k + ratio, k + 2 * ratio, k + 3 * ratio
-        return one(row, k, depth), one(row, second, depth), one(row, third, depth), one(row, fourth, depth)
-
-    wide, narrow = moved(at_once), moved(one_by_one)
-
-    def fetch(row, k, jump, depth, whole):
-        second, third, fourth = k + jump, k + 2 * jump, k + 3 * jump
-        if whole:
-            found = wide(row, k, depth), wide(row, second, depth), wide(row, third, depth), wide(row, fourth, depth)
-        else:
-            found = (
-                narrow(row, k, depth),
-                narrow(row, second, depth),
-                narrow(row, third, depth),
-                narrow(row, fourth, depth),
-            )
-        return found
-
-    def ready(b):
-        return prepared(b[0]), prepared(b[1]), prepared(b[2]), prepared(b[3])
-
-    return moved(fetch), moved(ready)
-
-
-def make_onto(moved, ratio, two, four, ready, mma):
-    """four_onto, for one row of the operand's eight at once and for two: four groups for a tile's sums.
+def make_onto(moved, ratio, two, four, mma, nothing):
+    """once and twice: a group's terms for a tile's sums, with eight rows of the operand and with sixteen.
 
     Args:
         two, four: (array, place) -> so many words; mma: (a, b, c) -> c + a b, all 32 lanes together.
+        nothing: a word of zeros.
     """
-    second, second_half = FRAGMENT * ratio, FRAGMENT // 2 * ratio
+    other, tile = FRAGMENT * ratio, 2 * FRAGMENT * ratio
 
-    def both(first, other, b, c):
-        return mma(other, (b[2], b[3]), mma(first, (b[0], b[1]), c))
+    def rows_of(stored, at, some):
+        """What the two instructions take of sixteen rows, or of eight."""
+        if some > SIDE:
+            found = four(stored, at), four(stored, at + other)
+        else:
+            near, far = two(stored, at), two(stored, at + other // 2)
+            found = (near[0], nothing, near[1], nothing), (far[0], nothing, far[1], nothing)
+        return found
+
+    rows = moved(rows_of)
+
+    def both(a, b, c):
+        return mma(a[0], (b[0], b[1]), c[0]), mma(a[1], (b[2], b[3]), c[1])
 
     pair = moved(both)
 
-    def half(stored, place):
-        """Eight rows, twice."""
-        words = two(stored, place)
-        return words[0], words[0], words[1], words[1]
-
-    half_of = moved(half)
-
-    def sixteen(stored, start, at, some, b, c):
-        if some > HALF:
-            first, other = four(stored, start + at), four(stored, start + at + second)
-        else:
-            first, other = half_of(stored, start + at // 2), half_of(stored, start + at // 2 + second_half)
-        return pair(first, other, b, c)
-
-    def sixteen_twice(stored, start, at, some, b, d, c, e):
-        if some > HALF:
-            first, other = four(stored, start + at), four(stored, start + at + second)
-        else:
-            first, other = half_of(stored, start + at // 2), half_of(stored, start + at // 2 + second_half)
-        return pair(first, other, b, c), pair(first, other, d, e)
-
-    rows, rows_twice = moved(sixteen), moved(sixteen_twice)
-
-    def onto(stored, start, at, stride, some, b, c):
-        b, c_1, c_2, c_3 = ready(b), c[1], c[2], c[3]
-        c_0 = rows(stored, start, at, some, b, c[0])
+    def once(stored, at, slim, some, b, c):
+        c_0, c_1, c_2, c_3 = pair(rows(stored, at, slim), b, c[0]), c[1], c[2], c[3]
         if some > ROWS:
-            c_1 = rows(stored, start + stride, at, some - ROWS, b, c_1)
+            c_1 = pair((four(stored, at + tile), four(stored, at + tile + other)), b, c_1)
         if some > 2 * ROWS:
-            c_2 = rows(stored, start + 2 * stride, at, some - 2 * ROWS, b, c_2)
+            c_2 = pair((four(stored, at + 2 * tile), four(stored, at + 2 * tile + other)), b, c_2)
         if some > 3 * ROWS:
-            c_3 = rows(stored, start + 3 * stride, at, some - 3 * ROWS, b, c_3)
+            c_3 = pair((four(stored, at + 3 * tile), four(stored, at + 3 * tile + other)), b, c_3)
         return c_0, c_1, c_2, c_3
 
-    def onto_twice(stored, start, at, stride, some, b, d, c, e):
-        b, d = ready(b), ready(d)
-        c_1, c_2, c_3, e_1, e_2, e_3 = c[1], c[2], c[3], e[1], e[2], e[3]
-        c_0, e_0 = rows_twice(stored, start, at, some, b, d, c[0], e[0])
+    def twice(stored, at, slim, some, b, d, c, e):
+        c_1, c_2, c_3, e_1, e_2, e_3, a = c[1], c[2], c[3], e[1], e[2], e[3], rows(stored, at, slim)
+        c_0, e_0 = pair(a, b, c[0]), pair(a, d, e[0])
         if some > ROWS:
-            c_1, e_1 = rows_twice(stored, start + stride, at, some - ROWS, b, d, c_1, e_1)
+            a = four(stored, at + tile), four(stored, at + tile + other)
+            c_1, e_1 = pair(a, b, c_1), pair(a, d, e_1)
         if some > 2 * ROWS:
-            c_2, e_2 = rows_twice(stored, start + 2 * stride, at, some - 2 * ROWS, b, d, c_2, e_2)
+            a = four(stored, at + 2 * tile), four(stored, at + 2 * tile + other)
+            c_2, e_2 = pair(a, b, c_2), pair(a, d, e_2)
         if some > 3 * ROWS:
-            c_3, e_3 = rows_twice(stored, start + 3 * stride, at, some - 3 * ROWS, b, d, c_3, e_3)
+            a = four(stored, at + 3 * tile), four(stored, at + 3 * tile + other)
+            c_3, e_3 = pair(a, b, c_3), pair(a, d, e_3)
         return (c_0, c_1, c_2, c_3), (e_0, e_1, e_2, e_3)
 
-    group, group_twice = moved(onto), moved(onto_twice)
+    return moved(once), moved(twice)
 
-    def four_onto(stored, start, at, step, stride, some, left, b, c):
-        """`left` of the groups there are."""
-        if left > 0:
-            c = group(stored, start, at, stride, some, b[0], c)
-        if left > 1:
-            c = group(stored, start, at + step, stride, some, b[1], c)
-        if left > 2:
-            c = group(stored, start, at + 2 * step, stride, some, b[2], c)
-        if left > 3:
-            c = group(stored, start, at + 3 * step, stride, some, b[3], c)
+
+def make_columns(moved, ratio, four, onto):
+    """eight_rows and sixteen_rows of the operand: the terms of some groups for a lane's sums of a tile.
+
+    Args:
+        four: (array, place) -> four words; onto: what `make_onto` has made.
+    """
+    (once, twice), size = onto, WORDS * ratio
+
+    def of_one(stored, matrix, row, apart, slim, some, member, members, count, c):
+        """Two groups are on their way at once."""
+        group, at, near = member, matrix + member * apart, row + member * size
+        onward, further = members * apart, members * size
+        while group + members < count:
+            b, d = four(stored, near), four(stored, near + further)
+            c = once(stored, at, slim, some, b, c)
+            c = once(stored, at + onward, slim, some, d, c)
+            group, at, near = group + 2 * members, at + 2 * onward, near + 2 * further
+        if group < count:
+            c = once(stored, at, slim, some, four(stored, near), c)
         return c
 
-    def four_onto_twice(stored, start, at, step, stride, some, left, b, d, c, e):
-        if left > 0:
-            c, e = group_twice(stored, start, at, stride, some, b[0], d[0], c, e)
-        if left > 1:
-            c, e = group_twice(stored, start, at + step, stride, some, b[1], d[1], c, e)
-        if left > 2:
-            c, e = group_twice(stored, start, at + 2 * step, stride, some, b[2], d[2], c, e)
-        if left > 3:
-            c, e = group_twice(stored, start, at + 3 * step, stride, some, b[3], d[3], c, e)
+    def of_two(stored, matrix, row, jump, apart, slim, some, member, members, count, c, e):
+        at, near, onward, further = matrix + member * apart, row + member * size, members * apart, members * size
+        for _ in range(member, count, members):
+            b, d = four(stored, near), four(stored, near + jump)
+            c, e = twice(stored, at, slim, some, b, d, c, e)
+            at, near = at + onward, near + further
         return c, e
 
-    return moved(four_onto), moved(four_onto_twice)
+    return moved(of_one), moved(of_two)
 
 
-def make_parts(moved, zero):
+def make_parts(moved):
     """spread and gather: a lane's parts of the sums to shared memory, and the sums of them."""
 
+    def total(c):
+        return c[0][0] + c[1][0], c[0][1] + c[1][1], c[0][2] + c[1][2], c[0][3] + c[1][3]
+
+    of_both = moved(total)
+
     def spread(numbers, mine, some, c):
-        numbers[mine], numbers[mine + 32], numbers[mine + 64], numbers[mine + 96] = c[0]
+        numbers[mine], numbers[mine + 32], numbers[mine + 64], numbers[mine + 96] = of_both(c[0])
         if some > 16:
-            numbers[mine + 128], numbers[mine + 160], numbers[mine + 192], numbers[mine + 224] = c[1]
+            numbers[mine + 128], numbers[mine + 160], numbers[mine + 192], numbers[mine + 224] = of_both(c[1])
         if some > 32:
-            numbers[mine + 256], numbers[mine + 288], numbers[mine + 320], numbers[mine + 352] = c[2]
+            numbers[mine + 256], numbers[mine + 288], numbers[mine + 320], numbers[mine + 352] = of_both(c[2])
         if some > 48:
-            numbers[mine + 384], numbers[mine + 416], numbers[mine + 448], numbers[mine + 480] = c[3]
+            numbers[mine + 384], numbers[mine + 416], numbers[mine + 448], numbers[mine + 480] = of_both(c[3])
 
     def two(numbers, place, wide):
         return numbers[place] + numbers[place + wide]
@@ -200,101 +167,98 @@ def make_parts(moved, zero):
 
     added = moved(parts_of)
 
-    def gather(numbers, parts, shift, wide, left, top, sums, rows, at, tile, more):
-        """One half of a tile's sums, from the parts of its warps, in their order."""
-        source, value = cuda.threadIdx.x % WARP, cuda.threadIdx.x // WARP
-        r = top + source % 4 * 2
-        for n in range(value, 4 * -(-min(64, sums - left) // ROWS), cuda.blockDim.x // WARP):
-            i, column = left + n // 4 * ROWS + source // 4 + n // 2 % 2 * 8, r + n % 2
-            if i < sums and column < rows:
-                total = added(numbers, parts + n * WARP + source, wide, shift)
-                target = at + i * tile + column
-                numbers[target] = numbers[target] + total if more else total
+    def gather(numbers, parts, shift, member, wide, target, tile, high, some, more):
+        """One half of a tile's sums, from the parts of its warps, in their order, by these warps."""
+        lane = cuda.threadIdx.x % WARP
+        line, column = lane // 4, lane % 4 * 2
+        for n in range(member, 4 * -(-min(LINE, high) // ROWS), 1 << shift):
+            i, r = line + (n >> 2) * ROWS + (n & 2) * 4, column + n % 2
+            if i < high and r < some:
+                total = added(numbers, parts + n * WARP + lane, wide, shift)
+                place = target + i * tile + r
+                numbers[place] = numbers[place] + total if more else total
 
     return moved(spread), moved(gather)
 
 
-def make_multiply(moved, ratio, ahead, two, four, word, prepared, none, mma, is_aligned, zero):
-    """The product, the terms dealt to the warps of a tile.
-
-    The operand comes from the second-level cache, which is far: it is read once for 64 rows of held, and eight groups
-    of it, of one row or of two, are on their way before the first is used.
+def make_multiply(moved, ratio, stage, two, four, mma, nothing, is_aligned, zero):
+    """deal and multiply: the terms dealt to the warps of a tile, once for all steps; and the product.
 
     Args:
-        ahead: (array, place) -> the array from there on; two, four, word: (array, place) -> so many words, or one.
-        prepared: a word of the operand as an instruction takes it; none: a word of zeros.
+        stage: what `make_stage` has made; two, four: (array, place) -> so many words in shared memory.
+        nothing: a word of zeros.
     """
-    fetch, ready = make_fetch(moved, ratio, four, word, prepared, none)
-    four_onto, four_onto_twice = make_onto(moved, ratio, two, four, ready, mma)
-    (spread, gather), tile_of = make_parts(moved, zero), moved(place_of)
-    size, nothing = WORDS * ratio, ((zero,) * 4,) * 4
+    lay, fetch, settle, put, bring = stage
+    eight_rows, sixteen_rows = make_columns(moved, ratio, four, make_onto(moved, ratio, two, four, mma, nothing))
+    (spread, gather), tile_of = make_parts(moved), moved(place_of)
+    size, empty, pad = WORDS * ratio, (((zero,) * 4,) * 2,) * 4, 16 * ratio
 
-    def of_one(stored, start, lane, stride, some, operand, row, member, members, column, depth, whole):
-        c, groups = nothing, -(-depth // size)
-        here, step, jump = ahead(operand, row), members * 2 * FRAGMENT * ratio, members * size
-        for group in range(member, groups, 8 * members):
-            k, at = group * size + column, (group * 2 * FRAGMENT + lane * 4) * ratio
-            left = -(-(groups - group) // members)
-            near, far = fetch(here, k, jump, depth, whole), fetch(here, k + 4 * jump, jump, depth, whole)
-            c = four_onto(stored, start, at, step, stride, some, left, near, c)
-            if left > 4:
-                c = four_onto(stored, start, at + 4 * step, step, stride, some, left - 4, far, c)
-        return c
+    def round_of(index, across, held, sums, length, rows, stride, stage, at, tile):
+        """Of a team's tile: its rows and columns; where its matrix, a lane's row of the operand and its sums begin."""
+        lane, (line, column) = cuda.threadIdx.x % WARP, tile_of(index, across)
+        left, top = line * LINE, column * (2 * SIDE)
+        row = stage + (top + lane // 4) * stride + lane % 4 * (4 * ratio)
+        first = lane * (4 * ratio) if sums > SIDE else lane * (2 * ratio)
+        return sums - left, rows - top, held + left * length + first, row, at + left * tile + top
 
-    def of_two(stored, start, lane, stride, some, operand, row, beside, member, members, column, depth, whole):
-        c, e, groups = nothing, nothing, -(-depth // size)
-        step, jump = members * 2 * FRAGMENT * ratio, members * size
-        here, there = ahead(operand, row), ahead(operand, beside)
-        for group in range(member, groups, 4 * members):
-            k, at = group * size + column, (group * 2 * FRAGMENT + lane * 4) * ratio
-            left = -(-(groups - group) // members)
-            b, d = fetch(here, k, jump, depth, whole), fetch(there, k, jump, depth, whole)
-            c, e = four_onto_twice(stored, start, at, step, stride, some, left, b, d, c, e)
-        return c, e
+    turn = moved(round_of)
 
-    eight_rows, sixteen_rows = moved(of_one), moved(of_two)
-
-    def multiply(stored, held, sums, depth, operand, apart, rows, numbers, at, tile, scratch, more):
-        warp, lane, warps = cuda.threadIdx.x // WARP, cuda.threadIdx.x % WARP, cuda.blockDim.x // WARP
-        line, column = lane // 4, lane % 4 * (4 * ratio)
-        across = -(-rows // (2 * SIDE))
-        tiles, shift = -(-sums // 64) * across, 0
+    def deal(held, sums, depth, apart, rows, at, tile, stage, span, scratch):
+        warp, warps, across = cuda.threadIdx.x // WARP, cuda.blockDim.x // WARP, -(-rows // (2 * SIDE))
+        tiles, shift = -(-sums // LINE) * across, 0
         while warps >> (shift + 1) >= max(1, tiles):
             shift += 1
-        members = 1 << shift
-        team, member, teams = warp >> shift, warp % members, warps >> shift
-        half = FRAGMENT * min(4, -(-sums // ROWS))
-        wide, stride = half * 2 if rows > SIDE else half, -(-depth // size) * 2 * FRAGMENT * ratio
-        whole = is_aligned(operand) and apart % (4 * ratio) == 0 and depth % (4 * ratio) == 0
-        for begin in range(0, tiles, teams):
-            index = begin + team
-            mine = scratch + warp * wide + lane
-            if index < tiles:
-                # rows past the last one give sums that nobody reads
-                tile_line, tile_column = tile_of(index, across)
-                left, top = tile_line * 64, tile_column * (2 * SIDE)
-                some, row = sums - left, min(top + line, rows - 1) * apart
-                start = held + left // ROWS * stride
-                if rows - top > SIDE:
-                    beside = min(top + SIDE + line, rows - 1) * apart
-                    c, e = sixteen_rows(
-                        stored, start, lane, stride, some, operand, row, beside, member, members, column, depth, whole
-                    )
-                    spread(numbers, mine + half, some, e)
+        laid, length = lay(rows, apart, span, stage), -(-depth // size) * size
+        half, stride = FRAGMENT * min(LINE // ROWS, -(-sums // ROWS)), laid[0] + pad
+        wide = half * 2 if rows > SIDE else half
+        first = turn(warp >> shift, across, held, sums, length, rows, stride, stage, at, tile)
+        shape = held, sums, depth, rows, at, tile, stage, apart % (4 * ratio) == 0 and depth % (4 * ratio) == 0
+        return shape, (tiles, across, shift, half, wide, length, stride, scratch), laid, first
+
+    def multiply(stored, numbers, dealt, operand, more, waits):
+        (held, sums, depth, rows, at, tile, stage, is_whole), shares, laid, first = dealt
+        tiles, across, shift, half, wide, length, stride, scratch = shares
+        whole, warp, lane = is_whole and is_aligned(operand), cuda.threadIdx.x // WARP, cuda.threadIdx.x % WARP
+        index, member, members, jump = warp >> shift, warp % (1 << shift), 1 << shift, SIDE * stride
+        mine, begin, (high, some, matrix, row, target) = scratch + warp * wide, 0, first
+        while begin < tiles:
+            c, e, k, is_own = empty, empty, 0, begin + index < tiles
+            apart = FRAGMENT * ratio * (2 * min(LINE // ROWS, -(-high // ROWS)) if sums > SIDE else 1)
+            found = fetch(operand, laid, 0, depth if whole else 0)
+            while k < depth:
+                if whole and waits:
+                    found = settle(found, operand, laid, k)
+                if k > 0:
+                    cuda.syncthreads()
+                if whole:
+                    put(stored, found, laid)
                 else:
-                    c = eight_rows(
-                        stored, start, lane, stride, some, operand, row, member, members, column, depth, whole
-                    )
-                spread(numbers, mine, some, c)
+                    bring(stored, operand, laid, k, depth, waits)
+                cuda.syncthreads()
+                if whole and k + laid[0] < depth:
+                    found = fetch(operand, laid, k + laid[0], depth)
+                if is_own:
+                    count, here = -(-min(laid[0], depth - k) // size), matrix + k // size * apart
+                    if some > SIDE:
+                        c, e = sixteen_rows(stored, here, row, jump, apart, sums, high, member, members, count, c, e)
+                    else:
+                        c = eight_rows(stored, here, row, apart, sums, high, member, members, count, c)
+                k += laid[0]
+            if is_own:
+                spread(numbers, mine + lane, high, c)
+                if some > SIDE:
+                    spread(numbers, mine + half + lane, high, e)
             cuda.syncthreads()
-            for other in range(min(teams, tiles - begin)):
-                tile_line, tile_column = tile_of(begin + other, across)
-                left, top = tile_line * 64, tile_column * (2 * SIDE)
-                parts = scratch + (other << shift) * wide
-                gather(numbers, parts, shift, wide, left, top, sums, rows, at, tile, more)
-                if rows - top > SIDE:
-                    gather(numbers, parts + half, shift, wide, left, top + SIDE, sums, rows, at, tile, more)
-            if begin + teams < tiles:
+            if is_own:
+                parts = mine - member * wide
+                gather(numbers, parts, shift, member, wide, target, tile, high, some, more)
+                if some > SIDE:
+                    gather(numbers, parts + half, shift, member, wide, target + SIDE, tile, high, some - SIDE, more)
+            begin += cuda.blockDim.x // WARP >> shift
+            if begin < tiles:
+                high, some, matrix, row, target = turn(
+                    begin + index, across, held, sums, length, rows, stride, stage, at, tile
+                )
                 cuda.syncthreads()
 
-    return multiply
+    return moved(deal), moved(multiply)

@@ -16,7 +16,7 @@ import numpy as np
 
 from lstm_numba.errors import ArgumentError, CudaUnavailableError
 from lstm_numba.gpu import compiler, products
-from lstm_numba.gpu.plan import APART, Limits, Plan
+from lstm_numba.gpu.plan import Limits, Plan
 from lstm_numba.gpu.products import Products
 from lstm_numba.gpu.unavailable import require
 from lstm_numba.types import Types
@@ -151,6 +151,11 @@ class Device:
         with self.active():
             return self.unused_bytes() + self.xp.get_default_memory_pool().free_bytes()
 
+    def unwrite(self, array: Any) -> None:
+        """Set all bits: nobody has written a number there yet."""
+        if array.size:
+            array.data.memset_async(0xFF, array.nbytes)
+
     # --- products
 
     @cached_property
@@ -208,8 +213,7 @@ class Device:
     def sweep(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], found: Plan) -> None:
         """Run all steps as one kernel whose blocks wait for each other."""
         function = self._sweep(module, kinds, name)
-        known = {**arguments, "barrier": self.xp.zeros(found.groups * APART, "uint32")}
-        values = [address(known[n]) for n in compiler.signature(module, name)]
+        values = [address(arguments[n]) for n in compiler.signature(module, name)]
         function(
             (found.blocks,),
             (found.threads,),
@@ -237,29 +241,29 @@ class Device:
 
     # --- graphs
 
-    def steps(self, graphs: Graphs, run: Callable[..., None], arrays: dict[str, Any], begin: int, end: int) -> None:
+    def steps(self, graphs: Graphs, run: Callable[..., None], arrays: dict[str, Any], count: int) -> None:
         """Run a time loop; the second time that it comes with the same arrays it becomes a graph, and is replayed."""
         if self.is_capturing():  # into the caller's own graph
-            run(arrays, begin, end)
+            run(arrays, count)
             return
-        key = (run.__name__, begin, end, tuple((name, address(value)) for name, value in arrays.items()))
+        key = (run.__name__, count, tuple((name, address(value)) for name, value in arrays.items()))
         graph = graphs.pop(key, None)
         if graph is None:
             _remember(graphs, key, "seen")
-            run(arrays, begin, end)
+            run(arrays, count)
             return
         if graph == "seen":
-            graph = self._captured(run, arrays, begin, end)
+            graph = self._captured(run, arrays, count)
         _remember(graphs, key, graph)
         graph.launch()
 
-    def _captured(self, run: Callable[..., None], arrays: dict[str, Any], begin: int, end: int) -> Any:
+    def _captured(self, run: Callable[..., None], arrays: dict[str, Any], count: int) -> Any:
         self._products.make_ready()  # another thread may have run the loop the first time
         stream = self.xp.cuda.Stream(non_blocking=True)
         with stream:
             stream.begin_capture()
             try:
-                run(arrays, begin, end)
+                run(arrays, count)
             finally:
                 graph = stream.end_capture()
         return graph

@@ -18,8 +18,9 @@ from typing import Any
 
 from lstm_numba.gpu.operands import Operand
 from lstm_numba.gpu.packing import Packing
-from lstm_numba.gpu.plan import Plan, held_backward, held_forward, plan
+from lstm_numba.gpu.plan import Plan
 from lstm_numba.gpu.shapes import Arrays, Shapes
+from lstm_numba.gpu.sweeps import Sweeps
 from lstm_numba.parameters import Parameters
 from lstm_numba.types import Types
 
@@ -65,11 +66,16 @@ class Adjoints:
 
 @dataclass
 class Tape:
-    """What a forward leaves for its backward: every array by the name that it has in the generated functions."""
+    """What a forward leaves for its backward: every array by the name that it has in the generated functions.
+
+    Attributes:
+        last: steps after which its states are the last ones; spent: whether a backward has worked in the arrays.
+    """
 
     given: Sequences
     arrays: Arrays
     saved: bool
+    last: int = 0
     spent: bool = False
 
 
@@ -80,18 +86,14 @@ class CudaEngine:
         device: runs them: `lstm_numba.gpu.device.Device`, or `lstm_numba.gpu.interpreted.Interpreter` in plain Python.
         places: where parameters and constants lie in a flat vector of them all.
         periods: (H,) of the units, for a cell with a clock.
-
-    Attributes:
-        limits: the device's; None runs everything step by step.
     """
 
     def __init__(
         self, module: ModuleType, device: Any, spaces: dict[str, int], types: Types, places: Parameters, periods: Any
     ) -> None:
         self.module, self.device, self.types, self.periods = module, device, types, periods
-        self.shapes, self.limits = Shapes(module, spaces, types, device.xp), device.limits
-        self.packing, self.graphs = Packing(self.shapes, places, device), OrderedDict[Any, Any]()
-        self.plans: dict[Any, Plan | None] = {}
+        self.shapes, self.graphs = Shapes(module, spaces, types, device.xp), OrderedDict[Any, Any]()
+        self.packing, self.sweeps = Packing(self.shapes, places, device), Sweeps(module, self.shapes, device)
         self.bytes: dict[Any, tuple[int, int]] = {}
         self.spec, self.spaces, self.operands = self.shapes.spec, spaces, self.shapes.operands
 
@@ -106,9 +108,8 @@ class CudaEngine:
 
     def forward(self, packed: Arrays, given: Sequences, save: bool) -> Tape:
         """Run all steps; with `save`, keep what a backward needs."""
-        depth, kept = self.shapes.rings(given.steps, given.batch, save)
         arrays = {**self.spaces, **packed, **self.shapes.work(given.steps, given.batch, save)}
-        arrays |= {"batch": given.batch, "depth": depth, "kept": kept, "marked": int(given.resets.size > 0)}
+        arrays |= {"batch": given.batch, "marked": int(given.resets.size > 0), "since": 0}
         arrays |= {"resets": given.resets, "lengths": given.lengths[: 0 if given.is_full else None]}
         arrays |= {"periods": 0 if self.periods is None else self.periods}
         arrays |= {f"seq_{name}": array.reshape(-1) for name, array in given.inputs.items()}
@@ -119,13 +120,37 @@ class CudaEngine:
 
     def replay(self, tape: Tape) -> None:
         """Fill the tape by running all steps."""
-        arrays, running = tape.arrays, tape.given.running
+        arrays, running, at_once = tape.arrays, tape.given.running, self._at_once(tape)
         self.enter(arrays, tape.given.entering)
-        for begin in range(0, running, arrays["kept"]):
-            end = min(begin + arrays["kept"], running)
-            self._project(arrays, begin, end)
-            self._run("forward", arrays, begin, end)
+        for begin in range(0, running, at_once):
+            count, some = min(at_once, running - begin), self._since(arrays, begin) if begin else arrays
+            self._project(some, count)
+            self._run("forward", some, count)
+            tape.last = count
+            if begin + count < running:
+                self._go_on(arrays, count)
         tape.spent = False
+
+    def _at_once(self, tape: Tape) -> int:
+        return self.shapes.at_once(tape.given.steps, tape.given.batch, tape.saved)
+
+    def _since(self, arrays: Arrays, begin: int) -> Arrays:
+        """Where the steps from one on find what is as long as the sequence; the other arrays begin anew with them."""
+        rows, states, found = begin * arrays["batch"], self.spec.states, {"since": begin}
+        for name, space in self.spec.inputs.items():
+            found[f"seq_{name}"] = arrays[f"seq_{name}"][rows * self.spaces[space] :]
+        for name in self.spec.outputs:
+            found[f"out_{name}"] = arrays[f"out_{name}"][rows * self.spaces[states[name]] :]
+        return {**arrays, **found, "resets": arrays["resets"][rows:], "lengths": arrays["lengths"] - begin}
+
+    def _go_on(self, arrays: Arrays, count: int) -> None:
+        """The states after so many steps are those before the next ones."""
+        rows = count * arrays["batch"]
+        places = {f"all_{state}": self.spaces[space] for state, space in self.spec.states.items()}
+        places |= {f"low_{o.name}": o.depth for o in self.operands if o.state}
+        for name, width in places.items():
+            array = arrays[name]
+            array[: arrays["batch"] * width] = array[rows * width : (rows + arrays["batch"]) * width]
 
     def renew(self, tape: Tape) -> None:
         """Run all steps again if a backward has worked in the tape's arrays."""
@@ -142,43 +167,41 @@ class CudaEngine:
                 low = self.device.to_low(states[operand.state].reshape(-1), self.types)
                 arrays[f"low_{operand.name}"][: low.size] = low
 
-    def _project(self, arrays: Arrays, begin: int, end: int) -> None:
-        """Biases and input products of steps begin .. end - 1."""
-        first, rows = begin * arrays["batch"], (end - begin) * arrays["batch"]
+    def _project(self, arrays: Arrays, steps: int) -> None:
+        """Biases and input products of so many steps."""
+        rows = steps * arrays["batch"]
         for k in self.shapes.stages:
             self.slots(arrays, k, 0, rows)[...] = arrays[f"bias_{k}"]
         for operand in self.operands:
             if operand.is_input:
-                self.affine(arrays, operand, first, 0, rows)
+                self.affine(arrays, operand, 0, rows)
 
     def affine(
         self,
         arrays: Arrays,
         operand: Operand,
         first: int,
-        first_slots: int,
         rows: int,
         slots: str = "",
         matrix: str = "",
         vector: str = "",
     ) -> None:
         """z += W v, each of which may be `dot_`, a change."""
-        target = self.slots(arrays, operand.stage, first_slots, rows, slots)[:, operand.slots]
+        target = self.slots(arrays, operand.stage, first, rows, slots)[:, operand.slots]
         weights = arrays[f"{matrix}weights_{operand.key}"]
         self._multiply(target, self._operand(arrays, operand, first, rows, vector), weights.T)
 
-    def _forward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
-        self.walk("forward", arrays, range(begin, end), self._recurrent)
+    def _forward_steps(self, arrays: Arrays, steps: int) -> None:
+        self.walk("forward", arrays, range(steps), self._recurrent)
 
     def _recurrent(self, arrays: Arrays, operand: Operand, now: int) -> None:
         """z += W v at one step."""
-        batch, ring = arrays["batch"], arrays["depth" if operand.state else "kept"]
-        self.affine(arrays, operand, now % ring * batch, now % arrays["kept"] * batch, batch)
+        self.affine(arrays, operand, now * arrays["batch"], arrays["batch"])
 
     def last_states(self, tape: Tape, changes: Arrays | None = None) -> Arrays:
         """Each row's state after its last valid step, or its change: (B, space)."""
         batch, arrays = tape.given.batch, tape.arrays if changes is None else changes
-        first = tape.given.running % tape.arrays["depth"] * batch
+        first = tape.last * batch
         return {
             state: self._rows(arrays[f"all_{state}"], self.spaces[space], first, batch).copy()
             for state, space in self.spec.states.items()
@@ -195,42 +218,23 @@ class CudaEngine:
 
     # --- both ways
 
-    def _run(self, direction: str, arrays: Arrays, begin: int, end: int) -> None:
+    def _run(self, direction: str, arrays: Arrays, count: int) -> None:
         """All steps in one kernel where a block can keep its share of the matrices, else step by step."""
+        if not count:
+            return
         found = self.plan(direction, arrays["batch"])
         if found is None:
             steps = self._forward_steps if direction == "forward" else self._backward_steps
-            self.device.steps(self.graphs, steps, arrays, begin, end)
+            self.device.steps(self.graphs, steps, arrays, count)
             return
-        name = f"sweep_{direction}"
-        known = {**arrays, **self._multiplied(arrays), **found.places}
-        known |= {"begin": begin, "end": end, "parts": found.parts, "tile": found.tile}
-        arguments = {n: known[n] for n in self.shapes.names[name] if n != "barrier"}
-        self.device.sweep(self.module, self.types, name, arguments, found)
+        self.sweeps.run(direction, arrays, count, found)
+        for operand in self.operands if direction == "backward" else ():
+            if operand.state and operand.target:  # no step of a sweep stands before the first one
+                self.affine_transposed(arrays, operand, 0)
 
     def plan(self, direction: str, batch: int) -> Plan | None:
         """How a sweep runs for so many rows; None where there is none for this cell, or it does not fit."""
-        key = direction, batch, self.limits
-        if key not in self.plans:  # hundreds of divisions are looked at
-            self.plans[key] = self._plan(direction, batch)
-        return self.plans[key]
-
-    def _plan(self, direction: str, batch: int) -> Plan | None:
-        name = f"sweep_{direction}"
-        if name not in self.shapes.names or self.limits is None:
-            return None
-        held = held_forward(self.operands) if direction == "forward" else held_backward(self.operands)
-        sizes = [self.spaces[space] for kind, _, space in self.spec.program if kind == "pointwise"]
-        found = plan(held, sizes, batch, self.limits, self.types)
-        return found if found and self.device.holds(self.module, self.types, name, found) else None
-
-    def _multiplied(self, arrays: Arrays) -> Arrays:
-        """What a sweep's products read, in the type of storage, and the matrices as flat arrays."""
-        half = self.types.is_half
-        names = {f"operand_slots_{k}": f"{'low_' * half}slots_{k}" for k in self.shapes.stages}
-        names |= {f"operand_{o.name}": f"low_{o.name}" if half else o.source for o in self.operands if not o.is_input}
-        found = {operand: arrays[name] for operand, name in names.items() if name in arrays}
-        return found | {f"weights_{o.key}": arrays[f"weights_{o.key}"].reshape(-1) for o in self.operands}
+        return self.sweeps.plan(direction, batch)
 
     def walk(self, way: str, arrays: Arrays, steps: range, product: Callable[[Arrays, Operand, int], None]) -> None:
         """A time loop, step by step: its units of this way, and the product of every operand that it multiplies."""
@@ -264,7 +268,7 @@ class CudaEngine:
 
     def _d_slots(self, arrays: Arrays, operand: Operand, first: int, count: int, kind: str = "") -> Any:
         """The adjoints of the slots that an operand reaches, as products take them."""
-        array = arrays[f"{kind}{'low_' * self.types.is_half}slots_{operand.stage}"]
+        array = arrays[f"{kind}low_slots_{operand.stage}"]
         return self._rows(array, self.shapes.columns(operand.stage), first, count)[:, operand.slots]
 
     def _operand(self, arrays: Arrays, operand: Operand, first: int, count: int, kind: str = "") -> Any:
@@ -286,7 +290,7 @@ class CudaEngine:
         tape.spent = True
         arrays = {**tape.arrays, **self.arriving(given, d_outputs, d_state)}
         self.silence(arrays, given)
-        self._run("backward", arrays, 0, given.running)
+        self._run("backward", arrays, given.running)
         inputs = {name: self._input_gradient(arrays, given, name) for name in names}
         flat = self.shapes.zeros(self.shapes.parameters)
         self.add_matrices(arrays, given, flat, parameters)
@@ -315,8 +319,8 @@ class CudaEngine:
         restarts = {s: arrays[f"d_start_{s}"].reshape(size, self.spaces[space]) for s, space in spaces}
         return Adjoints(inputs, entering, restarts, flat)
 
-    def _backward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
-        self.walk("backward", arrays, range(end - 1, begin - 1, -1), self.affine_transposed)
+    def _backward_steps(self, arrays: Arrays, steps: int) -> None:
+        self.walk("backward", arrays, range(steps - 1, -1, -1), self.affine_transposed)
 
     def affine_transposed(
         self, arrays: Arrays, operand: Operand, now: int, target: str = "", matrix: str = "", slots: str = ""
@@ -360,8 +364,15 @@ class CudaEngine:
 
     def add_others(self, arrays: Arrays, given: Sequences, flat: Any, parameters: Collection[str]) -> None:
         """The same of biases, d_b = sum of d_z, and of what scalar mathematics reads."""
+        rows = given.running * given.batch
         for k in self.shapes.stages:
             if biases := self.packing.biases(k, parameters):
-                sums = self.slots(arrays, k, 0, given.running * given.batch).sum(axis=0)
-                self.packing.add_biases(k, biases, sums, flat)
+                self.packing.add_biases(k, biases, self._summed(self.slots(arrays, k, 0, rows)), flat)
         self.packing.add_pointwise(arrays, given.batch, flat, parameters)
+
+    def _summed(self, array: Any) -> Any:
+        """The sum of all rows, as a product with a row of ones: that is a quarter of the time that a sum takes."""
+        sums, ones = self.shapes.zeros(array.shape[1]), self.shapes.empty(array.shape[0])
+        ones.fill(1)
+        self.device.multiply(sums.reshape(1, -1), ones.reshape(1, -1), array, Types(self.types.arithmetic.name))
+        return sums

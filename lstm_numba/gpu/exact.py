@@ -8,10 +8,11 @@ LANES, HIGH, SIDE = 8, 8, 4
 
 
 def make_spot(count):
-    """lines: rows; span: numbers of a row, in pieces of so many; spot: where the element [i, k] lies."""
+    """lines: rows with those of zeros behind them; span: numbers of a row, in pieces of so many; spot: where the
+    element [i, k] lies."""
 
     def lines(rows):
-        return rows
+        return max(rows, HIGH) if rows > 0 else 0
 
     def span(depth):
         return -(-depth // count) * count
@@ -23,45 +24,14 @@ def make_spot(count):
 
 
 def make_exact(moved, count, several, zero):
-    """fetch: pieces of the operand on their way; held: pieces of eight rows of the matrix; onto: both to their sums.
+    """columns: the sums of eight rows of the matrix with four of the operand, of some columns.
 
     Args:
         moved: makes of a function one that can be called here.
-        count: numbers that are read at once; several: (array, place) -> so many of them.
+        several: (array, place) -> `count` numbers in shared memory.
     """
+
     none = (zero,) * count
-
-    def single(operand, place, k, depth):
-        return operand[place] if k < depth else zero
-
-    one = moved(single)
-
-    def four(operand, row, k, depth):
-        place = row + k
-        return (
-            one(operand, place, k, depth),
-            one(operand, place + 1, k + 1, depth),
-            one(operand, place + 2, k + 2, depth),
-            one(operand, place + 3, k + 3, depth),
-        )
-
-    def two(operand, row, k, depth):
-        return one(operand, row + k, k, depth), one(operand, row + k + 1, k + 1, depth)
-
-    apart = moved(four if count == 4 else two)
-
-    def at_once(operand, row, k, depth):
-        return several(operand, row + k) if k < depth else none
-
-    wide = moved(at_once)
-
-    def fetch(operand, row, k, jump, depth, whole):
-        """Two pieces of a row of the operand; behind the last term 0."""
-        if whole:
-            found = wide(operand, row, k, depth), wide(operand, row, k + jump, depth)
-        else:
-            found = apart(operand, row, k, depth), apart(operand, row, k + jump, depth)
-        return found
 
     def dot_four(a, b, s):
         return s + a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3]
@@ -71,19 +41,19 @@ def make_exact(moved, count, several, zero):
 
     dot = moved(dot_four if count == 4 else dot_two)
 
-    def held(stored, places, k):
+    def held(stored, place, length):
         return (
-            several(stored, places[0] + k),
-            several(stored, places[1] + k),
-            several(stored, places[2] + k),
-            several(stored, places[3] + k),
-            several(stored, places[4] + k),
-            several(stored, places[5] + k),
-            several(stored, places[6] + k),
-            several(stored, places[7] + k),
+            several(stored, place),
+            several(stored, place + length),
+            several(stored, place + 2 * length),
+            several(stored, place + 3 * length),
+            several(stored, place + 4 * length),
+            several(stored, place + 5 * length),
+            several(stored, place + 6 * length),
+            several(stored, place + 7 * length),
         )
 
-    def onto(a, b, s):
+    def eight(a, b, s):
         """The sums of one row of the operand with eight of held."""
         return (
             dot(a[0], b, s[0]),
@@ -96,7 +66,32 @@ def make_exact(moved, count, several, zero):
             dot(a[7], b, s[7]),
         )
 
-    return moved(fetch), moved(held), moved(onto)
+    with_eight = moved(eight)
+
+    def rows_of(stored, place, stride, some):
+        b_0, b_1, b_2, b_3 = several(stored, place), none, none, none
+        if some > 1:
+            b_1 = several(stored, place + stride)
+        if some > 2:
+            b_2, b_3 = several(stored, place + 2 * stride), several(stored, place + 3 * stride)
+        return b_0, b_1, b_2, b_3
+
+    def onto(a, b, s, some):
+        s_0, s_1, s_2, s_3 = with_eight(a, b[0], s[0]), s[1], s[2], s[3]
+        if some > 1:
+            s_1 = with_eight(a, b[1], s_1)
+        if some > 2:
+            s_2, s_3 = with_eight(a, b[2], s_2), with_eight(a, b[3], s_3)
+        return s_0, s_1, s_2, s_3
+
+    eight_rows, four_rows, together = moved(held), moved(rows_of), moved(onto)
+
+    def columns(stored, matrix, length, row, stride, some, first, last, jump, s):
+        for n in range(first, last, jump):
+            s = together(eight_rows(stored, matrix + n, length), four_rows(stored, row + n, stride, some), s, some)
+        return s
+
+    return moved(columns)
 
 
 def make_fold(moved, swapped):
@@ -123,108 +118,115 @@ def make_fold(moved, swapped):
 
 
 def make_gather(moved, zero):
-    """gather: the sums of a tile from the parts that its teams have found, in the order of the teams."""
+    """gather: the sums of a team's tile from the parts that its members have found, in their order."""
 
-    tile_of = moved(place_of)
-
-    def gather(numbers, scratch, shift, tiles, across, count, rows, at, tile, more):
-        size = HIGH * SIDE
-        for place in range(cuda.threadIdx.x, tiles * size, cuda.blockDim.x):
-            index, part = place // size, place % size
-            line, column = tile_of(index, across)
-            i, r = line * HIGH + part % HIGH, column * SIDE + part // HIGH
-            if i < count and r < rows:
+    def gather(numbers, parts, shift, member, lane, left, known, top, sums, rows, at, tile, more):
+        for place in range(member * LANES + lane, HIGH * SIDE, LANES << shift):
+            i, r = left + place % HIGH, top + place // HIGH
+            if place % HIGH >= known and i < sums and r < rows:
                 total = zero
                 for k in range(1 << shift):
-                    total = total + numbers[scratch + ((index << shift) + k) * size + part]
+                    total = total + numbers[parts + k * (HIGH * SIDE) + place]
                 target = at + i * tile + r
                 numbers[target] = numbers[target] + total if more else total
 
-    return gather
+    return moved(gather)
 
 
-def make_multiply(moved, count, several, swapped, is_aligned, zero):
-    """The product with multiplications and additions of the arithmetic: a number that is read serves eight or four
-    sums, and two steps of the operand are on their way before the first is used."""
-    fetch, held_rows, onto = make_exact(moved, count, several, zero)
-    fold, gather = make_fold(moved, swapped), moved(make_gather(moved, zero))
-    nothing, absent, tile_of = (zero,) * HIGH, ((zero,) * count,) * 2, moved(place_of)
+def make_multiply(moved, count, several, stage, swapped, is_aligned, zero):
+    """deal and multiply: the terms dealt to the teams of a tile, once for all steps; and the product, with
+    multiplications and additions of the arithmetic: a number that is read serves eight or four sums.
 
-    def put(numbers, target, value, more):
+    Args:
+        stage: what `make_stage` has made.
+    """
+    lay, fetch, settle, put, bring = stage
+
+    def put_sum(numbers, target, value, more):
         numbers[target] = numbers[target] + value if more else value
 
-    store = moved(put)
+    put_one = moved(put_sum)
 
-    def multiply(stored, held, sums, depth, operand, apart, rows, numbers, at, tile, scratch, more):
-        team, lane = cuda.threadIdx.x // LANES, cuda.threadIdx.x % LANES
+    def put_sums(numbers, target, some, t_0, t_1, t_2, t_3, more):
+        put_one(numbers, target, t_0, more)
+        if some > 1:
+            put_one(numbers, target + 1, t_1, more)
+        if some > 2:
+            put_one(numbers, target + 2, t_2, more)
+        if some > 3:
+            put_one(numbers, target + 3, t_3, more)
+
+    store = moved(put_sums)
+    columns, fold, gather = make_exact(moved, count, several, zero), make_fold(moved, swapped), make_gather(moved, zero)
+    nothing, tile_of, pad = ((zero,) * HIGH,) * SIDE, moved(place_of), 4 * count
+
+    def round_of(index, across, held, sums, length, stride, stage):
+        """Of a team's tile: its first sum, how many of its sums another tile has, and its first column; where its rows
+        of the matrix and of the operand begin.  The last tile reaches back, to be as high as the others."""
+        line, column = tile_of(index, across)
+        left, top = min(line * HIGH, max(sums - HIGH, 0)), column * SIDE
+        return left, line * HIGH - left, top, held + left * length, stage + top * stride
+
+    turn = moved(round_of)
+
+    def deal(held, sums, depth, apart, rows, at, tile, stage, span, scratch):
         teams, across = cuda.blockDim.x // LANES, -(-rows // SIDE)
         tiles, shift = -(-sums // HIGH) * across, 0
         while teams >> (shift + 1) >= max(1, tiles):
             shift += 1
-        group, member = team >> shift, team % (1 << shift)
-        jump, length = (LANES * count) << shift, -(-depth // count) * count
-        whole = is_aligned(operand) and apart % count == 0 and depth % count == 0
-        for begin in range(0, tiles, teams >> shift):
-            index = begin + group
-            line, column = tile_of(index, across)
-            left, top = line * HIGH, column * SIDE
-            some, last = rows - top, sums - 1
-            s_0, s_1, s_2, s_3 = nothing, nothing, nothing, nothing
-            if index < tiles:
-                # rows past the last one give sums that nobody reads
-                places = (
-                    held + left * length,
-                    held + min(left + 1, last) * length,
-                    held + min(left + 2, last) * length,
-                    held + min(left + 3, last) * length,
-                    held + min(left + 4, last) * length,
-                    held + min(left + 5, last) * length,
-                    held + min(left + 6, last) * length,
-                    held + min(left + 7, last) * length,
-                )
-                row = top * apart
-                for k in range((member * LANES + lane) * count, depth, 2 * jump):
-                    b_0, b_1, b_2, b_3 = fetch(operand, row, k, jump, depth, whole), absent, absent, absent
-                    if some > 1:
-                        b_1 = fetch(operand, row + apart, k, jump, depth, whole)
-                    if some > 2:
-                        b_2 = fetch(operand, row + 2 * apart, k, jump, depth, whole)
-                    if some > 3:
-                        b_3 = fetch(operand, row + 3 * apart, k, jump, depth, whole)
-                    a = held_rows(stored, places, k)
-                    s_0 = onto(a, b_0[0], s_0)
-                    if some > 1:
-                        s_1 = onto(a, b_1[0], s_1)
-                    if some > 2:
-                        s_2, s_3 = onto(a, b_2[0], s_2), onto(a, b_3[0], s_3)
-                    if k + jump < depth:
-                        a = held_rows(stored, places, k + jump)
-                        s_0 = onto(a, b_0[1], s_0)
-                        if some > 1:
-                            s_1 = onto(a, b_1[1], s_1)
-                        if some > 2:
-                            s_2, s_3 = onto(a, b_2[1], s_2), onto(a, b_3[1], s_3)
+        laid, length = lay(rows, apart, span, stage), -(-depth // count) * count
+        first = turn(cuda.threadIdx.x // LANES >> shift, across, held, sums, length, laid[0] + pad, stage)
+        shape = held, sums, depth, rows, at, tile, stage, apart % count == 0 and depth % count == 0
+        return shape, (tiles, across, shift, length, scratch), laid, first
+
+    def multiply(stored, numbers, dealt, operand, more, waits):
+        (held, sums, depth, rows, at, tile, stage, is_whole), shares, laid, first = dealt
+        tiles, across, shift, length, scratch = shares
+        wide = laid[0]
+        whole, teams = is_whole and is_aligned(operand), cuda.blockDim.x // LANES
+        team, lane = cuda.threadIdx.x // LANES, cuda.threadIdx.x % LANES
+        index, member = team >> shift, team % (1 << shift)
+        begin, (left, known, top, matrix, row) = 0, first
+        while begin < tiles:
+            s, k, is_own = nothing, 0, begin + index < tiles
+            found = fetch(operand, laid, 0, depth if whole else 0)
+            while k < depth:
+                if whole and waits:
+                    found = settle(found, operand, laid, k)
+                if k > 0:
+                    cuda.syncthreads()
+                if whole:
+                    put(stored, found, laid)
+                else:
+                    bring(stored, operand, laid, k, depth, waits)
+                cuda.syncthreads()
+                if whole and k + wide < depth:
+                    found = fetch(operand, laid, k + wide, depth)
+                if is_own:
+                    own, last = (member * LANES + lane) * count, min(wide, length - k)
+                    s = columns(
+                        stored, matrix + k, length, row, wide + pad, rows - top, own, last, (LANES * count) << shift, s
+                    )
+                k += wide
             # all lanes of a warp, whatever their tiles: they exchange sums
-            t_0, t_1, t_2, t_3 = fold(s_0, lane), zero, zero, zero
+            t_0, t_1, t_2, t_3 = fold(s[0], lane), zero, zero, zero
             if rows > 1:
-                t_1 = fold(s_1, lane)
+                t_1 = fold(s[1], lane)
             if rows > 2:
-                t_2, t_3 = fold(s_2, lane), fold(s_3, lane)
+                t_2, t_3 = fold(s[2], lane), fold(s[3], lane)
             if shift:
                 place = scratch + team * (HIGH * SIDE) + lane
                 numbers[place], numbers[place + HIGH] = t_0, t_1
                 numbers[place + 2 * HIGH], numbers[place + 3 * HIGH] = t_2, t_3
-            elif index < tiles and left + lane < sums:
-                target = at + (left + lane) * tile + top
-                store(numbers, target, t_0, more)
-                if some > 1:
-                    store(numbers, target + 1, t_1, more)
-                if some > 2:
-                    store(numbers, target + 2, t_2, more)
-                if some > 3:
-                    store(numbers, target + 3, t_3, more)
-        if shift:
-            cuda.syncthreads()
-            gather(numbers, scratch, shift, tiles, across, sums, rows, at, tile, more)
+                cuda.syncthreads()
+                if is_own:
+                    parts = scratch + (team - member) * (HIGH * SIDE)
+                    gather(numbers, parts, shift, member, lane, left, known, top, sums, rows, at, tile, more)
+            elif is_own and lane >= known and left + lane < sums:
+                store(numbers, at + (left + lane) * tile + top, rows - top, t_0, t_1, t_2, t_3, more)
+            begin += teams >> shift
+            if begin < tiles:
+                left, known, top, matrix, row = turn(begin + index, across, held, sums, length, wide + pad, stage)
+                cuda.syncthreads()
 
-    return multiply
+    return moved(deal), moved(multiply)

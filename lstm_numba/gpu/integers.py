@@ -37,17 +37,6 @@ def _operator(whole: Build, real: Build | None = None) -> Any:
     return apply
 
 
-def _in_ring(builder, left, right):
-    """The remainder; most often there is nothing to divide."""
-    before, turns = builder.block, builder.icmp_unsigned(">=", left, right)
-    with builder.if_then(turns, likely=False):
-        divided, within = builder.urem(left, right), builder.block
-    found = builder.phi(left.type)
-    found.add_incoming(left, before)
-    found.add_incoming(divided, within)
-    return found
-
-
 def _up(builder, left, right):
     """The quotient rounded up."""
     one = ir.Constant(left.type, 1)
@@ -67,7 +56,7 @@ OPERATORS = {
     ast.BitAnd: _operator(lambda b, x, y: b.and_(x, y)),
 }
 NAMES = {kind: f"_{kind.__name__}" for kind in OPERATORS}
-ROUNDED_UP, IN_RING = _operator(_up), _operator(_in_ring)
+ROUNDED_UP = _operator(_up)
 
 
 @intrinsic
@@ -78,7 +67,7 @@ def _short(typing_context, value):
 
 
 MEANINGS = {name: OPERATORS[kind] for kind, name in NAMES.items()}
-MEANINGS |= {"_up": ROUNDED_UP, "_ring": IN_RING, "_short": _short}
+MEANINGS |= {"_up": ROUNDED_UP, "_short": _short}
 
 
 class _Divided(ast.NodeTransformer):
@@ -90,8 +79,7 @@ class _Divided(ast.NodeTransformer):
         self.generic_visit(node)
         if not isinstance(node.op, self.shortened):
             return node
-        name = "_ring" if isinstance(node.op, ast.Mod) and _is_step(node.left) else NAMES[type(node.op)]
-        return ast.Call(ast.Name(name, ast.Load()), [node.left, node.right], [])
+        return ast.Call(ast.Name(NAMES[type(node.op)], ast.Load()), [node.left, node.right], [])
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
         """-(-a // b) is a quotient rounded up."""
@@ -115,10 +103,6 @@ class _Divided(ast.NodeTransformer):
         onward = ast.Assign([node.target], self.visit(ast.BinOp(place, ast.Add(), step)))
         condition = ast.Compare(place, [ast.Lt()], [last])
         return [ast.Assign([node.target], first), ast.While(condition, [*node.body, onward], [])]
-
-
-def _is_step(node: ast.expr) -> bool:
-    return any(isinstance(part, ast.Name) and part.id == "now" for part in ast.walk(node))
 
 
 class _Short(_Divided):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lstm_numba.gpu import compiler
 from lstm_numba.gpu.plan import Limits, Plan
 from lstm_numba.types import Types
 
@@ -44,23 +45,28 @@ class Interpreter:
     def holds(self, module: ModuleType, kinds: Types, name: str, found: Plan) -> bool:
         return True
 
+    def unwrite(self, array: Any) -> None:
+        array.view(f"u{array.itemsize}").fill(2 ** (8 * array.itemsize) - 1)
+
     def to_low(self, array: Any, kinds: Types) -> Any:
         return array.astype(kinds.stored)
 
-    def steps(self, graphs: Any, run: Callable[..., None], arrays: dict[str, Any], begin: int, end: int) -> None:
-        run(arrays, begin, end)
+    def steps(self, graphs: Any, run: Callable[..., None], arrays: dict[str, Any], count: int) -> None:
+        run(arrays, count)
 
     def multiply(self, target: Any, left: Any, right: Any, kinds: Types) -> None:
         target += left.astype(target.dtype) @ right.astype(target.dtype)
 
     def launch(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], space: str) -> None:
         arguments = {n: None if n.startswith("sums_") else value for n, value in arguments.items()}
-        places = inspect.signature(getattr(module, name)).parameters
-        fixed = {n: arguments[n] for n in places if n not in ("row", "unit")}
+        functions = [getattr(module, n) for n in compiler.of_unit(module, name)]
+        given = {n: value for n, value in arguments.items() if n not in ("row", "unit", "read")}
+        fixed = [{n: given[n] for n in inspect.signature(f).parameters if n in given} for f in functions]
         for row, unit in np.ndindex(arguments["batch"], arguments[space]):
-            getattr(module, name)(row=row, unit=unit, **fixed)
+            read = [{"read": f(row=row, unit=unit, **given)} for f, given in zip(functions[1:], fixed[1:], strict=True)]
+            functions[0](row=row, unit=unit, **fixed[0], **(read[0] if read else {}))
 
     def sweep(self, module: ModuleType, kinds: Types, name: str, arguments: dict[str, Any], found: Plan) -> None:
         # one block holds what all blocks of the plan would: its regions lie further apart
         apart = {n: n_th * 10**9 for n_th, n in enumerate(found.places)}
-        getattr(module, name)(barrier=None, **{**arguments, **{n: apart[n] for n in apart if n in arguments}})
+        getattr(module, name)(**{**arguments, **{n: apart[n] for n in apart if n in arguments}})

@@ -20,6 +20,10 @@ class Packing:
         offset = self.places.offsets[name]
         return flat[offset : offset + self.places.sizes[name]]
 
+    def _add(self, flat: Any, name: str, found: Any) -> None:
+        part = self._part(flat, name)
+        part += found
+
     # --- 1. pack
 
     def pack(self, theta: Mapping[str, Any]) -> Arrays:
@@ -59,7 +63,7 @@ class Packing:
             if name is not None and declared(name) in parameters:
                 block = sums[place * operand.units : (place + 1) * operand.units]
                 found = block if declared(name) == name else block.T
-                self._part(flat, declared(name))[...] += found.reshape(-1)
+                self._add(flat, declared(name), found.reshape(-1))
 
     def biases(self, k: int, parameters: Collection[str]) -> dict[int, str]:
         """Slot of a stage -> its bias, of those that are among the parameters."""
@@ -70,7 +74,7 @@ class Packing:
         """The gradients of a stage's biases, from the sums of its slots' adjoints."""
         size = self.shapes.spaces[self.spec.stages[k - 1].space]
         for place, name in biases.items():
-            self._part(flat, name)[...] += sums[place * size : (place + 1) * size]
+            self._add(flat, name, sums[place * size : (place + 1) * size])
 
     def add_pointwise(self, arrays: Arrays, batch: int, flat: Any, parameters: Collection[str]) -> None:
         """The gradients of what scalar mathematics reads, from those of every row."""
@@ -78,7 +82,7 @@ class Packing:
             for array, space in self.spec.adjoint_rows(name).items():
                 size = self.shapes.spaces[space]
                 rows = arrays[array][: batch * size].reshape(batch, size)
-                self._part(flat, name)[...] += rows.sum(axis=0) if self.spec.parameters[name] else rows.sum()
+                self._add(flat, name, rows.sum(axis=0) if self.spec.parameters[name] else rows.sum())
 
 
 def joined(parts: list[Any], xp: Any) -> Any:

@@ -1,7 +1,8 @@
 """The words of `lstm_numba.gpu.words` and the functions of `lstm_numba.functions` as compiled code for CUDA scalars.
 
-exp, tanh, log, log1p, sin, cos and sqrt are NVIDIA's libdevice in its accurate form, 2 units of the last place at most;
-sigmoid adds a sum and a quotient to exp.  Nothing is compiled with fastmath, and every selection below keeps a NaN.
+exp, log, log1p, sin, cos and sqrt are NVIDIA's libdevice in its accurate form, 2 units of the last place at most; so
+is float64's tanh, and its sigmoid adds a sum and a quotient to exp.  Those of float32 are our own (float32.py).
+Nothing is compiled with fastmath, and every selection below keeps a NaN.
 """
 
 import math
@@ -12,7 +13,9 @@ from typing import Any
 from numba.cuda import types
 from numba.cuda.extending import register_jitable
 
+from lstm_numba.gpu import float32
 from lstm_numba.gpu.access import add_to, is_given
+from lstm_numba.gpu.awaited import publish
 from lstm_numba.gpu.half import CONVERSIONS
 from lstm_numba.gpu.words import FOREVER
 from lstm_numba.types import Types
@@ -46,7 +49,8 @@ def functions(number: Any) -> Table:
         "maximum": lambda a, b: b if b > a or b != b else a,
         "minimum": lambda a, b: b if b < a or b != b else a,
     }
-    return {name: inlined(function) for name, function in table.items()}
+    found = {name: inlined(function) for name, function in table.items()}
+    return found if number == types.float64 else {**found, "sigmoid": float32.sigmoid, "tanh": float32.tanh}
 
 
 @cache
@@ -54,8 +58,7 @@ def words(kinds: Types) -> Table:
     """The words, on these types, for slots that hold their recurrent products already."""
     number = ARITHMETIC[kinds.arithmetic.name]
     zero, one = number(0), number(1)
-    low = _low_words(kinds)
-    put_low_copy, erase_low_copy = low["copy_low"], low["erase_low"]
+    low, publish_low, put_both = _low_words(kinds), published(kinds), _put_both(kinds)
 
     def take(array, index):
         value = array[index]
@@ -63,16 +66,14 @@ def words(kinds: Types) -> Table:
         return value
 
     def put_adjoint(slots, slot, low_slots, value):
+        publish_low(low_slots, slot, value)  # first, for those who wait
         slots[slot] = value
-        put_low_copy(low_slots, slot, value)
 
     def erase_adjoint(slots, slot, low_slots):
         slots[slot] = zero
-        erase_low_copy(low_slots, slot)
+        publish_low(low_slots, slot, zero)
 
-    def take_state(again, start, place, array, index):
-        value = array[index]
-        array[index] = zero
+    def or_give(again, start, place, value):
         if again:
             add_to(start, place, value)
             return zero
@@ -81,18 +82,20 @@ def words(kinds: Types) -> Table:
     table: Table = {
         "get": lambda array, index: array[index],
         "put": _put,
+        "put_both": put_both,
+        "erase_both": lambda array, low, index: put_both(array, low, index, zero),
         "erase": _eraser(zero),
         "add": lambda array, index, value: add_to(array, index, value),
         "end_of": lambda lengths, row: lengths[row] if is_given(lengths) else FOREVER,
         "take": take,
-        "take_state": take_state,
         "put_adjoint": put_adjoint,
         "erase_adjoint": erase_adjoint,
-        "summed": lambda slots, slot, sums, at: slots[slot],
+        "summed": lambda value, sums, at: value,
         "starts_again": lambda marked, resets, place, step, length: (
             marked != 0 and step < length and resets[place] != 0
         ),
         "or_start": lambda again, start, index, value: start[index] if again else value,
+        "or_give": or_give,
         "ticks": lambda now, periods, unit: one if now % periods[unit] == 0 else zero,
     }
     return {**{name: inlined(function) for name, function in table.items()}, **low}
@@ -112,22 +115,31 @@ def _eraser(zero):
 def _low_words(kinds: Types) -> Table:
     """Words for arrays in the type of storage."""
     if not kinds.is_half:
+        return {"get_low": inlined(lambda array, index: array[index]), "put_low": inlined(_put)}
+    read, rounded = CONVERSIONS[kinds.storage]
 
-        def copy_low(array, index, value):
-            pass
+    def put_low(array, index, value):
+        array[index] = rounded(value)
 
-        def erase_low(array, index):
-            pass
+    return {"get_low": inlined(lambda array, index: read(array[index])), "put_low": inlined(put_low)}
 
-        table = {"get_low": lambda array, index: array[index], "put_low": _put}
-        table |= {"copy_low": copy_low, "erase_low": erase_low}
-    else:
-        read, rounded = CONVERSIONS[kinds.storage]
-        nothing = types.uint16(0)
 
-        def put_low(array, index, value):
-            array[index] = rounded(value)
+def published(kinds: Types) -> Callable[..., Any]:
+    """(array, index, number of the arithmetic): written in the type of storage, for other blocks that wait for it."""
+    if not kinds.is_half:
+        return publish
+    _, rounded = CONVERSIONS[kinds.storage]
+    return inlined(lambda array, index, value: publish(array, index, rounded(value)))
 
-        table = {"get_low": lambda array, index: read(array[index]), "put_low": put_low}
-        table |= {"copy_low": put_low, "erase_low": _eraser(nothing)}
-    return {name: inlined(function) for name, function in table.items()}
+
+def _put_both(kinds: Types) -> Callable[..., Any]:
+    publish_low = published(kinds)
+
+    def put_both(array, low, index, value):
+        array[index] = value
+        publish_low(low, index, value)
+
+    def put_once(array, low, index, value):
+        publish_low(array, index, value)
+
+    return inlined(put_both if kinds.is_half else put_once)

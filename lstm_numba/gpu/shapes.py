@@ -1,10 +1,10 @@
 """The work arrays of one layer on a device: how long each is, for so many steps and rows."""
 
-import inspect
 from math import prod
 from types import ModuleType
 from typing import Any
 
+from lstm_numba.gpu.compiler import of_unit, signature
 from lstm_numba.gpu.operands import operands_of
 from lstm_numba.spec import CellSpec
 from lstm_numba.types import Types
@@ -12,7 +12,7 @@ from lstm_numba.types import Types
 Arrays = dict[str, Any]
 
 # Bytes of the input products that are computed at once where nothing is kept for a backward.
-AHEAD = 2**26
+AHEAD = 2**28
 
 
 class Shapes:
@@ -30,8 +30,11 @@ class Shapes:
         self.operands = operands_of(module, spaces)
         shapes = [*self.spec.parameters.values(), *self.spec.constants.values()]
         self.parameters = sum(prod(spaces[space] for space in shape) for shape in shapes)
-        functions = {name: value for name, value in vars(module).items() if name.startswith(("unit_", "sweep_"))}
-        self.names = {name: tuple(inspect.signature(function).parameters) for name, function in functions.items()}
+        self.names = {
+            name: tuple(dict.fromkeys(n for f in of_unit(module, name) for n in signature(module, f) if n != "read"))
+            for name in vars(module)
+            if name.startswith(("unit_", "sweep_"))
+        }
         taken = [name for names in self.names.values() for name in names] + [o.target for o in self.operands]
         self.sent = tuple(dict.fromkeys(name for name in taken if name.startswith(("d_kept_", "d_param_"))))
 
@@ -55,17 +58,16 @@ class Shapes:
         stage = self.spec.stages[k - 1]
         return len(stage.slots) * self.spaces[stage.space]
 
-    def rings(self, steps: int, batch: int, save: bool) -> tuple[int, int]:
-        """Steps whose states, and whose slots, have a place."""
-        if save:
-            return steps + 1, max(1, steps)
+    def at_once(self, steps: int, batch: int, save: bool) -> int:
+        """Steps that have a place: all, or as many as run before others take theirs."""
         each = batch * sum(self.columns(k) for k in self.stages) * self.types.arithmetic.itemsize
-        return 2, max(1, min(steps, AHEAD // max(1, each)))
+        return max(1, steps if save else min(steps, AHEAD // max(1, each)))
 
     def work(self, steps: int, batch: int, save: bool) -> Arrays:
         """What a forward fills, any contents, and the outputs: past a row's end they are 0."""
         spec, spaces = self.spec, self.spaces
-        depth, kept = (ring * batch for ring in self.rings(steps, batch, save))
+        kept = self.at_once(steps, batch, save) * batch
+        depth = kept + batch  # the states before the first of them too
         arrays: Arrays = {f"slots_{k}": self.empty(kept * self.columns(k)) for k in self.stages}
         arrays |= {f"kept_{name}": self.empty(kept * spaces[space]) for name, space in spec.kept.items()}
         arrays |= {f"all_{state}": self.empty(depth * spaces[space]) for state, space in spec.states.items()}
@@ -81,7 +83,8 @@ class Shapes:
     def adjoints(self, steps: int, batch: int) -> Arrays:
         """Zeros for what a backward finds."""
         spec, spaces = self.spec, self.spaces
-        arrays: Arrays = {f"low_slots_{k}": self.low(steps * batch * self.columns(k)) for k in self.stages}
+        stored = self.types.stored
+        arrays: Arrays = {f"low_slots_{k}": self.empty(steps * batch * self.columns(k), stored) for k in self.stages}
         for name in spec.pointwise_inputs:
             arrays[f"d_seq_{name}"] = self.zeros(steps * batch * spaces[spec.inputs[name]])
         small = {f"d_start_{state}": batch * spaces[space] for state, space in spec.states.items()}

@@ -51,7 +51,7 @@ class Tangent:
         engine.enter(made, self.start)
         arrays = {**self.tape.arrays, **_dotted(made), "dot_stop": engine.types.arithmetic.type(dot_stop)}
         self._project(arrays)
-        engine.device.steps(engine.graphs, self._forward_steps, arrays, 0, given.running)
+        engine.device.steps(engine.graphs, self._forward_steps, arrays, given.running)
         return made
 
     def _project(self, arrays: Arrays) -> None:
@@ -61,21 +61,21 @@ class Tangent:
             engine.slots(arrays, k, 0, rows, "dot_")[...] = arrays[f"dot_bias_{k}"]
         for operand in engine.operands:
             if operand.is_input:
-                self._products(arrays, operand, 0, 0, rows)
+                self._products(arrays, operand, 0, rows)
 
-    def _products(self, arrays: Arrays, operand: Operand, first: int, first_slots: int, rows: int) -> None:
+    def _products(self, arrays: Arrays, operand: Operand, first: int, rows: int) -> None:
         """dot_z += W dot_v + dot_W v."""
         engine = self.engine
         if arrays["dot_stop"] or not operand.is_stopped:
-            engine.affine(arrays, operand, first, first_slots, rows, slots="dot_", vector="dot_")
-        engine.affine(arrays, operand, first, first_slots, rows, slots="dot_", matrix="dot_")
+            engine.affine(arrays, operand, first, rows, slots="dot_", vector="dot_")
+        engine.affine(arrays, operand, first, rows, slots="dot_", matrix="dot_")
 
-    def _forward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
-        self.engine.walk("forward_tangent", arrays, range(begin, end), self._recurrent)
+    def _forward_steps(self, arrays: Arrays, steps: int) -> None:
+        self.engine.walk("forward_tangent", arrays, range(steps), self._recurrent)
 
     def _recurrent(self, arrays: Arrays, operand: Operand, now: int) -> None:
         batch = self.tape.given.batch
-        self._products(arrays, operand, now * batch, now * batch, batch)
+        self._products(arrays, operand, now * batch, batch)
 
     # --- 3. backward
 
@@ -88,12 +88,12 @@ class Tangent:
         changes |= engine.arriving(given, dot_d_outputs, dot_d_state)
         engine.silence(arrays, given)
         engine.silence(changes, given)
-        engine.device.steps(engine.graphs, self._backward_steps, {**arrays, **_dotted(changes)}, 0, given.running)
+        engine.device.steps(engine.graphs, self._backward_steps, {**arrays, **_dotted(changes)}, given.running)
         inputs = {name: self._input_gradient(arrays, changes, name) for name in engine.spec.inputs}
         return engine.found(changes, given, inputs, self._gradients(arrays, changes))
 
-    def _backward_steps(self, arrays: Arrays, begin: int, end: int) -> None:
-        self.engine.walk("backward_tangent", arrays, range(end - 1, begin - 1, -1), self._transposed)
+    def _backward_steps(self, arrays: Arrays, steps: int) -> None:
+        self.engine.walk("backward_tangent", arrays, range(steps - 1, -1, -1), self._transposed)
 
     def _transposed(self, arrays: Arrays, operand: Operand, now: int) -> None:
         """d_v += W' d_z, and dot_d_v += W' dot_d_z + dot_W' d_z."""

@@ -2,7 +2,7 @@
 
 `lstm_numba.gpu.scalars` and `lstm_numba.gpu.blocks` have the same words as compiled code.  Arrays are flat.  *Low*
 arrays hold numbers in the type in which sequences are stored and products multiply (bfloat16, float16); where that is
-the type of the arithmetic, a low copy is an empty array and nothing is copied.
+the type of the arithmetic, the low copy of a state is an empty array and nothing is copied.
 """
 
 from collections import defaultdict
@@ -30,10 +30,15 @@ def put_low(array, index, value):
     array[index] = value
 
 
-def copy_low(low, index, value):
-    """A product reads the value in the type of storage."""
+def put_both(array, low, index, value):
+    """A value that products read too, in the type of storage: in `low`, or in the array itself where that is empty."""
+    array[index] = value
     if len(low):
         low[index] = value
+
+
+def erase_both(array, low, index):
+    put_both(array, low, index, 0)
 
 
 def end_of(lengths, row):
@@ -45,13 +50,9 @@ def erase(array, index):
     array[index] = 0
 
 
-def erase_low(low, index):
-    copy_low(low, index, 0)
-
-
-def summed(slots, slot, sums, at):
-    """A slot: its input products and, where they are not in it yet, its recurrent ones."""
-    return slots[slot] if sums is None else slots[slot] + sums[at]
+def summed(value, sums, at):
+    """What was there and, where they are not in it yet, the recurrent products."""
+    return value if sums is None else value + sums[at]
 
 
 def take(array, index):
@@ -66,9 +67,8 @@ def add(array, index, value):
 
 
 def put_adjoint(slots, slot, low, value):
-    """The adjoint of a product, in both types."""
-    slots[slot] = value
-    copy_low(low, slot, value)
+    """The adjoint of a product, and the same for the products that read it."""
+    slots[slot] = low[slot] = value
 
 
 def erase_adjoint(slots, slot, low):
@@ -87,9 +87,8 @@ def or_start(again, start, index, value):
     return start[index] if again else value
 
 
-def take_state(again, start, place, array, index):
+def or_give(again, start, place, value):
     """What has come in for a state; a row that began anew after it gives that to its first state instead."""
-    value = take(array, index)
     if again:
         start[place] += value
         return value * 0
@@ -117,16 +116,15 @@ def wait():
     """All threads of the block have come here."""
 
 
-def meet(barrier, parts, met):
-    """All blocks that share the rows have come here; what they wrote before can be read."""
-    del barrier, parts
-    return met
-
-
 def share(parts, batch, size):
     """This block's part: its first unit and how many, its first row and the one after its last."""
     del parts
     return 0, size, 0, batch
+
+
+def places(units):
+    """How threads share the units of rows: this one's first row, and from one row to the next; the same of units."""
+    return 0, 1, 0, 1
 
 
 def shared_memory():
@@ -147,9 +145,20 @@ def hold_turned(stored, at, weights, depth, size, first, units):
         stored[at + unit * depth + k] = weights[k * size + first + unit]
 
 
-def multiply(stored, held, count, depth, operand, start, apart, rows, numbers, at, tile, scratch, more):
-    """numbers[at + i * tile + r] = (or +=, with `more`) the sum over k of held[i, k] operand[start + r * apart + k]."""
-    del scratch
+def deal(held, count, depth, apart, rows, at, tile, stage, span, scratch):
+    """How the block's threads share a product, for all steps: of `count` rows of held, `depth` long, with so many rows,
+    `apart` numbers from one to the next."""
+    del stage, span, scratch
+    return held, count, depth, apart, rows, at, tile
+
+
+def multiply(stored, numbers, dealt, operand, start, more, waits):
+    """numbers[at + i * tile + r] = (or +=, with `more`) the sum over k of held[i, k] operand[start + r * apart + k].
+
+    With `waits` a number of the operand that nobody has written yet is waited for.
+    """
+    del waits
+    held, count, depth, apart, rows, at, tile = dealt
     for i, r in np.ndindex(count, rows):
         total = sum(stored[held + i * depth + k] * float(operand[start + r * apart + k]) for k in range(depth))
         numbers[at + i * tile + r] = numbers[at + i * tile + r] * more + total

@@ -86,13 +86,13 @@ def on_host(found: dict[str, Any]) -> layers.Arrays:
 
 def step_by_step(own: Any) -> None:
     """From now on without the kernel of all steps."""
-    own._placed.engine.limits = None
+    own._placed.engine.sweeps.limits = None
 
 
 def small_grid(own: Any) -> None:
     """From now on as if the device had fewer multiprocessors."""
     engine = own._placed.engine
-    engine.limits = replace(engine.limits, processors=40)
+    engine.sweeps.limits = replace(engine.sweeps.limits, processors=40)
 
 
 # --- Rungs

@@ -1,13 +1,13 @@
 """What a row could take at the least on this device, part by part, beside what its parts do take.
 
     project     input products of all steps                    arithmetic, bytes
-    forward     the time loop                                  arithmetic, bytes, and blocks that meet
+    forward     the time loop                                  arithmetic, bytes, and blocks that wait for each other
     backward    its transpose                                  the same
     after       gradients of matrices and of sequences         arithmetic, bytes
 
 Arithmetic is at the device's peak for the type of the products, bytes are those that have to move at least once at the
-memory's peak, a meeting takes what it takes in a kernel that does nothing else.  A part takes no less than the longest
-of the three; what it takes besides is lost.
+memory's peak, a wait takes what it takes in a kernel in which blocks write a number each and read those of the others.
+A part takes no less than the longest of the three; what it takes besides is lost.
 """
 
 import time
@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from lstm_numba.gpu import compiler
-from lstm_numba.gpu.plan import APART
 
 # Architecture -> multiply-adds of one multiprocessor in a cycle, of dense factors: NVIDIA's white papers of A100, H100.
 RATES = {
@@ -27,7 +26,7 @@ RATES = {
     (9, 0): {"exact32": 128, "exact64": 64, "tf32": 1024, "half": 2048},
 }
 CLOCK, MEMORY_CLOCK, BUS_WIDTH = 13, 36, 37  # cudaDevAttrClockRate, MemoryClockRate (kHz), GlobalMemoryBusWidth (bits)
-MEETINGS = 2000
+WAITS = 2000
 PARTS = {"_project": "project", "_run": "", "add_matrices": "after", "add_others": "after", "_input_gradient": "after"}
 
 
@@ -52,7 +51,7 @@ def rates(device: Any, kinds: Any) -> tuple[float, float] | None:
 
 
 def work(engine: Any, steps: int, batch: int, mode: str) -> dict[str, tuple[float, float, float]]:
-    """Part -> multiply-adds, bytes, and meetings of all steps."""
+    """Part -> multiply-adds, bytes, and waits of all steps."""
     rows, number, stored = steps * batch, engine.types.arithmetic.itemsize, engine.types.stored.itemsize
     inputs, loop = (
         sum(len(o.matrices) * o.units * o.depth for o in engine.operands if o.is_input == kind)
@@ -62,11 +61,11 @@ def work(engine: Any, steps: int, batch: int, mode: str) -> dict[str, tuple[floa
     states = sum(engine.spaces[space] for space in engine.spec.states.values())
     outputs = sum(engine.spaces[engine.spec.states[name]] for name in engine.spec.outputs)
     sequences = sum(engine.spaces[space] for space in engine.spec.inputs.values())
-    train, meets = mode == "train", len([1 for o in engine.operands if not o.is_input])
+    train, waits = mode == "train", len([1 for o in engine.operands if not o.is_input])
     passed = slots * number * (1 + train) + states * number * train + outputs * stored
     found = {
         "project": (rows * inputs, rows * (sequences * stored + slots * number), 0),
-        "forward": (rows * loop, rows * passed, steps * meets),
+        "forward": (rows * loop, rows * passed, steps * waits),
     }
     if train:
         moved = rows * (2 * slots * number + states * number + outputs * stored)
@@ -78,36 +77,35 @@ def work(engine: Any, steps: int, batch: int, mode: str) -> dict[str, tuple[floa
 
 
 def least(engine: Any, steps: int, batch: int, mode: str) -> dict[str, dict[str, float]]:
-    """Part -> microseconds of arithmetic, of bytes and of meetings; nothing where the device's rates are not known."""
+    """Part -> microseconds of arithmetic, of bytes and of waits; nothing where the device's rates are not known."""
     known = rates(engine.device, engine.types)
     if known is None:
         return {}
     sums, moved = known
     found = {}
-    for part, (arithmetic, size, meetings) in work(engine, steps, batch, mode).items():
+    for part, (arithmetic, size, waits) in work(engine, steps, batch, mode).items():
         plan = engine.plan(part, batch) if part in ("forward", "backward") else None
-        each = meeting(engine.device, engine.types, plan) if plan and plan.parts > 1 else 0.0
-        found[part] = {"arithmetic": arithmetic / sums, "bytes": size / moved, "meetings": meetings * each}
+        each = wait(engine.device, engine.types, plan) if plan and plan.parts > 1 else 0.0
+        found[part] = {"arithmetic": arithmetic / sums, "bytes": size / moved, "waits": waits * each}
     return found
 
 
-def meeting(device: Any, kinds: Any, plan: Any) -> float:
-    """Microseconds of one meeting of as many blocks as the plan has."""
-    function = device.function(("meetings", kinds), lambda: compiler.meeting_binary(kinds, device.limits.architecture))
-    barrier = device.xp.zeros(plan.groups * APART, "uint32")
+def wait(device: Any, kinds: Any, plan: Any) -> float:
+    """Microseconds until as many blocks as the plan has have each others' numbers."""
+    function = device.function(("exchange", kinds), lambda: compiler.exchange_binary(kinds, device.limits.architecture))
+    board = device.xp.empty(WAITS * plan.blocks, kinds.arithmetic)
 
     def taken(count: int) -> float:
-        barrier.fill(0)
+        device.unwrite(board)
         torch.cuda.synchronize()
         started = time.perf_counter()
-        arguments = [count, plan.parts, barrier.data.ptr]
-        function((plan.blocks,), (plan.threads,), arguments, enable_cooperative_groups=True)
+        function((plan.blocks,), (plan.threads,), [count, plan.parts, board.data.ptr], enable_cooperative_groups=True)
         torch.cuda.synchronize()
         return time.perf_counter() - started
 
     with device.active():
         taken(1)
-        return max(0.0, min(taken(MEETINGS) - taken(1) for _ in range(3)) * 1e6 / (MEETINGS - 1))
+        return max(0.0, min(taken(WAITS) - taken(1) for _ in range(3)) * 1e6 / (WAITS - 1))
 
 
 # --- What the parts do take

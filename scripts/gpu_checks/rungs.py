@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from scripts.gpu_checks import ladder, modules
+from scripts.gpu_checks import functions, ladder, modules
 from scripts.gpu_checks.compilation import KINDS
 
 
@@ -25,14 +25,15 @@ def rungs(cell: str) -> Iterator[tuple[str, Callable[[], list[str]]]]:
     yield "too large", lambda: ladder.too_large(cell, KINDS[0])
     for kinds in (KINDS[0], KINDS[4]):
         yield f"{kinds.storage}: along a direction", lambda kinds=kinds: modules.along(cell, kinds)
-    # once: they are about torch, not about a cell
-    yield from TORCH if cell == "lstm" else ((name, list) for name, _ in TORCH)
+    yield from ONCE if cell == "lstm" else ((name, list) for name, _ in ONCE)
 
 
-TORCH: tuple[tuple[str, Callable[[], list[str]]], ...] = (
+# Once: they are not about a cell.
+ONCE: tuple[tuple[str, Callable[[], list[str]]], ...] = (
     *((f"torch module, {kind}", partial(modules.module, kind)) for kind in ("float32", "bfloat16", "float64")),
     ("torch module under autocast", modules.lowered),
     ("torch module in a graph that torch records", modules.recorded),
+    ("sigmoid and tanh", functions.last_places),
 )
 
 

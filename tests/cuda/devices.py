@@ -61,30 +61,33 @@ def along(layer, numbers, further, **options):
 
 
 class Turns:
-    """Blocks run one at a time, each until all must meet; the order is turned round after every meeting.
-
-    A value that a block reads before another has written it, or after, is then read too early or too late every time.
-    """
+    """Blocks run one at a time, each until a number is not there yet that it needs."""
 
     def __init__(self, blocks):
-        self.blocks, self.arrived, self.order = blocks, 0, list(range(blocks))
-        self.changed, self.failed = threading.Condition(), None
+        self.running, self.waited, self.failed = list(range(blocks)), 0, None
+        self.changed = threading.Condition()
 
     def wait_for(self, block):
         with self.changed:
-            self.changed.wait_for(lambda: self.failed or self.order[self.arrived] == block, timeout=60)
+            self.changed.wait_for(lambda: self.failed or self.running[0] == block, timeout=60)
+        if self.failed:
+            raise self.failed
+
+    def let_others(self, block):
+        """The next one's turn; if all have come here one after the other none will ever go on."""
+        with self.changed:
+            self.waited += 1
+            if self.waited > 2 * len(self.running):
+                self.failed = RuntimeError("blocks wait for ever")
+            self.running.append(self.running.pop(0))
+            self.changed.notify_all()
+        self.wait_for(block)
 
     def done(self):
         with self.changed:
-            self.arrived += 1
-            if self.arrived == self.blocks:
-                self.arrived = 0
-                self.order.reverse()
+            self.running.pop(0)
+            self.waited = 0
             self.changed.notify_all()
-
-    def meet(self, block):
-        self.done()
-        self.wait_for(block)
 
 
 class Blocks(Interpreter):
@@ -113,19 +116,27 @@ class Blocks(Interpreter):
             first, low = part * most, group * each
             return first, max(0, min(most, size - first)), low, min(batch, low + each)
 
-        def meet(barrier, parts, met):
-            turns.meet(block)
-            return met
+        def multiply(stored, numbers, dealt, operand, start, more, waits):
+            _, _, depth, apart, rows, *_ = dealt
+            while waits and any(unwritten(operand[start + r * apart :][:depth]) for r in range(rows)):
+                turns.let_others(block)
+            turns.waited = 0
+            words.multiply(stored, numbers, dealt, operand, start, more, waits)
 
-        return bound(getattr(module, name), {**vars(words), "share": share, "meet": meet})
+        return bound(getattr(module, name), {**vars(words), "share": share, "multiply": multiply})
 
     @staticmethod
     def _run(function, block, arguments, found, turns):
-        turns.wait_for(block)
-        # plain words have no scratch: regions may lie wherever they do not meet
+        # plain words have no scratch: regions may lie wherever they do not overlap
         places = {name: number * 10**9 for number, name in enumerate(found.places)}
         try:
-            function(barrier=None, **{**arguments, **{n: places[n] for n in places if n in arguments}})
+            turns.wait_for(block)
+            function(**{**arguments, **{n: places[n] for n in places if n in arguments}})
         except Exception as error:  # noqa: BLE001  (raised again where the sweep was asked for)
-            turns.failed = error
+            turns.failed = turns.failed or error
         turns.done()
+
+
+def unwritten(array):
+    """Whether all bits of any number are set."""
+    return (array.view(f"i{array.itemsize}") == -1).any()

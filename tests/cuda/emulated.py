@@ -5,7 +5,6 @@ import numpy as np
 
 from lstm_numba.gpu import compiler
 from lstm_numba.gpu.interpreted import Interpreter
-from lstm_numba.gpu.plan import APART
 from tests.cuda import ptx
 
 
@@ -38,8 +37,7 @@ class Emulator(Interpreter):
                       0, [arguments[n] for n in names])  # fmt: skip
 
     def sweep(self, module, kinds, name, arguments, found):
-        known = {**arguments, "barrier": np.zeros(found.groups * APART, np.uint32)}
-        values = [known[n] for n in compiler.signature(module, name)]
+        values = [arguments[n] for n in compiler.signature(module, name)]
         self._run(compiler.sweep_ptx(module, kinds, name), found.blocks, found.threads, found.shared, values)
 
     def _run(self, text, grid, threads, shared, values):

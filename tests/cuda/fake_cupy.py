@@ -18,11 +18,14 @@ CTYPES |= {"float32": ctypes.c_float, "float64": ctypes.c_double}
 
 
 class Array(np.ndarray):
-    """An array with `data.ptr`."""
+    """An array with `data.ptr` and `data.memset_async`."""
 
     @property
     def data(self):
-        return SimpleNamespace(ptr=self.ctypes.data)
+        def memset_async(value, size):
+            submit(lambda: ctypes.memset(self.ctypes.data, value, size))
+
+        return SimpleNamespace(ptr=self.ctypes.data, memset_async=memset_async)
 
 
 def own(array):
@@ -162,7 +165,7 @@ def _in_one(*modules):
         if isinstance(value, FunctionType):
             names[name] = FunctionType(value.__code__, names, name, value.__defaults__)
     # the type of storage is the arithmetic's: nothing to copy, and no length to ask an address for
-    names["copy_low"] = lambda low, index, value: None
+    names["put_both"] = lambda array, low, index, value: names["put"](array, index, value)
     names["end_of"] = lambda lengths, row: lengths[row] if lengths else words.FOREVER
     return names
 
@@ -174,7 +177,8 @@ class Function:
 
     def __init__(self, module, kinds, name, space):
         self.module, self.kinds, self.name, self.space = module, kinds, name, space
-        self.run = _in_one(module, words)[name]
+        functions = _in_one(module, words)
+        self.run, self.read = functions[name], functions.get(name.replace("unit_", "read_"))
         self.names = (
             compiler.unit_arguments(module, name, space) if space else tuple(inspect.signature(self.run).parameters)
         )
@@ -192,15 +196,21 @@ class Function:
 
     def launched(self, given, threads):
         if not self.space:  # one block of one thread does the work of all: its regions lie further apart
-            places = [name for name in given if name.startswith((*compiler.PLACES, "scratch"))]
+            places = [name for name in given if name.startswith((*compiler.PLACES, "scratch", "stage"))]
             self.run(**{**given, **{name: number * 10**9 for number, name in enumerate(places)}})
             return
         size = given[self.space]
         assert given["batch"] * size <= threads
-        names = [n for n in inspect.signature(self.run).parameters if n not in ("row", "unit")]
-        rest = {n: given.get(n, None if n.startswith("sums_") else 0) for n in names}  # the sums are in the slots
+        rest, loads = self.fixed(self.run, given), self.read and self.fixed(self.read, given)
         for row, unit in np.ndindex(given["batch"], size):
-            self.run(row=row, unit=unit, **rest)
+            found = {} if loads is None else {"read": self.read(row=row, unit=unit, **loads)}
+            self.run(row=row, unit=unit, **rest, **found)
+
+    @staticmethod
+    def fixed(function, given):
+        """What is the same for all units; the sums are in the slots."""
+        names = [n for n in inspect.signature(function).parameters if n not in ("row", "unit", "read")]
+        return {n: given.get(n, None if n.startswith("sums_") else 0) for n in names}
 
 
 class Cupy:

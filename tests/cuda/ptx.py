@@ -133,7 +133,8 @@ class Block:
         self.values, self.file = dict(zip(program.parameters, values, strict=True)), {}
         self.shared = Memory(max(16, -(-shared // 16) * 16), blocks.count)
         self.shared.valid[:shared] = True
-        self.at, self.alive, self.waits = np.zeros(threads, np.int64), np.ones(threads, bool), np.zeros(threads, bool)
+        self.at, self.alive = np.zeros(threads, np.int64), np.ones(threads, bool)
+        self.waits, self.joins = np.zeros(threads, bool), np.zeros(threads, bool)  # for the block, for the warp
         lanes = np.arange(threads, dtype=np.uint32)
         self.special = {"%tid.x": lanes, "%ctaid.x": np.uint32(number), "%ntid.x": np.uint32(threads)}
         self.special |= {"%nctaid.x": np.uint32(grid), "%dynamic_smem_size": np.uint32(shared)}
@@ -179,7 +180,7 @@ class Block:
     def run(self, quantum):
         while self.alive.any():
             for _ in range(quantum()):
-                ready = self.alive & ~self.waits
+                ready = self.alive & ~self.waits & ~self.joins
                 if not ready.any():
                     break
                 now = self.at[ready].min()
@@ -268,6 +269,10 @@ class Block:
         self.alive &= ~mask
 
     def do_bar(self, line, mask):
+        if line.opcode[1] == "warp":  # to which lanes may come one after the other
+            self.joins |= mask
+            self.joins &= ~np.repeat((self.joins | ~self.alive).reshape(-1, WARP).all(1), WARP)
+            return
         self.together(mask, "a barrier")
         self.waits |= mask
 
@@ -279,9 +284,7 @@ class Block:
         found = self.addresses(source, mask)
         memory = self.shared if space == "shared" else self.memory
         size = np.dtype(kind).itemsize * (len(target) if isinstance(target, tuple) else 1)
-        if space == "acquire":
-            self.blocks.acquired(self.number, int(found[0]))
-        else:
+        if space != "relaxed":  # whose reader looks whether the number has come
             memory.shadow.reads(self.blocks, self.number, np.flatnonzero(mask), found, size)
         if isinstance(target, tuple):
             return self.loaded_at_once(target, memory.load(found, np.dtype((np.void, size))).view(kind), mask)
@@ -308,22 +311,21 @@ class Block:
     def do_st(self, line, mask):
         kind, (target, source) = NUMPY[line.opcode[-1]], line.operands
         memory, found = self.shared if line.opcode[1] == "shared" else self.memory, self.addresses(target, mask)
-        memory.shadow.writes(self.blocks, self.number, np.flatnonzero(mask), found, np.dtype(kind).itemsize)
-        memory.store(found, np.broadcast_to(self.read(source, kind), self.threads)[mask], kind)
+        names = source if isinstance(source, tuple) else (source,)
+        values = np.stack([np.broadcast_to(self.read(name, kind), self.threads)[mask] for name in names], axis=1)
+        size = values.itemsize * len(names)
+        memory.shadow.writes(self.blocks, self.number, np.flatnonzero(mask), found, size)
+        memory.store(
+            found, np.ascontiguousarray(values).view(np.dtype((np.void, size)))[:, 0], np.dtype((np.void, size))
+        )
 
     def do_red(self, line, mask):
-        if line.opcode[:5] == ("red", "relaxed", "gpu", "global", "add"):
-            kind, lanes = NUMPY[line.opcode[-1]], np.flatnonzero(mask)
-            found, value = self.addresses(line.operands[0], mask), self.read(line.operands[1], kind)
-            self.memory.shadow.writes(self.blocks, self.number, lanes, found, np.dtype(kind).itemsize)
-            sums = self.memory.load(found, kind) + np.broadcast_to(value, self.threads)[mask]
-            return self.memory.store(found, sums, kind)
-        assert line.opcode == ("red", "release", "gpu", "global", "add", "u32")
-        for place in self.addresses(line.operands[0], mask):
-            self.blocks.released(self.number, int(place))
-            count = self.memory.load(np.array([place]), np.uint32) + np.uint32(int(line.operands[1]))
-            self.memory.store(np.array([place]), count, np.uint32)
-        return None
+        assert line.opcode[:5] == ("red", "relaxed", "gpu", "global", "add")
+        kind, lanes = NUMPY[line.opcode[-1]], np.flatnonzero(mask)
+        found, value = self.addresses(line.operands[0], mask), self.read(line.operands[1], kind)
+        self.memory.shadow.writes(self.blocks, self.number, lanes, found, np.dtype(kind).itemsize)
+        sums = self.memory.load(found, kind) + np.broadcast_to(value, self.threads)[mask]
+        self.memory.store(found, sums, kind)
 
     def do_mma(self, line, mask):
         self.together(mask, "an instruction of tensor cores")

@@ -1,7 +1,7 @@
 """Whether anything stands between two threads at one place of memory, of which one writes.
 
-A barrier stands between threads of one block.  Between blocks it is a count: who adds to it with `release` tells what
-its block did before its last barrier, and who reads it with `acquire` knows that after its next one.
+A barrier stands between threads of one block.  Between blocks nothing does: what one of them writes others may only
+read by relaxed loads, which look whether the number has come.
 """
 
 import numpy as np
@@ -15,25 +15,14 @@ class RaceError(Exception):
 
 
 class Blocks:
-    """Which of each other's barriers the blocks know to be passed."""
+    """How many barriers each block has passed."""
 
     def __init__(self, count):
         self.count, self.epoch = count, np.zeros(count, np.int64)
-        self.known = np.full((count, count), -1, np.int64)  # [block, other]: the last epoch of it that is over
-        self.heard, self.told = self.known.copy(), {}
 
     def passed(self, block):
         """All threads of the block have come to a barrier."""
-        self.known[block] = np.maximum(self.known[block], self.heard[block])
-        self.known[block, block] = self.epoch[block]
         self.epoch[block] += 1
-
-    def released(self, block, place):
-        self.told[place] = np.maximum(self.told.get(place, self.known[block]), self.known[block])
-
-    def acquired(self, block, place):
-        if place in self.told:
-            self.heard[block] = np.maximum(self.heard[block], self.told[place])
 
 
 class Shadow:
@@ -55,8 +44,7 @@ class Shadow:
         (by_block, by_lane), epoch = self.writer[:, places], self.write_epoch[places]
         own = by_block == block
         racing = own & (by_lane != lanes) & (epoch == blocks.epoch[block])
-        others = ~own & (by_block != NOBODY)
-        racing |= others & (epoch > blocks.known[block, np.where(others, by_block, 0)])
+        racing |= ~own & (by_block != NOBODY)
         if racing.any():
             n = int(np.flatnonzero(racing)[0])
             writer = int(by_block[n]), int(by_lane[n])
@@ -77,10 +65,7 @@ class Shadow:
         self._after_write(blocks, block, places, lanes)
         for other in range(blocks.count):
             epoch, reader = self.read_epoch[other, places], self.reader[other, places]
-            if other == block:
-                racing = (epoch == blocks.epoch[block]) & (reader != lanes)
-            else:
-                racing = epoch > blocks.known[block, other]
+            racing = (epoch == blocks.epoch[block]) & (reader != lanes) if other == block else epoch >= 0
             if racing.any():
                 n = int(np.flatnonzero(racing)[0])
                 raise RaceError(f"thread {int(lanes[n])} of block {block} writes where block {other} may still read")

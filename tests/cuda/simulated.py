@@ -15,9 +15,10 @@ from numba import cuda
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
 import lstm_numba as ln
-from lstm_numba.gpu import block, compiler, cores, device, exact, words
+from lstm_numba.gpu import block, compiler, cores, device, exact, staging, words
 from lstm_numba.gpu.interpreted import Interpreter
 from lstm_numba.gpu.plan import Limits, Method
+from lstm_numba.gpu.staging import make_stage
 from tests import layers
 
 ONE_BLOCK = Limits((9, 0), 1, 200_000)
@@ -96,13 +97,34 @@ def number(array, index):
     return array[index]
 
 
-def several_of(count, one, ratio):
+def several_of(count, one, ratio=1):
     return lambda array, index: tuple(one(array, index + k * ratio) for k in range(count))
+
+
+def put_number(array, index, value):
+    array[index] = value
+
+
+def put_pair(array, index, pair):
+    array[index], array[index + 1] = pair
+
+
+def several_put(count, put, ratio=1):
+    def put_several(array, index, values):
+        for k in range(count):
+            put(array, index + k * ratio, values[k])
+
+    return put_several
 
 
 def always(operand):
     """Every array is aligned."""
     return True
+
+
+def never(found):
+    """Whatever one thread after the other reads is there."""
+    return False
 
 
 class Behind:
@@ -124,6 +146,10 @@ def as_it_is(value):
     return value
 
 
+def nobody():
+    """Has waited."""
+
+
 # --- A device
 
 
@@ -138,21 +164,17 @@ class Simulator(Interpreter):
         count = arguments["batch"] * arguments[space]
         if not count:
             return
-        names = compiler.unit_arguments(module, name, space)
-        signature = getattr(module, name).__code__.co_varnames[: getattr(module, name).__code__.co_argcount]
-        places = {"row": f"place // {space}", "unit": f"place % {space}"}
-        # what is in the slots already is no sum of its own
-        call = [places.get(n, n if n in names else "None" if n.startswith("sums_") else "0") for n in signature]
-        text = compiler.KERNEL.format(name=name, arguments=", ".join(names), space=space, call=", ".join(call))
-        text = text.replace("grid(1)", "cuda.grid(1)")
-        kernel = compiler.from_text(text, name, unit=getattr(module, name), cuda=cuda)
+        text, names = compiler.unit_text(
+            module, name, space, nothing="None"
+        )  # what is in the slots is no sum of its own
+        functions = {n: getattr(module, n) for n in compiler.of_unit(module, name)}
+        kernel = compiler.from_text(text.replace("grid(1)", "cuda.grid(1)"), f"{name}_kernel", **functions, cuda=cuda)
         cuda.jit(kernel)[-(-count // 8), 8](*[in_place(arguments[n]) for n in names])
 
     def sweep(self, module, kinds, name, arguments, found):
         assert found.parts == 1  # blocks are simulated one after the other
         names = {"cuda": cuda, "min": min, "max": max, "range": range}
         sweep = _all_in(names, module, kinds, name, self)
-        arguments = {**arguments, "barrier": np.zeros(1, np.uint32)}
         signature = sweep.__code__.co_varnames[: sweep.__code__.co_argcount]
         cuda.jit(sweep)[found.groups, self.threads, 0, found.shared](*[in_place(arguments[n]) for n in signature])
 
@@ -173,36 +195,38 @@ def _all_in(names, module, kinds, name, device):
     hold, hold_turned = block.make_hold(moved, *map(moved, layout), 0, as_it_is)
     if method.tensor:
         ratio, mma = 4 // kinds.stored.itemsize, moved(mma_of(half_matrices if kinds.is_half else tf32_matrices))
-        one = pair if kinds.is_half else number
-        none = (0.0, 0.0) if kinds.is_half else 0.0
-        two_of, words_of = (moved(several_of(count, one, ratio)) for count in (2, 4))
-        read = Behind, two_of, words_of, moved(one), as_it_is, none
-        product = cores.make_multiply(moved, ratio, *read, mma, always, 0.0)
+        one, put = (pair, put_pair) if kinds.is_half else (number, put_number)
+        several, none = several_of(4, one, ratio), (0.0, 0.0) if kinds.is_half else 0.0
+        put_several = several_put(4, put, ratio)
+        read, placed = (moved(several), moved(one), never, nobody), (moved(put_several), moved(put))
+        stage = make_stage(moved, 4 * ratio, ratio, method.at_once, read, placed, as_it_is, none)
+        two = moved(several_of(2, one, ratio))
+        product = cores.make_multiply(moved, ratio, stage, two, moved(several), mma, none, always, 0.0)
     else:
         count = 16 // kinds.arithmetic.itemsize
-        product = exact.make_multiply(moved, count, several_of(count, number, 1), moved(swapped), always, zero)
-    product = moved(product)
+        several, put_several = several_of(count, number), several_put(count, put_number)
+        read, placed = (several, number, never, nobody), (put_several, put_number)
+        stage = make_stage(moved, count, 1, method.at_once, read, placed, as_it_is, zero)
+        product = exact.make_multiply(moved, count, several, stage, moved(swapped), always, zero)
+    deal, product = product
 
-    def multiply(stored, held, count, depth, operand, start, apart, rows, numbers, at, tile, scratch, more):
-        product(stored, held, count, depth, Behind(operand, start), apart, rows, numbers, at, tile, scratch, more)
+    def multiply(stored, numbers, dealt, operand, start, more, waits):
+        product(stored, numbers, dealt, Behind(operand, start), more, waits)
 
     def shared_memory():
         stored = cuda.shared.array(0, kinds.stored)
         numbers = cuda.shared.array(0, kinds.arithmetic)
         return stored, numbers
 
-    def meet(barrier, parts, met):
-        cuda.syncthreads()
-        return met
-
     functions = {n: f for n, f in {**vars(words), **vars(module)}.items() if isinstance(f, FunctionType)}
     functions |= {"thread": block.thread, "threads": block.threads, "wait": block.wait, "share": block.share}
-    functions |= {"hold": hold, "hold_turned": hold_turned, "multiply": multiply, "meet": meet}
-    functions |= {"shared_memory": shared_memory, "pair": pair, "swapped": swapped}
-    constants = {**vars(block), **vars(cores if method.tensor else exact)}
+    functions |= {"places": block.places, "hold": hold, "hold_turned": hold_turned, "deal": deal, "multiply": multiply}
+    functions |= {"shared_memory": shared_memory, "pair": pair, "put_pair": put_pair, "swapped": swapped}
+    constants = {**vars(block), **vars(staging), **vars(cores if method.tensor else exact)}
     names |= {name: value for name, value in constants.items() if isinstance(value, int)} | {"WARPS": WARPS}
     names |= {"divmod": divmod, "np": np, "tuple": tuple, "Behind": Behind}
-    own = {n for n, f in functions.items() if f.__module__.startswith(("lstm_numba.gpu", module.__name__, "__main__"))}
+    ours = "lstm_numba.gpu", module.__name__, "__main__"
+    own = {n for n, f in functions.items() if (f.__module__ or ours[0]).startswith(ours)}
     names |= {n: moved(f) if n in own else f for n, f in functions.items()}
     return names[name]
 

@@ -124,23 +124,23 @@ def test_the_least_work_of_an_lstm_is_counted_from_its_sizes():
         "project": 10 * 4 * 4 * 3, "forward": 10 * 4 * 4 * 4, "backward": 10 * 4 * 4 * 4,
         "after": 10 * 4 * 4 * (2 * 3 + 4),
     }  # fmt: skip
-    assert [meetings for _, _, meetings in work.values()] == [0, 5, 5, 0]
+    assert [waits for _, _, waits in work.values()] == [0, 5, 5, 0]
     assert work["project"][1] == 10 * (3 * 4 + 16 * 4)
 
 
-def test_the_kernel_that_only_meets_compiles():
-    assert compiler.meeting_binary(Types("float32"), (9, 0)).spilled == 0
+def test_the_kernel_that_only_waits_compiles():
+    assert compiler.exchange_binary(Types("float32"), (9, 0)).spilled == 0
 
 
 def test_the_report_names_the_limit_and_the_largest_loss():
-    least = {"project": {"arithmetic": 2.0, "bytes": 8.0, "meetings": 0.0}}
-    least["forward"] = {"arithmetic": 1.0, "bytes": 3.0, "meetings": 32.0}
+    least = {"project": {"arithmetic": 2.0, "bytes": 8.0, "waits": 0.0}}
+    least["forward"] = {"arithmetic": 1.0, "bytes": 3.0, "waits": 32.0}
     found = {"milliseconds": {"this": [0.08], "cudnn": [0.1]}, "plans": {"forward": None, "backward": None}}
     found |= {"failed": {}, "least": least, "taken": {"project": 10.0, "forward": 60.0, "the rest": 10.0}}
     cells = report._speed(ROWS[0], found)
     assert len(cells) == len(report.COLUMNS)
     steps = ROWS[0].size[0]
-    assert cells[-3].endswith(f"forward {32 / steps:.2f} (meetings)")
+    assert cells[-3].endswith(f"forward {32 / steps:.2f} (waits)")
     assert cells[-2] == "50%"
     assert cells[-1].startswith("forward: ")
     text = report.markdown(

@@ -11,7 +11,7 @@ pytest.importorskip("numba_cuda")
 
 from lstm_numba.errors import ArgumentError
 from lstm_numba.gpu import compiler
-from lstm_numba.gpu import engine as gpu_engine
+from lstm_numba.gpu import sweeps as gpu_sweeps
 from lstm_numba.gpu.device import Device
 from lstm_numba.gpu.products import Products, _laid_out
 from lstm_numba.types import Types
@@ -44,7 +44,7 @@ class Stood(Device):
 def test_a_layer_runs_through_the_device(cell, sweep, dtype):
     exact = layers.random_layer(cell, 3, 4, dtype=dtype)
     own = twin(exact, Stood())
-    own._placed.engine.limits = H100 if sweep else None
+    own._placed.engine.sweeps.limits = H100 if sweep else None
     numbers = layers.numbers_for(exact, 4, 3)
     options = {"lengths": [4, 2, 1], "resets": np.arange(12).reshape(4, 3) % 5 == 1}
     expected = layers.everything(exact, numbers, **options)
@@ -64,17 +64,17 @@ def test_a_time_loop_that_comes_again_with_the_same_arrays_is_replayed_as_a_grap
     device, counted, graphs = Stood(), [], OrderedDict()
     array = fake_cupy.own(np.zeros(3))
 
-    def run(arrays, begin, end):
+    def run(arrays, count):
         counted.append(1)
         device.multiply(arrays["c"], arrays["a"], arrays["a"].T, EXACT)
 
     arrays = {"c": fake_cupy.own(np.zeros((1, 1))), "a": array.reshape(1, 3), "batch": 2}
     array += 1
     for _ in range(5):
-        device.steps(graphs, run, arrays, 0, 1)
+        device.steps(graphs, run, arrays, 1)
     assert arrays["c"] == 15
     assert len(counted) == 2  # once in earnest, once into the graph
-    device.steps(graphs, run, {**arrays, "batch": 3}, 0, 1)
+    device.steps(graphs, run, {**arrays, "batch": 3}, 1)
     assert len(counted) == 3
 
 
@@ -82,12 +82,12 @@ def test_a_thread_that_meets_a_time_loop_the_second_time_has_cublas_before_it_re
     device, graphs = Stood(), OrderedDict()
     arrays = {name: fake_cupy.own(np.ones((1, 1))) for name in ("c", "a")}
 
-    def run(arrays, begin, end):
+    def run(arrays, count):
         device.multiply(arrays["c"], arrays["a"], arrays["a"], EXACT)
 
     with ThreadPoolExecutor(1) as other:
-        other.submit(device.steps, graphs, run, arrays, 0, 1).result()
-    device.steps(graphs, run, arrays, 0, 1)
+        other.submit(device.steps, graphs, run, arrays, 1).result()
+    device.steps(graphs, run, arrays, 1)
     assert arrays["c"] == 3
 
 
@@ -137,12 +137,12 @@ def test_blocks_that_would_wait_for_ever_are_not_launched():
     exact = layers.random_layer("gru", 3, 8)
     device = Stood()
     engine = twin(exact, device)._placed.engine
-    small = replace(H100, shared=10_500)  # several blocks share the units
-    engine.limits = small
+    small = replace(H100, shared=11_400)  # several blocks share the units
+    engine.sweeps.limits = small
     assert engine.plan("forward", 3).parts > 1
     device.xp.cuda.driver.room = 0
     assert engine.plan("forward", 2) is None
-    engine.limits = H100
+    engine.sweeps.limits = H100
     assert engine.plan("forward", 3).parts == 1  # nobody waits
 
 
@@ -151,7 +151,7 @@ def test_into_a_graph_that_the_caller_records_the_steps_go_as_they_are():
     with fake_cupy.Stream() as stream:
         stream.begin_capture()
         for _ in range(3):
-            device.steps(graphs, lambda *_: counted.append(1), {}, 0, 1)
+            device.steps(graphs, lambda *_: counted.append(1), {}, 1)
         stream.end_capture()
     assert (len(counted), len(graphs)) == (3, 0)
 
@@ -169,14 +169,14 @@ def test_work_goes_to_the_layers_device_whichever_is_current():
     own._placed.device.number = 3
     launch = own._placed.device.launch
     own._placed.device.launch = lambda *a: (seen.append(fake_cupy.Device.current), launch(*a))
-    own._placed.engine.limits = None
+    own._placed.engine.sweeps.limits = None
     own.forward(np.zeros((2, 1, 3))).backward(np.zeros((2, 1, 4)))
     assert set(seen) == {3}
 
 
 def test_a_plan_is_made_once_for_each_number_of_rows(monkeypatch):
-    made, plan = [], gpu_engine.plan
-    monkeypatch.setattr(gpu_engine, "plan", lambda *given: made.append(given[2]) or plan(*given))
+    made, plan = [], gpu_sweeps.plan
+    monkeypatch.setattr(gpu_sweeps, "plan", lambda *given: made.append(given[2]) or plan(*given))
     own = twin(layers.random_layer("gru", 3, 4), Stood())
     for rows in (2, 3, 2, 2):
         own.forward(np.zeros((2, rows, 3)), save=False)

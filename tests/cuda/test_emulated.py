@@ -12,12 +12,13 @@ import pytest
 
 pytest.importorskip("numba_cuda")
 
+from numba import cuda
+
 from lstm_numba import registry
-from lstm_numba.gpu import compiler, engine
-from lstm_numba.gpu.blocks import block_words
-from lstm_numba.gpu.plan import APART, Limits
+from lstm_numba.gpu import compiler, scalars, sweeps
+from lstm_numba.gpu.plan import Limits
 from lstm_numba.types import Types
-from scripts.gpu_checks import ladder
+from scripts.gpu_checks import functions, ladder
 from tests import layers
 from tests.cuda import arithmetic, ptx
 from tests.cuda.devices import along, twin
@@ -59,7 +60,7 @@ MORE = [
 @pytest.mark.parametrize("case", [*FAST, *(pytest.param(case, marks=pytest.mark.slow) for case in MORE)], ids=str)
 def test_blocks_that_share_the_units_give_what_the_cpu_gives(case, monkeypatch):
     cell, storage, products, hidden, parts, groups = case
-    monkeypatch.setattr(engine, "plan", divided(parts, groups))
+    monkeypatch.setattr(sweeps, "plan", divided(parts, groups))
     device = Emulator(Limits((9, 0), parts * groups, 0))
     assert farther_apart(cell, storage, products, hidden, device) == []
 
@@ -68,7 +69,7 @@ def test_blocks_that_share_the_units_give_what_the_cpu_gives(case, monkeypatch):
 @pytest.mark.parametrize(("products", "rows"), [("exact", 67), ("tf32", 27), ("tf32", 75)])
 def test_more_sums_than_the_threads_take_at_once_and_more_rows_than_a_tile(products, rows, monkeypatch):
     """A block of its own for all units: every team goes round several times."""
-    monkeypatch.setattr(engine, "plan", divided(1, 1))
+    monkeypatch.setattr(sweeps, "plan", divided(1, 1))
     exact = layers.random_layer("rnn", 3, 70)
     for array in exact.parameters.values():
         array *= 0.2
@@ -77,6 +78,40 @@ def test_more_sums_than_the_threads_take_at_once_and_more_rows_than_a_tile(produ
     found = layers.everything(own, numbers.cast("float32"))
     tolerance = ladder.TOLERANCE["float32" if products == "exact" else "tf32"]
     assert layers.farther_apart(found, layers.everything(exact, numbers), tolerance) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("storage", "products"), [("float32", "exact"), ("float32", "tf32"), ("float16", "exact")])
+def test_an_operand_comes_so_many_columns_at_a_time(storage, products, monkeypatch):
+    monkeypatch.setattr(sweeps, "plan", divided(2, 1, least_span=True))
+    device = Emulator(Limits((9, 0), 2, 0))
+    assert farther_apart("rnn", storage, products, 150, device) == []
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "float16"])
+def test_a_nan_that_looks_like_nothing_is_no_reason_to_wait(kind, monkeypatch):
+    """All bits of the first state are set: it is read as it is, and handed on as another NaN."""
+    monkeypatch.setattr(sweeps, "plan", divided(2, 1))
+    layer = layers.random_layer("lstm", 3, 8)
+    own = twin(layer, Emulator(Limits((9, 0), 2, 0)), dtype=kind)
+    numbers = layers.numbers_for(layer, 3, 2)
+    low, full = numbers.cast(own.types.storage), numbers.cast(own.dtype.name)
+    full.state["h"].view(f"i{full.state['h'].itemsize}")[...] = -1
+    run = layers.forward(own, layers.Numbers(low.inputs, full.state, low.d_output, full.d_state))
+    assert np.isnan(run.output).all()
+
+
+@pytest.mark.parametrize("name", functions.RIGHT)
+def test_our_functions_of_float32_are_right_to_the_last_places(name):
+    """2**a and 1 / a are exact here: what is left is what the formulas lose."""
+    kernel = compiler.from_text(
+        functions.APPLY, "apply", grid=cuda.grid, function=scalars.functions(scalars.ARITHMETIC["float32"])[name]
+    )
+    arguments = tuple(compiler.argument_type(n, Types("float32")) for n in ("count", "source", "target"))
+    given = np.concatenate([np.linspace(-9, 9, 5000), np.linspace(-0.7, 0.7, 5000)]).astype("float32")
+    found = np.zeros_like(given)
+    ptx.launch(compiler.to_ptx(kernel, arguments), 40, 256, 0, [given.size, given, found])
+    assert functions.farthest(name, given, found) < functions.MOST[name] / 2
 
 
 def test_units_step_by_step_give_what_the_cpu_gives():
@@ -105,22 +140,23 @@ def without(pattern, which):
     return change
 
 
-BARRIER, SPIN = r"\bbar\.sync[^;]*;", r"\.acquire\.gpu"
+BARRIER, SEEN = r"\bbar\.sync[^;]*;", r"ld\.relaxed\.gpu\.global"
 FRAGMENT = r"(mma\S+ \{[^}]*\}, \{%r\d+, ?)(%r\d+), ?(%r\d+)"
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(without(BARRIER, 2), id="parts of sums are read before they are written"),
-        pytest.param(without(BARRIER, -1), id="the block does not wait for its first thread"),
-        pytest.param(lambda text: re.sub(SPIN, "", text), id="the count is read, not acquired"),
+        pytest.param(without(BARRIER, 3), id="columns are multiplied before all are laid down"),
+        pytest.param(without(BARRIER, 4), id="parts of sums are read before they are written"),
+        pytest.param(without(BARRIER, 5), id="sums are read before all are there"),
+        pytest.param(lambda text: re.sub(SEEN, "ld.global", text), id="numbers of other blocks are read as one's own"),
         pytest.param(lambda text: text.replace("cvt.rna.tf32.f32", "mov.b32"), id="factors are not rounded"),
         pytest.param(lambda text: re.sub(FRAGMENT, r"\1\3,\2", text), id="fragments"),
     ],
 )
 def test_what_a_device_would_not_forgive_is_noticed(change, monkeypatch):
-    monkeypatch.setattr(engine, "plan", divided(2, 1))
+    monkeypatch.setattr(sweeps, "plan", divided(2, 1))
     device = Emulator(Limits((9, 0), 2, 0), change)
     try:
         apart = farther_apart("rnn", "float32", "tf32", 16, device)
@@ -129,32 +165,19 @@ def test_what_a_device_would_not_forgive_is_noticed(change, monkeypatch):
     assert apart
 
 
-def meetings(ptx_text, blocks, count):
-    barrier = np.zeros(APART, np.uint32)
-    ptx.launch(ptx_text, blocks, 64, 0, [count, blocks, barrier])
-    return barrier[0]
+def exchanged(parts, blocks, count, turns=10**6):
+    board = np.full(count * blocks, -1, np.int32).view(np.float32)
+    ptx.launch(compiler.exchange_ptx(Types("float32")), blocks, 64, 0, [count, parts, board], turns=turns)
+    return board
 
 
-def test_blocks_meet_as_often_as_they_are_told():
-    text = compiler.meeting_ptx(Types("float32"))
-    assert meetings(text, blocks=3, count=5) == 15
+def test_blocks_of_a_group_wait_for_a_number_of_each_other():
+    assert not exchanged(parts=3, blocks=6, count=5).any()
 
 
-def test_blocks_meet_where_the_count_of_32_bits_begins_again():
-    kinds, head = Types("float32"), "def late(count, parts, barrier, met):"
-    text = compiler.MEETINGS.replace("def meetings(count, parts, barrier):\n    met = 0", head)
-    kernel = compiler.from_text(text, "late", meet=block_words(kinds)["meet"])
-    names = ("now", "parts", "barrier", "begin")
-    late = compiler.to_ptx(kernel, tuple(compiler.argument_type(name, kinds) for name in names))
-    barrier = np.full(APART, 2**32 - 3, np.uint32)
-    ptx.launch(late, 2, 64, 0, [4, 2, barrier, 2**32 - 3], turns=3000)
-    assert barrier[0] == 5
-
-
-def test_a_block_that_nobody_meets_is_noticed():
-    text = compiler.meeting_ptx(Types("float32"))
-    with pytest.raises(RaceError, match="wait for ever"):
-        ptx.launch(text, 2, 64, 0, [1, 3, np.zeros(APART, np.uint32)], turns=300)
+def test_a_block_that_waits_for_nobody_is_noticed():
+    with pytest.raises(RaceError, match=r"wait for ever|outside"):
+        exchanged(parts=3, blocks=2, count=1, turns=300)
 
 
 def test_the_layouts_of_fragments_cover_each_matrix_once():

@@ -21,8 +21,8 @@ A100 = Limits((8, 0), 108, 166_912)
 
 def lstm(hidden, kinds, batch=16, limits=H100):
     """Forward and backward of an LSTM."""
-    forward = plan([Held("hold", 4, hidden, hidden, 1)], [hidden], batch, limits, kinds)
-    return forward, plan([Held("turned", 1, hidden, 4 * hidden, 1)], [hidden], batch, limits, kinds)
+    forward = plan([Held("hold", 4, hidden, hidden, "at_1")], [hidden], batch, limits, kinds)
+    return forward, plan([Held("turned", 1, hidden, 4 * hidden, "at_1")], [hidden], batch, limits, kinds)
 
 
 @given(
@@ -31,7 +31,7 @@ def lstm(hidden, kinds, batch=16, limits=H100):
 )  # fmt: skip
 def test_a_plan_keeps_to_the_limits_and_covers_everything(sizes, batch, kinds, gates, limits):
     """Products in a row through as many spaces."""
-    held = [Held(f"hold_{k}", gates, size, sizes[k - 2], k) for k, size in enumerate(sizes, start=1)]
+    held = [Held(f"hold_{k}", gates, size, sizes[k - 2], f"at_{k}") for k, size in enumerate(sizes, start=1)]
     found = plan(held, sizes, batch, limits, kinds)
     if found is None:
         return
@@ -52,12 +52,12 @@ def assert_regions_are_apart(found, held, kinds):
          method.held(m.rows(found.parts), m.depth) * kinds.stored.itemsize)
         for m in held
     ]  # fmt: skip
-    sums = [
-        (found.places[f"at_{m.stage}"] * number, m.gates * -(-m.size // found.parts) * found.tile * number)
-        for m in held
-    ]
+    sums = [(found.places[m.sums] * number, m.gates * -(-m.size // found.parts) * found.tile * number) for m in held]
     most = max(m.gates * -(-m.size // found.parts) for m in held)
-    regions = sorted([*matrices, *sums, (found.places["scratch"] * number, method.scratch(most, found.tile) * number)])
+    stage = found.places["stage"] * kinds.stored.itemsize, method.stage(found.tile, found.span) * kinds.stored.itemsize
+    regions = sorted(
+        [*matrices, stage, *sums, (found.places["scratch"] * number, method.scratch(most, found.tile) * number)]
+    )
     ends = [begin + length for begin, length in regions]
     assert all(end <= begin for end, (begin, _) in zip(ends, regions[1:], strict=False))
     assert ends[-1] == found.shared
@@ -65,8 +65,8 @@ def assert_regions_are_apart(found, held, kinds):
 
 def test_half_numbers_are_read_in_pairs_of_whatever_a_product_multiplies():
     kinds = Types("bfloat16")
-    assert plan([Held("hold", 1, 8, 6, 1)], [8], 4, H100, kinds)
-    assert plan([Held("hold", 1, 8, 5, 1)], [8], 4, H100, kinds) is None
+    assert plan([Held("hold", 1, 8, 6, "at_1")], [8], 4, H100, kinds)
+    assert plan([Held("hold", 1, 8, 5, "at_1")], [8], 4, H100, kinds) is None
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_table_of_estimates_is_what_is_estimated():
     for *own, way, parts, groups, microseconds in lines:
         batch, hidden, kind = own if own[0] else (batch, hidden, kind)
         units = int(hidden)
-        held = [Held("m", 4, units, units, 1) if way == "->" else Held("m", 1, units, 4 * units, 1)]
+        held = [Held("m", 4, units, units, "at_1") if way == "->" else Held("m", 1, units, 4 * units, "at_1")]
         sizes = held, [units], int(batch)
         found = plan(*sizes, H100, kinds[kind])
         assert (found.parts, found.groups) == (int(parts), int(groups))

@@ -4,9 +4,11 @@ Adjoints are only ever added to arrays that begin with 0; who reads one puts the
 of the text, so the bits are the same every time.
 """
 
+from collections.abc import Iterator
+
 from derive.emit.cuda.base import Unit, state_of
 from derive.emit.kernels.base import Block
-from derive.emit.layout import Layout
+from derive.emit.layout import Layout, Operand
 from derive.program import Affine, Pointwise
 from derive.symbols import ONE, Vector
 
@@ -28,6 +30,16 @@ def _reached(layout: Layout, stage: Affine) -> set[str]:
     return {o.vector.name for o in layout.transposed(layout.number(stage))}
 
 
+def pulled(layout: Layout, stage: Pointwise) -> Iterator[tuple[str, str, list[Operand]]]:
+    """What products of the time loop send to a stage's writes: of a state, from the step after this one, by way of
+    h_prev; of a value, from this one.  The vector that they multiplied, its space, and they, as they stand in the step.
+    """
+    for write in stage.writes:
+        for name in (f"{write.name}_prev", write.name) if write.role == "state" else (write.name,):
+            if found := [o for k in layout.affine for o in layout.transposed(k) if o.vector.name == name]:
+                yield name, write.space, found
+
+
 class Backward(Unit):
     """The transpose of a pointwise stage, of one unit."""
 
@@ -43,7 +55,7 @@ class Backward(Unit):
         lines: Block = []
         if any(write.role == "state" for write in self.stage.writes):
             self.need("marked", "resets")
-            lines.append("again = starts_again(marked, resets, given + batch, now + 1, length)")
+            lines.append("again = starts_again(marked, resets, after, now + 1, length)")
         if step.backward.results:  # nothing that is written stands before these: all of them come at once
             lines += [f"{self.local(v.name)} = {self._saved(v)}" for v in step.vjp.saved]
         for write, d in zip(self.stage.writes, step.vjp.incoming, strict=True):
@@ -60,16 +72,39 @@ class Backward(Unit):
 
     def _incoming(self, write: Vector, name: str) -> Block:
         """What arrives for a write: from step t+1, from the loss at t, from later stages of this step."""
-        found = []
+        lines: Block = []
         if write.role == "state":
-            start = self.at(f"d_start_{write.name}", "row", write.space)
-            found.append(f"take_state(again, {start}, {self.at(f'd_all_{write.name}', 'later', write.space)})")
+            lines += self._received(f"d_all_{write.name}", "later", write, name, f"{write.name}_prev")
+            lines.append(f"{name} = or_give(again, {self.at(f'd_start_{write.name}', 'row', write.space)}, {name})")
         if write.name in self.cell.outputs:
-            found.append(f"get_low({self.at(f'd_out_{write.name}', 'given', write.space)})")
-        if write.name in self.delivered or not found:
+            lines += self._added(name, f"get_low({self.at(f'd_out_{write.name}', 'here', write.space)})", bool(lines))
+        if write.name in self.delivered or not lines:
             # an array that no stage adds to stays 0
-            found.append(f"take({self.at(f'd_kept_{write.name}', 'row', write.space)})")
-        return [f"{name} = {found[0]}", *(f"{name} = {name} + {more}" for more in found[1:])]
+            more = self._unlike(f"{name}_later") if lines else name
+            lines += self._received(f"d_kept_{write.name}", "row", write, more, write.name)
+            lines += [f"{name} = {name} + {more}"] if more != name else []
+        return lines
+
+    def _received(self, array: str, rows: str, write: Vector, name: str, vector: str) -> Block:
+        """What was added up in an array, which begins with 0 again, and what products add to that."""
+        place = self.at(array, rows, write.space)
+        lines: Block = [f"{name} = get({place})", f"erase({place})"]
+        if vector in [pulled_name for pulled_name, _, _ in pulled(self.layout, self.stage)]:
+            self.need(f"sums_{vector}", f"sum_{vector}")
+            lines.append(f"{name} = summed({name}, sums_{vector}, sum_{vector})")
+        return lines
+
+    def _added(self, name: str, value: str, is_more: bool) -> Block:
+        if not is_more:
+            return [f"{name} = {value}"]
+        more = self._unlike(f"{name}_out")
+        return [f"{more} = {value}", f"{name} = {name} + {more}"]
+
+    def _unlike(self, name: str) -> str:
+        """The name, or a longer one that no symbol, adjoint or tangent has."""
+        while name.removeprefix("d_") in self.layout.names:
+            name += "_"
+        return name
 
     def _deliver(self, v: Vector, name: str) -> Block | str:
         """Add an adjoint where it belongs."""
@@ -82,7 +117,7 @@ class Backward(Unit):
         if v.role == "parameter":
             return self.at(self.layout.adjoint_of(v, self.stage), "row", self.space)
         if v.role == "input":
-            return self.at(f"d_seq_{v.name}", "given", v.space)
+            return self.at(f"d_seq_{v.name}", "here", v.space)
         if v.role == "previous":
             return self.at(f"d_all_{state_of(v)}", "earlier", v.space)
         return self.at(f"d_kept_{v.name}", "row", v.space if v.space != ONE else self.space)

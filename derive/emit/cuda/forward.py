@@ -23,7 +23,7 @@ class Forward(Unit):
         lines: Block = [*self._reading(), self._applied()]
         if any(name in self.cell.states for name in self._results()):
             self.need("marked", "resets")
-            lines.append("again = starts_again(marked, resets, given + batch, now + 1, length)")
+            lines.append("again = starts_again(marked, resets, after, now + 1, length)")
         for name in self._results():
             lines += self._stores(name, self.local(self.prefix + name))
         return lines
@@ -32,7 +32,7 @@ class Forward(Unit):
         lines: Block = []
         for v in self.stage.reads:
             name = self.local(v.name)
-            lines.append(f"{name} = {self._read(v)}")
+            lines += [f"{name} = {self._read(v)}", *self._summed(v, name)]
             if v.role == "slot" and v.name in self.layout.homes and self._is_own(v):
                 lines.append(f"put({self.slot(self.own_slot(v))}, {name})")
         return lines
@@ -48,23 +48,28 @@ class Forward(Unit):
 
     def _read(self, v: Vector) -> str:
         if v.role != "slot" or not self._is_own(v):
-            return self.value(v, self.stage, "before")
+            return self.value(v, self.stage, "here")
+        return f"get({self.slot(self.own_slot(v))})"
+
+    def _summed(self, v: Vector, name: str) -> Block:
+        """Input products and, where they are not in the slot yet, recurrent ones."""
+        if v.role != "slot" or not self._is_own(v):
+            return []
         home = self.own_slot(v)
         low, run = recurrent_run(self.layout, home.stage)
         if not low <= home.slot < low + run:
-            return f"get({self.slot(home)})"
+            return []
         k, place = home.stage, home.slot - low
         self.need(f"sums_{k}", f"sum_{k}", f"apart_{k}")
         offset = {0: "", 1: f" + apart_{k}"}.get(place, f" + {place} * apart_{k}")
-        return f"summed({self.slot(home)}, sums_{k}, sum_{k}{offset})"
+        return [f"{name} = summed({name}, sums_{k}, sum_{k}{offset})"]
 
     def _stores(self, name: str, local: str) -> Block:
         lines: Block = []
         if name in self.layout.homes:
             place = self.home(name, self.space)
-            lines.append(f"put({place}, {local})")
-            if self.is_operand(name):
-                lines.append(f"copy_low({self.at(f'low_{name}', 'kept_at', self.space)}, {local})")
+            both = self.twice(f"kept_{name}", f"low_{name}", "here") if self.is_operand(name) else ""
+            lines.append(f"put_both({both}, {local})" if both else f"put({place}, {local})")
         if name in self.cell.states:
             lines += self._state(name, local)
         return lines
@@ -73,26 +78,29 @@ class Forward(Unit):
         """The new value leaves the layer; what the next step finds is that, or the first state again."""
         lines: Block = []
         if state in self.cell.outputs:
-            lines.append(f"put_low({self.at(f'out_{state}', 'given', self.space)}, {name})")
+            lines.append(f"put_low({self.at(f'out_{state}', 'here', self.space)}, {name})")
         begun = f"or_start(again, {self.at(f'start_{state}', 'row', self.space)}, {name})"
         lines.append(f"{name} = {begun}")
-        lines.append(f"put({self.at(f'all_{state}', 'after', self.space)}, {name})")
+        return [*lines, self._onward(state, name)]
+
+    def _onward(self, state: str, value: str) -> str:
+        """What the next step finds."""
         if self.is_operand(f"{state}_prev"):
-            lines.append(f"copy_low({self.at(f'low_{state}_prev', 'after', self.space)}, {name})")
-        return lines
+            return f"put_both({self.twice(f'all_{state}', f'low_{state}_prev', 'after')}, {value})"
+        return f"put({self.at(f'all_{state}', 'after', self.space)}, {value})"
+
+    def twice(self, array: str, low: str, rows: str) -> str:
+        """array, the one that products read, index of this unit in a row of either."""
+        return f"{self.need(array)}, {self.at(low, rows, self.space)}"
 
     def past(self) -> Block:
         """States are held; what a product reads is 0."""
         lines: Block = []
         for name in self._results():
             if name in self.cell.states:
-                before, after = (self.at(f"all_{name}", rows, self.space) for rows in ("before", "after"))
-                lines.append(f"put({after}, get({before}))")
-                if self.is_operand(f"{name}_prev"):
-                    lines.append(f"copy_low({self.at(f'low_{name}_prev', 'after', self.space)}, get({before}))")
+                lines.append(self._onward(name, f"get({self.at(f'all_{name}', 'here', self.space)})"))
             if name in self.layout.homes and self.is_operand(name):
-                place = self.at(f"kept_{name}", "kept_at", self.space)
-                lines += [f"erase({place})", f"erase_low({self.at(f'low_{name}', 'kept_at', self.space)})"]
+                lines.append(f"erase_both({self.twice(f'kept_{name}', f'low_{name}', 'here')})")
         return lines or ["pass"]
 
 

@@ -15,7 +15,7 @@ from derive.emit.layout import Layout
 
 # What a step adds up over steps: along a direction only its changes are asked for.
 UNREAD = re.compile(r"add\(d_(param|seq)_")
-STORES = re.compile(r"(put|put_low|copy_low|erase|erase_low)\(|dot_\w+ = or_start")
+STORES = re.compile(r"(put|put_low|put_both|erase|erase_both)\(|dot_\w+ = or_start")
 LOW = re.compile(r"\b(?:seq|slots|low|param|all|kept|start|out|d)_(?!at\b)\w+\b")
 
 
@@ -29,6 +29,7 @@ class UnitTangent(Tangent):
     """What both have in common."""
 
     moving = LOW
+    is_split = False
 
     def body(self) -> Block:
         block = super().body()
