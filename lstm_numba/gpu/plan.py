@@ -223,7 +223,7 @@ def _regions(
 
 
 def _cycles(p: Plan, held: Sequence[Held], sizes: Sequence[int], batch: int, kinds: Types, method: Method) -> float:
-    """What a step should take: products, the operands on their way, and the meetings."""
+    """What a step should take: products, the operands on their way, and the waits for other blocks."""
     rows, product = -(-batch // p.groups), _tensor_cycles if method.tensor else _exact_cycles
     tiles, total = -(-rows // p.tile), 0.0
     for size in sizes:

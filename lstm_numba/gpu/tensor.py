@@ -1,4 +1,4 @@
-"""Tensor cores and grid-wide meetings: PTX instructions as functions; compute capability 8.0 and later.
+"""Tensor cores, and numbers of other lanes: PTX instructions as functions; compute capability 8.0 and later.
 
 Fragments of m16n8k16 (half types) and m16n8k8 (tf32) as in the PTX manual, "Matrix Fragments for mma": lane l is line
 l / 4 and column l % 4; each register holds two half numbers or one tf32.
@@ -92,34 +92,3 @@ def real(typing_context, word):
     return types.float32(types.uint32), lambda context, builder, signature, arguments: builder.bitcast(
         arguments[0], REAL
     )
-
-
-# --- Meeting
-
-
-@intrinsic
-def arrive(typing_context, counters, index):
-    """One more has come; what it wrote before is seen by whoever reads the count."""
-
-    def build(context, builder, signature, arguments):
-        place = builder.gep(arguments[0], [arguments[1]])
-        kind = ir.FunctionType(ir.VoidType(), [place.type])
-        code = ir.InlineAsm(kind, "red.release.gpu.global.add.u32 [$0], 1;", "l,~{memory}", side_effect=True)
-        builder.call(code, [place])
-        return context.get_dummy_value()
-
-    return types.void(counters, types.int64), build
-
-
-@intrinsic
-def have_arrived(typing_context, counters, index, wanted):
-    """Whether so many have come, modulo 2**32 and less than 2**31 apart; what they wrote before can be read then."""
-
-    def build(context, builder, signature, arguments):
-        place = builder.gep(arguments[0], [arguments[1]])
-        kind = ir.FunctionType(WORD, [place.type])
-        code = ir.InlineAsm(kind, "ld.acquire.gpu.global.u32 $0, [$1];", "=r,l,~{memory}", side_effect=True)
-        more = builder.sub(builder.call(code, [place]), builder.trunc(arguments[2], WORD))
-        return builder.icmp_signed(">=", more, ir.Constant(WORD, 0))
-
-    return types.boolean(counters, types.int64, types.int64), build

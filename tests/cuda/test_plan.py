@@ -95,7 +95,7 @@ def test_the_table_of_estimates_is_what_is_estimated():
         assert f"{cycles / 1980:.1f}" == microseconds
 
 
-def test_a_small_layer_needs_no_meeting():
+def test_a_small_layer_needs_one_block_for_its_rows():
     assert [found.parts for found in lstm(40, Types("float32"), batch=6)] == [1, 1]
 
 
