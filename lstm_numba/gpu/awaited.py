@@ -42,7 +42,10 @@ def publish(typing_context, array, index, value):
 # --- What may not have come yet
 
 
-def _reader(count, kind_of, letter_of):
+LETTERS = {types.uint32: ("r", "b32"), types.float32: ("f", "f32"), types.float64: ("d", "f64")}
+
+
+def _reader(count, kind_of):
     """Return a function: (array, index) -> so many neighbouring words or numbers, one instruction."""
 
     @intrinsic
@@ -52,7 +55,7 @@ def _reader(count, kind_of, letter_of):
 
         def build(context, builder, signature, arguments):
             place, kind = builder.gep(arguments[0], [arguments[1]]), context.get_value_type(number)
-            letter, suffix = letter_of[number]
+            letter, suffix = LETTERS[number]
             names = ", ".join(f"${n}" for n in range(count))
             text = f"ld.relaxed.gpu.global.{f'v{count}.' if count > 1 else ''}{suffix} "
             text += f"{{{names}}}, [${count}];" if count > 1 else "$0, [$1];"
@@ -69,11 +72,8 @@ def _reader(count, kind_of, letter_of):
     return read
 
 
-LETTERS = {types.uint32: ("r", "b32"), types.float32: ("f", "f32"), types.float64: ("d", "f64")}
-word = _reader(1, lambda array: types.uint32, LETTERS)
-four_words = _reader(4, lambda array: types.uint32, LETTERS)
-number = _reader(1, lambda array: array.dtype, LETTERS)
-four_numbers, two_numbers = (_reader(count, lambda array: array.dtype, LETTERS) for count in (4, 2))
+word, four_words = (_reader(count, lambda array: types.uint32) for count in (1, 4))
+number, two_numbers, four_numbers = (_reader(count, lambda array: array.dtype) for count in (1, 2, 4))
 
 
 def _lacking(builder, values, is_half):

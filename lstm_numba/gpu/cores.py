@@ -188,7 +188,7 @@ def make_multiply(moved, ratio, stage, two, four, mma, nothing, is_aligned, zero
         stage: what `make_stage` has made; two, four: (array, place) -> so many words in shared memory.
         nothing: a word of zeros.
     """
-    lay, fetch, settle, put, bring = stage
+    lay, fetch, come = stage
     eight_rows, sixteen_rows = make_columns(moved, ratio, four, make_onto(moved, ratio, two, four, mma, nothing))
     (spread, gather), tile_of = make_parts(moved), moved(place_of)
     size, empty, pad = WORDS * ratio, (((zero,) * 4,) * 2,) * 4, 16 * ratio
@@ -226,17 +226,7 @@ def make_multiply(moved, ratio, stage, two, four, mma, nothing, is_aligned, zero
             apart = FRAGMENT * ratio * (2 * min(LINE // ROWS, -(-high // ROWS)) if sums > SIDE else 1)
             found = fetch(operand, laid, 0, depth if whole else 0)
             while k < depth:
-                if whole and waits:
-                    found = settle(found, operand, laid, k)
-                if k > 0:
-                    cuda.syncthreads()
-                if whole:
-                    put(stored, found, laid)
-                else:
-                    bring(stored, operand, laid, k, depth, waits)
-                cuda.syncthreads()
-                if whole and k + laid[0] < depth:
-                    found = fetch(operand, laid, k + laid[0], depth)
+                found = come(stored, operand, found, laid, k, depth, whole, waits)
                 if is_own:
                     count, here = -(-min(laid[0], depth - k) // size), matrix + k // size * apart
                     if some > SIDE:

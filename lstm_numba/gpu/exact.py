@@ -140,7 +140,7 @@ def make_multiply(moved, count, several, stage, swapped, is_aligned, zero):
     Args:
         stage: what `make_stage` has made.
     """
-    lay, fetch, settle, put, bring = stage
+    lay, fetch, come = stage
 
     def put_sum(numbers, target, value, more):
         numbers[target] = numbers[target] + value if more else value
@@ -191,17 +191,7 @@ def make_multiply(moved, count, several, stage, swapped, is_aligned, zero):
             s, k, is_own = nothing, 0, begin + index < tiles
             found = fetch(operand, laid, 0, depth if whole else 0)
             while k < depth:
-                if whole and waits:
-                    found = settle(found, operand, laid, k)
-                if k > 0:
-                    cuda.syncthreads()
-                if whole:
-                    put(stored, found, laid)
-                else:
-                    bring(stored, operand, laid, k, depth, waits)
-                cuda.syncthreads()
-                if whole and k + wide < depth:
-                    found = fetch(operand, laid, k + wide, depth)
+                found = come(stored, operand, found, laid, k, depth, whole, waits)
                 if is_own:
                     own, last = (member * LANES + lane) * count, min(wide, length - k)
                     s = columns(

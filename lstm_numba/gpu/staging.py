@@ -10,8 +10,8 @@ PAD = 64  # bytes behind a row: neighbouring rows are read from different banks
 
 
 def make_stage(moved, size, ratio, at_once, read, put, prepared, none):
-    """lay: where a thread's numbers come from and go to; fetch, settle, put: of some columns; bring: all three of
-    columns that are not aligned.
+    """lay: where a thread's numbers come from and go to; fetch: the first columns on their way; come: some columns laid
+    down, and the next on their way.
 
     Args:
         moved: makes of a function one that can be called here.
@@ -23,13 +23,30 @@ def make_stage(moved, size, ratio, at_once, read, put, prepared, none):
     """
     (pieces, piece, lacks, join), (put_pieces, put_piece) = read, put
     nothing = (none,) * (size // ratio)
-    return (
-        moved(make_lay(size)),
-        moved(make_fetch(moved, at_once, pieces, nothing)),
-        moved(make_settle(moved, at_once, pieces, lacks, join)),
-        moved(make_put(moved, at_once, put_pieces, _each(prepared, size // ratio))),
-        moved(make_bring(moved, size, ratio, piece, lacks, put_piece, prepared, none)),
-    )
+    fetch = moved(make_fetch(moved, at_once, pieces, nothing))
+    settle = moved(make_settle(moved, at_once, pieces, lacks, join))
+    put = moved(make_put(moved, at_once, put_pieces, _each(prepared, size // ratio)))
+    bring = moved(make_bring(moved, size, ratio, piece, lacks, put_piece, prepared, none))
+    return moved(make_lay(size)), fetch, moved(make_come(fetch, settle, put, bring))
+
+
+def make_come(fetch, settle, put, bring):
+    def come(stored, operand, found, laid, k, depth, whole, waits):
+        """All threads can read the columns from k on; whoever calls for the next ones has read them."""
+        if whole and waits:
+            found = settle(found, operand, laid, k)
+        if k > 0:
+            cuda.syncthreads()
+        if whole:
+            put(stored, found, laid)
+        else:
+            bring(stored, operand, laid, k, depth, waits)
+        cuda.syncthreads()
+        if whole and k + laid[0] < depth:
+            found = fetch(operand, laid, k + laid[0], depth)
+        return found
+
+    return come
 
 
 def make_lay(size):
