@@ -122,6 +122,17 @@ def test_a_product_that_does_not_wait_is_noticed(sweep, which, monkeypatch):
     assert layers.farther_apart(found, layers.everything(layer, numbers), 1e-12) != []
 
 
+def test_a_gate_that_stop_holds_back_is_written_for_those_who_wait(monkeypatch):
+    """Its adjoint is 0; if nobody wrote that, a backward would never end."""
+    monkeypatch.setattr(sweeps, "plan", divided(2, 1))
+    h, h_prev = language.state("h")
+    W, U, V, R = (language.matrix(name, "H", space) for name, space in zip("WUVR", "NHNH", strict=True))
+    held = language.stop(language.sigmoid(V @ language.x + R @ h_prev))
+    equations = [language.Eq(h, language.tanh(W @ language.x + U @ h_prev) * held)]
+    layer = made(derive.Cell(name="held", title="held", year=2024, reference="test", equations=equations))
+    agree(layer, Blocks(Limits((9, 0), 2, 0)), steps=3, lengths=[3, 2, 0], resets=RESETS[:3])
+
+
 def test_blocks_that_wait_for_a_number_that_nobody_writes_are_noticed(monkeypatch):
     monkeypatch.setattr(sweeps, "plan", divided(2, 1))
     layer = layers.random_layer("rnn", 3, 8)
