@@ -10,6 +10,7 @@ processes share them.
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -189,12 +190,19 @@ def train(options: argparse.Namespace, corpus: Corpus) -> list[float]:
 # --- the group of processes
 
 
+def ended(number: int, _: Any) -> None:
+    """torchrun ends those that are left, often before they see that one is gone: once, and they say the same."""
+    signal.signal(number, signal.SIG_IGN)
+    raise RuntimeError("torchrun ended this one, because another had ended")
+
+
 @contextmanager
 def group() -> Iterator[None]:
     """The processes that torchrun has started, or this one alone."""
     if "WORLD_SIZE" not in os.environ:
         yield
         return
+    signal.signal(signal.SIGTERM, ended)
     dist.init_process_group("nccl" if on_gpus() else "gloo")
     try:
         yield
