@@ -49,6 +49,14 @@ def board(now, parts):
     return first + cuda.blockIdx.x % parts, first + cuda.threadIdx.x
 
 
+def shift_of(teams, tiles):
+    """The binary logarithm of how many teams share a tile."""
+    shift = 0
+    while teams >> (shift + 1) >= max(1, tiles):
+        shift += 1
+    return shift
+
+
 def place_of(index, across):
     """Line and column of a tile, with so many in a line."""
     if across == 1:

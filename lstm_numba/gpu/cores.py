@@ -12,7 +12,7 @@ is half as much, without those of `line + 8`.
 
 from numba import cuda
 
-from lstm_numba.gpu.block import WARP, place_of
+from lstm_numba.gpu.block import WARP, place_of, shift_of
 
 ROWS, SIDE, WORDS, LINE = 16, 8, 16, 64  # of an instruction; words of a group; rows of a warp's tile
 FRAGMENT = 4 * WARP  # words that a warp reads for one instruction
@@ -190,8 +190,8 @@ def make_multiply(moved, ratio, stage, two, four, mma, nothing, is_aligned, zero
     """
     lay, fetch, come = stage
     eight_rows, sixteen_rows = make_columns(moved, ratio, four, make_onto(moved, ratio, two, four, mma, nothing))
-    (spread, gather), tile_of = make_parts(moved), moved(place_of)
-    size, empty, pad = WORDS * ratio, (((zero,) * 4,) * 2,) * 4, 16 * ratio
+    (spread, gather), tile_of, shared_by = make_parts(moved), moved(place_of), moved(shift_of)
+    size, empty = WORDS * ratio, (((zero,) * 4,) * 2,) * 4
 
     def round_of(index, across, held, sums, length, rows, stride, stage, at, tile):
         """Of a team's tile: its rows and columns; where its matrix, a lane's row of the operand and its sums begin."""
@@ -205,11 +205,10 @@ def make_multiply(moved, ratio, stage, two, four, mma, nothing, is_aligned, zero
 
     def deal(held, sums, depth, apart, rows, at, tile, stage, span, scratch):
         warp, warps, across = cuda.threadIdx.x // WARP, cuda.blockDim.x // WARP, -(-rows // (2 * SIDE))
-        tiles, shift = -(-sums // LINE) * across, 0
-        while warps >> (shift + 1) >= max(1, tiles):
-            shift += 1
+        tiles = -(-sums // LINE) * across
+        shift = shared_by(warps, tiles)
         laid, length = lay(rows, apart, span, stage), -(-depth // size) * size
-        half, stride = FRAGMENT * min(LINE // ROWS, -(-sums // ROWS)), laid[0] + pad
+        half, stride = FRAGMENT * min(LINE // ROWS, -(-sums // ROWS)), laid[1]
         wide = half * 2 if rows > SIDE else half
         first = turn(warp >> shift, across, held, sums, length, rows, stride, stage, at, tile)
         shape = held, sums, depth, rows, at, tile, stage, apart % (4 * ratio) == 0 and depth % (4 * ratio) == 0

@@ -120,8 +120,9 @@ class CudaEngine:
 
     def replay(self, tape: Tape) -> None:
         """Fill the tape by running all steps."""
-        arrays, running, at_once = tape.arrays, tape.given.running, self._at_once(tape)
-        self.enter(arrays, tape.given.entering)
+        arrays, given, running = tape.arrays, tape.given, tape.given.running
+        at_once = self.shapes.at_once(given.steps, given.batch, tape.saved)
+        self.enter(arrays, given.entering)
         for begin in range(0, running, at_once):
             count, some = min(at_once, running - begin), self._since(arrays, begin) if begin else arrays
             self._project(some, count)
@@ -130,9 +131,6 @@ class CudaEngine:
             if begin + count < running:
                 self._go_on(arrays, count)
         tape.spent = False
-
-    def _at_once(self, tape: Tape) -> int:
-        return self.shapes.at_once(tape.given.steps, tape.given.batch, tape.saved)
 
     def _since(self, arrays: Arrays, begin: int) -> Arrays:
         """Where the steps from one on find what is as long as the sequence; the other arrays begin anew with them."""

@@ -2,7 +2,7 @@
 
 from numba import cuda
 
-from lstm_numba.gpu.block import place_of
+from lstm_numba.gpu.block import place_of, shift_of
 
 LANES, HIGH, SIDE = 8, 8, 4
 
@@ -158,7 +158,7 @@ def make_multiply(moved, count, several, stage, swapped, is_aligned, zero):
 
     store = moved(put_sums)
     columns, fold, gather = make_exact(moved, count, several, zero), make_fold(moved, swapped), make_gather(moved, zero)
-    nothing, tile_of, pad = ((zero,) * HIGH,) * SIDE, moved(place_of), 4 * count
+    nothing, tile_of, shared_by = ((zero,) * HIGH,) * SIDE, moved(place_of), moved(shift_of)
 
     def round_of(index, across, held, sums, length, stride, stage):
         """Of a team's tile: its first sum, how many of its sums another tile has, and its first column; where its rows
@@ -171,18 +171,17 @@ def make_multiply(moved, count, several, stage, swapped, is_aligned, zero):
 
     def deal(held, sums, depth, apart, rows, at, tile, stage, span, scratch):
         teams, across = cuda.blockDim.x // LANES, -(-rows // SIDE)
-        tiles, shift = -(-sums // HIGH) * across, 0
-        while teams >> (shift + 1) >= max(1, tiles):
-            shift += 1
+        tiles = -(-sums // HIGH) * across
+        shift = shared_by(teams, tiles)
         laid, length = lay(rows, apart, span, stage), -(-depth // count) * count
-        first = turn(cuda.threadIdx.x // LANES >> shift, across, held, sums, length, laid[0] + pad, stage)
+        first = turn(cuda.threadIdx.x // LANES >> shift, across, held, sums, length, laid[1], stage)
         shape = held, sums, depth, rows, at, tile, stage, apart % count == 0 and depth % count == 0
         return shape, (tiles, across, shift, length, scratch), laid, first
 
     def multiply(stored, numbers, dealt, operand, more, waits):
         (held, sums, depth, rows, at, tile, stage, is_whole), shares, laid, first = dealt
         tiles, across, shift, length, scratch = shares
-        wide = laid[0]
+        wide, stride = laid[0], laid[1]
         whole, teams = is_whole and is_aligned(operand), cuda.blockDim.x // LANES
         team, lane = cuda.threadIdx.x // LANES, cuda.threadIdx.x % LANES
         index, member = team >> shift, team % (1 << shift)
@@ -195,7 +194,7 @@ def make_multiply(moved, count, several, stage, swapped, is_aligned, zero):
                 if is_own:
                     own, last = (member * LANES + lane) * count, min(wide, length - k)
                     s = columns(
-                        stored, matrix + k, length, row, wide + pad, rows - top, own, last, (LANES * count) << shift, s
+                        stored, matrix + k, length, row, stride, rows - top, own, last, (LANES * count) << shift, s
                     )
                 k += wide
             # all lanes of a warp, whatever their tiles: they exchange sums
@@ -216,7 +215,7 @@ def make_multiply(moved, count, several, stage, swapped, is_aligned, zero):
                 store(numbers, at + (left + lane) * tile + top, rows - top, t_0, t_1, t_2, t_3, more)
             begin += teams >> shift
             if begin < tiles:
-                left, known, top, matrix, row = turn(begin + index, across, held, sums, length, wide + pad, stage)
+                left, known, top, matrix, row = turn(begin + index, across, held, sums, length, stride, stage)
                 cuda.syncthreads()
 
     return moved(deal), moved(multiply)

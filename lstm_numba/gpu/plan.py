@@ -30,6 +30,7 @@ from lstm_numba.gpu.operands import Operand
 from lstm_numba.types import Types
 
 MOST_ROWS, FEWER_ROWS = 64, 8  # that go through all steps together
+PAD = 64  # bytes behind a row of an operand in shared memory: neighbouring rows are read from different banks
 LEAST_SPAN = 8  # times 16 bytes of a row, at once in shared memory
 RESERVED = 1024  # bytes of shared memory that the system takes from every block
 
@@ -96,7 +97,7 @@ class Method:
 
     def stage(self, tile: int, span: int) -> int:
         """Numbers of these, and of the space between rows; products read eight rows at a time, or four."""
-        return power_of_two(max(tile, 8 if self.tensor else 4)) * (span + 4) * self.size
+        return power_of_two(max(tile, 8 if self.tensor else 4)) * (span + PAD // 16) * self.size
 
     def held(self, rows: int, depth: int) -> int:
         """Numbers that a matrix takes in shared memory."""

@@ -6,7 +6,7 @@ come yet is read on (awaited.py).  While some columns are multiplied the next ar
 
 from numba import cuda
 
-PAD = 64  # bytes behind a row: neighbouring rows are read from different banks
+from lstm_numba.gpu.plan import PAD
 
 
 def make_stage(moved, size, ratio, at_once, read, put, prepared, none):
@@ -53,15 +53,16 @@ def make_lay(size):
     pad = PAD * size // 16
 
     def lay(rows, apart, span, stage):
-        """Numbers of a row at once, this thread's first one, its rows behind the last; from one of its lines to the
-        next; where its first numbers are read, and put, and how far from those of its next line."""
+        """Numbers of a row at once, and from one row to the next; this thread's first one, its rows behind the last;
+        from one of its lines to the next; where its first numbers are read, and put, and how far from those of its next
+        line."""
         shift = 0
         while (2 << shift) <= min(span, cuda.blockDim.x):
             shift += 1
         line, lines, wide = cuda.threadIdx.x >> shift, cuda.blockDim.x >> shift, size << shift
-        column = cuda.threadIdx.x % (1 << shift) * size
-        source, target = line * apart + column, stage + line * (wide + pad) + column
-        return wide, column, rows - line, lines, source, lines * apart, target, lines * (wide + pad)
+        column, stride = cuda.threadIdx.x % (1 << shift) * size, wide + pad
+        source, target = line * apart + column, stage + line * stride + column
+        return wide, stride, column, rows - line, lines, source, lines * apart, target, lines * stride
 
     return lay
 
@@ -83,7 +84,7 @@ def make_fetch(moved, at_once, pieces, nothing):
     four_lines, four_nothing = moved(four), (nothing,) * 4
 
     def fetch(operand, laid, k, depth):
-        _, column, left, lines, source, step, _, _ = laid
+        _, _, column, left, lines, source, step, _, _ = laid
         near, far = four_nothing, four_nothing
         if k + column < depth:
             near = four_lines(operand, source + k, step, left, lines)
@@ -121,7 +122,7 @@ def make_settle(moved, at_once, pieces, lacks, join):
     one, four = moved(wait_for_one), moved(make_wait_for_four(pieces, lacks))
 
     def settle(found, operand, laid, k):
-        _, _, left, lines, source, step, _, _ = laid
+        _, _, _, left, lines, source, step, _, _ = laid
         near, far = found
         if left > lines:
             near = four(near, operand, source + k, step)
@@ -163,7 +164,7 @@ def make_put(moved, at_once, put_pieces, each):
     four = moved(put_four)
 
     def put(stored, found, laid):
-        _, _, left, lines, _, _, target, jump = laid
+        _, _, _, left, lines, _, _, target, jump = laid
         four(stored, found[0], target, jump, left, lines)
         if at_once > 4 and left > 4 * lines:
             four(stored, found[1], target + 4 * jump, jump, left - 4 * lines, lines)
@@ -181,7 +182,7 @@ def make_bring(moved, size, ratio, piece, lacks, put_piece, prepared, none):
     one = moved(waited_for)
 
     def bring(stored, operand, laid, k, depth, waits):
-        _, column, left, lines, source, step, target, jump = laid
+        _, _, column, left, lines, source, step, target, jump = laid
         row = 0
         while row * lines < left:
             for n in range(0, size, ratio):

@@ -84,16 +84,17 @@ class Read(Function):
         self.name = unit.name.replace("unit_", "read_")
         self.summary = f"What {unit.name} reads besides the products of its stage."
         self.lines = unit.placed([unit.length, *lines])
-        self.found = ["length", *(found[1] for line in lines if (found := LOADS.match(str(line))))]
+        names = ["length", *(found[1] for line in lines if (found := LOADS.match(str(line))))]
+        self.found = ", ".join(names) + "," * (len(names) == 1)
         self.arguments = unit.spoken_of(self.lines)
 
     def body(self) -> Block:
-        return [*self.lines, f"return {', '.join(self.found)}" + "," * (len(self.found) == 1)]
+        return [*self.lines, f"return {self.found}"]
 
     @property
     def taken(self) -> str:
         """The unit's first statement."""
-        return f"{', '.join(self.found)}{',' * (len(self.found) == 1)} = read"
+        return f"{self.found} = read"
 
 
 class Unit(Function):
